@@ -1,0 +1,85 @@
+"""Architectures by name: a registry in code, so that a model file can never name an import path.
+
+A factory returns a backbone (to `[n, features]`, an `nn.Sequential` of stages where it can: everything before the first
+editable stage is computed once) and a linear head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from editing.errors import ModelError
+
+Factory = Callable[..., tuple[nn.Module, nn.Linear]]
+_FACTORIES: dict[str, Factory] = {}
+
+
+def register(name: str) -> Callable[[Factory], Factory]:
+    """Register `factory(classes, image_shape, **arguments) -> (backbone, head)` under `name`."""
+
+    def keep(factory: Factory) -> Factory:
+        if name in _FACTORIES:
+            raise ModelError(f"the architecture {name!r} is registered already; choose another name")
+        _FACTORIES[name] = factory
+        return factory
+
+    return keep
+
+
+def build(
+    name: str, classes: int, image_shape: tuple[int, int, int], arguments: Mapping[str, Any]
+) -> tuple[nn.Module, nn.Linear]:
+    """Backbone and head of the architecture registered as `name`; raises ModelError if there is none."""
+    if name not in _FACTORIES:
+        known = ", ".join(sorted(_FACTORIES))
+        raise ModelError(f"no architecture is registered as {name!r}; known: {known}. Register yours in code first")
+    return _FACTORIES[name](classes, image_shape, **arguments)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2016), with batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(images)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
+
+
+@register("resnet")
+def resnet(
+    classes: int, image_shape: tuple[int, int, int], width: int = 64, blocks: int = 2
+) -> tuple[nn.Module, nn.Linear]:
+    """A residual network for small images: stem, then chains 1 to 4 of `blocks` blocks each at 1, 2, 4, 8 times `width`.
+
+    `blocks=2, width=64` is the ResNet-18 of the paper's CIFAR-10 experiments (section 4.1); "chain" is its word.
+    """
+    stages: dict[str, nn.Module] = {
+        "stem": nn.Sequential(nn.Conv2d(image_shape[2], width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+    }
+    channels = width
+    for chain in range(1, 5):
+        outputs = width * 2 ** (chain - 1)
+        chained = []
+        for block in range(blocks):
+            stride = 2 if block == 0 and chain > 1 else 1
+            chained.append(BasicBlock(channels, outputs, stride))
+            channels = outputs
+        stages[f"chain{chain}"] = nn.Sequential(*chained)
+    stages["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    backbone = nn.Sequential()
+    for name, stage in stages.items():
+        backbone.add_module(name, stage)
+    return backbone, nn.Linear(channels, classes)

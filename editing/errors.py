@@ -1,0 +1,70 @@
+"""Every error that Errata raises, as one tree.
+
+    ErrataError                 something a person must act on; its text says what to do
+    ├── ModelError              a model file, specification or architecture name that cannot be used
+    ├── ConstraintError         a constraint that no editor can accept (shape, class, NaN, contradiction)
+    ├── ScopeError              editable layers that match nothing
+    ├── DataError               a data set, split or image that cannot be used
+    ├── StoreError              the store: missing, changed under us, or refused
+    │   ├── NotStored           no object under that key
+    │   ├── AlreadyStored       a write-once key already holds other content
+    │   ├── Superseded          compare-and-swap lost: somebody else wrote first
+    │   └── StoreUnusable       the store cannot keep its contract (or cannot be reached)
+    ├── Damaged                 bytes that do not match their recorded digest
+    └── NightError              a step of the night failed; the old model stays live
+
+An edit that does not converge is not an error: it is an `EditResult` with `success=False` and a reason.
+"""
+
+
+class ErrataError(Exception):
+    """Base of the tree; the command line prints its text as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class ModelError(ErrataError):
+    """A model file, specification or architecture name that cannot be used."""
+
+
+class ConstraintError(ErrataError, ValueError):
+    """A constraint that no editor can accept."""
+
+
+class ScopeError(ErrataError, ValueError):
+    """Editable layers that match no parameter of the model."""
+
+
+class DataError(ErrataError):
+    """A data set, split or image that cannot be used."""
+
+
+class StoreError(ErrataError):
+    """The store is missing something, changed under us, or refused."""
+
+
+class NotStored(StoreError, KeyError):  # noqa: N818 - a state of the store, not a fault
+    """No object under that key."""
+
+    def __str__(self) -> str:  # KeyError would print the repr
+        return str(self.args[0]) if self.args else "no such object"
+
+
+class AlreadyStored(StoreError):  # noqa: N818
+    """A write-once key already holds other content."""
+
+
+class Superseded(StoreError):  # noqa: N818
+    """Compare-and-swap lost: somebody else wrote first. Read again and decide anew."""
+
+
+class StoreUnusable(StoreError):  # noqa: N818
+    """The store cannot keep its contract, or cannot be reached."""
+
+
+class Damaged(ErrataError):  # noqa: N818
+    """Bytes that do not match their recorded digest."""
+
+
+class NightError(ErrataError):
+    """A step of the night failed; the old model stays live."""

@@ -1,0 +1,145 @@
+"""The editable model: backbone, linear head and zeroed patch slots; saved as safetensors beside JSON, never pickle.
+
+    h      = backbone(normalise(images))            [n, features]
+    logits = head(h) + V relu(W h - b)              [n, classes]
+
+Every slot starts as zeros, so an unpatched model is exactly `head(h)`; a release fills slots and the graph never changes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from editing.architectures import build
+from editing.errors import ModelError
+
+FORMAT = "errata-model/1"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything about a model but its weights.
+
+    `architecture` is a name in `editing.architectures`, with its `arguments`; `image_shape` is height, width, channels;
+    `mean` and `std` are per channel on the 0..1 scale; `slots` is how many corrections the patch can hold.
+    """
+
+    architecture: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    arguments: dict[str, int | float | str | bool]
+    slots: int = 256
+
+    def to_json(self) -> str:
+        """Canonical JSON: `ModelSpec.from_json(spec.to_json()) == spec`."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> ModelSpec:
+        """Parse `to_json`'s output; raises ModelError on any other document."""
+        try:
+            raw = json.loads(text)
+            if raw.pop("format") != FORMAT:
+                raise ModelError(f"model.json is not of format {FORMAT}; export the model again with this version")
+            height, width, channels = (int(value) for value in raw.pop("image_shape"))
+            lists = {name: tuple(raw.pop(name)) for name in ("classes", "mean", "std")}
+            return ModelSpec(image_shape=(height, width, channels), **lists, **raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"model.json cannot be read ({error!r}); restore it from its release") from error
+
+
+class PatchSlots(nn.Module):
+    """Reserved rectified units beside the head: `V relu(W h - b)`, one slot a correction, all zeros until used."""
+
+    def __init__(self, slots: int, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(slots, features))  # W
+        self.threshold = nn.Parameter(torch.zeros(slots))  # b
+        self.value = nn.Parameter(torch.zeros(slots, classes))  # V, one row a slot
+
+    def activations(self, features: Tensor) -> Tensor:
+        """How strongly each slot fires on `features` `[n, d]`: `[n, slots]`, zero where it does not."""
+        return torch.relu(features @ self.weight.T - self.threshold)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What the slots add to the logits: `[n, classes]`."""
+        return self.activations(features) @ self.value
+
+
+class EditableModel(nn.Module):
+    """A classifier that takes uint8 images `[n, height, width, channels]` and returns logits `[n, classes]`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: ModelSpec, backbone: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        if head.out_features != len(spec.classes):
+            raise ModelError(
+                f"the head has {head.out_features} outputs, the specification {len(spec.classes)} classes; make them equal"
+            )
+        self.spec = spec
+        self.backbone = backbone
+        self.head = head
+        self.patch = PatchSlots(spec.slots, head.in_features, head.out_features)
+        shape = (1, spec.image_shape[2], 1, 1)
+        self.register_buffer("mean", torch.tensor(spec.mean).reshape(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).reshape(shape), persistent=False)
+
+    @staticmethod
+    def from_spec(spec: ModelSpec) -> EditableModel:
+        """A freshly initialised model; raises ModelError if the architecture's name is not registered."""
+        backbone, head = build(spec.architecture, len(spec.classes), spec.image_shape, spec.arguments)
+        return EditableModel(spec, backbone, head)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 `[n, height, width, channels]` to float `[n, channels, height, width]`, standardised per channel."""
+        scaled = images.permute(0, 3, 1, 2).to(self.mean.dtype) / 255.0
+        return (scaled - self.mean) / self.std
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features `[n, d]`."""
+        hidden: Tensor = self.backbone(self.normalise(images))
+        return hidden
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits `[n, classes]` from penultimate features: head plus patch."""
+        logits: Tensor = self.head(features) + self.patch(features)
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images))
+
+
+def save_model(model: EditableModel, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json` into `folder`; the same weights give the same bytes."""
+    from safetensors.torch import save  # noqa: PLC0415 - not on every GPU machine
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
+    (folder / "model.safetensors").write_bytes(save(tensors))
+    (folder / "model.json").write_text(model.spec.to_json())
+
+
+def load_model(folder: Path) -> EditableModel:
+    """The model saved in `folder`, in eval mode; raises ModelError if a file is missing, damaged or does not fit."""
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
+
+    try:
+        model = EditableModel.from_spec(ModelSpec.from_json((folder / "model.json").read_text()))
+        model.load_state_dict(load((folder / "model.safetensors").read_bytes()))
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename}: {error.strerror}; train a root with `errata train` or restore it"
+        ) from error
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(f"{folder / 'model.safetensors'}: {error}; restore it from its release") from error
+    return model.eval()

@@ -1,0 +1,79 @@
+"""The nouns of the method: constraint, result, editor. No logic, no imports from the rest of the package but the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from editing.model import EditableModel
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What one correction demands: `image` (uint8 `[height, width, channels]`) must be predicted as class `expected`.
+
+    `key` names the correction in messages, slots and diagnostics; it is the correction's identifier in the ledger.
+    """
+
+    image: Tensor
+    expected: int
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class SlotDiagnostics:
+    """How one patch slot came out.
+
+    `margin`: the lowest activation over the fitted views, in units of the calibration split's standard deviation of
+    `w^T h`, above the threshold (positive: the slot fires on every fitted view).
+    `calibration_firing`: share of calibration images on which the slot fires.
+    `separated`: whether a slot was written at all; if not, the correction fell back to another editor.
+    """
+
+    key: str
+    slot: int
+    margin: float
+    calibration_firing: float
+    separated: bool
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What an editor made of the constraints; not converging is a result, not an exception.
+
+    `model` is an edited copy (the given model is never changed); `success` iff every constraint holds, i.e.
+    `l_e <= 0`; `holds` says so for each constraint, in order; `steps` is how many updates were made (0 if all held
+    already); `reason` is a sentence, empty on success; `seconds` is wall time.
+    """
+
+    model: EditableModel
+    success: bool
+    holds: tuple[bool, ...]
+    steps: int
+    reason: str
+    seconds: float
+    slots: tuple[SlotDiagnostics, ...] = field(default=())
+
+
+State = TypeVar("State")
+
+
+class Editor(Protocol[State]):
+    """An algorithm for `Edit(theta, l_e)`: one protocol, taking one constraint or a thousand.
+
+    `prepare` computes what depends on the root only (Fisher factors, covariances, thresholds), once per root;
+    `edit` returns an edited copy. `reference` is what an editor may fit to, `calibration` what it may set thresholds
+    on: uint8 `[n, height, width, channels]`.
+    """
+
+    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> State:
+        """Compute what depends on the root alone."""
+        ...
+
+    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: State) -> EditResult:
+        """Change a copy of `model` until every constraint holds, or say why not."""
+        ...
