@@ -62,7 +62,7 @@ class BasicBlock(nn.Module):
 def resnet(
     classes: int, image_shape: tuple[int, int, int], width: int = 64, blocks: int = 2
 ) -> tuple[nn.Module, nn.Linear]:
-    """A residual network for small images: stem, then chains 1 to 4 of `blocks` blocks each at 1, 2, 4, 8 times `width`.
+    """A residual network for small images: stem, then chains 1 to 4 of `blocks` blocks at 1, 2, 4, 8 times `width`.
 
     `blocks=2, width=64` is the ResNet-18 of the paper's CIFAR-10 experiments (section 4.1); "chain" is its word.
     """

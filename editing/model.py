@@ -3,7 +3,7 @@
     h      = backbone(normalise(images))            [n, features]
     logits = head(h) + V relu(W h - b)              [n, classes]
 
-Every slot starts as zeros, so an unpatched model is exactly `head(h)`; a release fills slots and the graph never changes.
+Every slot starts as zeros, so an unpatched model is exactly `head(h)`; a release fills slots, the graph never changes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +46,11 @@ class ModelSpec:
     def from_json(text: str) -> ModelSpec:
         """Parse `to_json`'s output; raises ModelError on any other document."""
         try:
-            raw = json.loads(text)
+            raw: dict[str, Any] = json.loads(text)
             if raw.pop("format") != FORMAT:
                 raise ModelError(f"model.json is not of format {FORMAT}; export the model again with this version")
             height, width, channels = (int(value) for value in raw.pop("image_shape"))
-            lists = {name: tuple(raw.pop(name)) for name in ("classes", "mean", "std")}
+            lists: dict[str, Any] = {name: tuple(raw.pop(name)) for name in ("classes", "mean", "std")}
             return ModelSpec(image_shape=(height, width, channels), **lists, **raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"model.json cannot be read ({error!r}); restore it from its release") from error
@@ -83,7 +84,7 @@ class EditableModel(nn.Module):
         super().__init__()
         if head.out_features != len(spec.classes):
             raise ModelError(
-                f"the head has {head.out_features} outputs, the specification {len(spec.classes)} classes; make them equal"
+                f"the head has {head.out_features} outputs for {len(spec.classes)} classes; make them equal"
             )
         self.spec = spec
         self.backbone = backbone
@@ -137,9 +138,7 @@ def load_model(folder: Path) -> EditableModel:
         model = EditableModel.from_spec(ModelSpec.from_json((folder / "model.json").read_text()))
         model.load_state_dict(load((folder / "model.safetensors").read_bytes()))
     except OSError as error:
-        raise ModelError(
-            f"{error.filename}: {error.strerror}; train a root with `errata train` or restore it"
-        ) from error
+        raise ModelError(f"{error.filename}: {error.strerror}; train a root or restore it") from error
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(f"{folder / 'model.safetensors'}: {error}; restore it from its release") from error
     return model.eval()

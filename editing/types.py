@@ -1,4 +1,4 @@
-"""The nouns of the method: constraint, result, editor. No logic, no imports from the rest of the package but the model."""
+"""The nouns of the method: constraint, result, editor. No logic."""
 
 from __future__ import annotations
 

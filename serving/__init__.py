@@ -1,0 +1,1 @@
+"""For inference services: follow the live release, verify it, serve it."""
