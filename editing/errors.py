@@ -5,6 +5,8 @@
     ├── ConstraintError         a constraint that no editor can accept (shape, class, NaN, contradiction)
     ├── ScopeError              editable layers that match nothing
     ├── DataError               a data set, split or image that cannot be used
+    ├── MeasurementError        numbers that cannot be made from what was given (nothing, NaN, lengths that differ)
+    ├── ExportError             an ONNX file or delta that cannot be made, applied or run
     ├── StoreError              the store: missing, changed under us, or refused
     │   ├── NotStored           no object under that key
     │   ├── AlreadyStored       a write-once key already holds other content
@@ -37,6 +39,14 @@ class ScopeError(ErrataError, ValueError):
 
 class DataError(ErrataError):
     """A data set, split or image that cannot be used."""
+
+
+class MeasurementError(ErrataError, ValueError):
+    """Numbers that cannot be made from what was given: nothing, NaN, or lengths that differ."""
+
+
+class ExportError(ErrataError):
+    """An ONNX file or delta that cannot be made, applied or run."""
 
 
 class StoreError(ErrataError):

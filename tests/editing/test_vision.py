@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+
+from editing import vision
+
+
+def test_models_datasets_and_grids_are_there() -> None:
+    torchvision = vision.torchvision
+    assert callable(torchvision.models.resnet18)
+    assert callable(torchvision.datasets.CIFAR10)
+    assert callable(torchvision.utils.make_grid)
+
+
+def test_nothing_is_declared_for_a_matching_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentinel = object()
+    monkeypatch.setattr("importlib.import_module", lambda name: sentinel)
+    before = len(vision._declared)
+    assert vision.load_torchvision() is sentinel
+    assert len(vision._declared) == before
+
+
+def test_another_failure_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError("a driver is missing")
+
+    monkeypatch.setattr("importlib.import_module", fail)
+    with pytest.raises(RuntimeError, match="driver"):
+        vision.load_torchvision()
+
+
+@pytest.mark.slow
+def test_transforms_import_in_a_fresh_interpreter() -> None:
+    program = "from editing.vision import torchvision; import torchvision.transforms.v2 as v2; print(v2.Resize)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
