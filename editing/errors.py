@@ -13,6 +13,7 @@
     │   ├── Superseded          compare-and-swap lost: somebody else wrote first
     │   └── StoreUnusable       the store cannot keep its contract (or cannot be reached)
     ├── Damaged                 bytes that do not match their recorded digest
+    ├── TooLarge                more bytes or pixels than the limit allows
     └── NightError              a step of the night failed; the old model stays live
 
 An edit that does not converge is not an error: it is an `EditResult` with `success=False` and a reason.
@@ -74,6 +75,10 @@ class StoreUnusable(StoreError):  # noqa: N818
 
 class Damaged(ErrataError):  # noqa: N818
     """Bytes that do not match their recorded digest."""
+
+
+class TooLarge(ErrataError):  # noqa: N818
+    """More bytes or pixels than the limit allows."""
 
 
 class NightError(ErrataError):

@@ -2,13 +2,28 @@
 
 Every object but a pointer is written once and never changed. A pointer (live.json) changes by compare-and-swap only, so
 a crash anywhere leaves the old content, and of two writers exactly one wins.
+
+A pointer is stored *sealed*: its content, then a newline and 64 blanks that spell a random number (space 0, tab 1),
+which any JSON reader skips. So the same content never has the same bytes twice, and a tag made of the bytes never
+returns to an earlier value (on S3 an ETag is a digest of the content); and a writer whose response got lost can tell
+whether the bytes in the store are its own.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+from editing.errors import Damaged, StoreError
+
+SEAL_BITS = 64
+_SEALED = re.compile(rb"(?s)(.*)\n[ \t]{%d}" % SEAL_BITS)
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]*")
+_LONGEST_KEY = 512
 
 
 @dataclass(frozen=True)
@@ -20,15 +35,17 @@ class Versioned:
 
 
 class Storage(Protocol):
-    """A flat space of objects. Keys are relative, `/`-separated, without `..`; see `check_key`."""
+    """A flat space of objects. Keys are relative, `/`-separated, without `..` (see `check_key`); none is a folder of
+    another (`a` beside `a/b`)."""
 
     @property
     def url(self) -> str:
         """Where it is, for messages: a folder or s3://bucket/prefix."""
         ...
 
-    def get(self, key: str, *, sha256: str | None = None) -> bytes:
-        """The object's bytes. Raises NotStored; Damaged if `sha256` is given and differs."""
+    def get(self, key: str, *, sha256: str | None = None, at_most: int | None = None) -> bytes:
+        """The object's bytes. Raises NotStored; TooLarge if it has more than `at_most` bytes (none of which are then
+        read); Damaged if `sha256` is given and differs."""
         ...
 
     def put_once(self, key: str, content: bytes) -> None:
@@ -54,3 +71,33 @@ class Storage(Protocol):
     def probe(self) -> None:
         """Prove with a throw-away key that conditional writes are honoured. Raises StoreUnusable if not."""
         ...
+
+
+def check_key(key: str) -> str:
+    """The key itself, if it can name an object in every backend; raises StoreError if not.
+
+    Segments of letters, digits and `_.+=@-` that start with neither a dot nor a dash, so that no key leaves the store,
+    hides in it, or reads as an option.
+    """
+    if len(key) > _LONGEST_KEY or not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
+        raise StoreError(f"{key[:80]!r} is not a key of the store: use letters, digits and _.+=@- between slashes")
+    return key
+
+
+def check_digest(content: bytes, sha256: str | None, where: str) -> bytes:
+    """The content itself, if it has the digest `sha256` (None: not asked for); raises Damaged if not."""
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise Damaged(f"{where}: its SHA-256 is not the recorded {sha256[:12]}…; restore it from a copy")
+    return content
+
+
+def seal(content: bytes) -> bytes:
+    """The bytes to store for a pointer: `unseal(seal(content)) == content`, and never the same bytes twice."""
+    blanks = f"{secrets.randbits(SEAL_BITS):0{SEAL_BITS}b}".translate({ord("0"): " ", ord("1"): "\t"})
+    return content + b"\n" + blanks.encode()
+
+
+def unseal(stored: bytes) -> bytes:
+    """A pointer's content; bytes without a seal (written by hand) are the content."""
+    match = _SEALED.fullmatch(stored)
+    return match.group(1) if match else stored

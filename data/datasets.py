@@ -1,0 +1,126 @@
+"""Labelled images to train on and to judge with: embedded digits, CIFAR-10, a folder, or a table of paths."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.images import Pixels, decode_image, fit_image
+from editing.errors import DataError, ErrataError
+
+ImageShape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images uint8 `[n, height, width, channels]`, labels int64 `[n]`, and the classes that the labels count."""
+
+    images: Pixels
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or len(self.images) != len(self.labels):
+            raise DataError(
+                f"{self.images.dtype} {self.images.shape} and {len(self.labels)} labels are no data set; "
+                "give uint8 [n, height, width, channels] and n labels"
+            )
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise DataError(f"labels must be 0 to {len(self.classes) - 1}, one for each class; check the class list")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> LabelledImages:
+        """The images at `indices`, in that order."""
+        return LabelledImages(self.images[indices], self.labels[indices], self.classes)
+
+
+def load_dataset(
+    name: str, root: Path | None = None, *, image_shape: ImageShape | None = None, download: bool = False
+) -> LabelledImages:
+    """The data set of that name: `digits`, `cifar10` (all 60,000), `folder` or `csv`.
+
+    `root` is where it lies: for cifar10 the folder that holds `cifar-10-batches-py` (fetched if absent and `download`),
+    for folder one that has a folder of images for each class, for csv a file with the columns `path` (relative to the
+    file) and `label`. The latter two are fitted to `image_shape` (height, width, channels). Raises DataError.
+    """
+    if name == "digits":
+        return _digits()
+    if name not in _ROOTED:
+        raise DataError(f"no data set {name!r}; use one of digits, {', '.join(_ROOTED)}")
+    if root is None:
+        raise DataError(f"the data set {name!r} needs a root: set where it lies")
+    return _ROOTED[name](root, image_shape, download)
+
+
+def _digits() -> LabelledImages:
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - 1 s, and for this data set only
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    return LabelledImages(images, bunch.target.astype(np.int64), tuple(str(name) for name in bunch.target_names))
+
+
+def _cifar10(root: Path, image_shape: ImageShape | None, download: bool) -> LabelledImages:
+    from editing.vision import torchvision  # noqa: PLC0415 - slow to import, and for this data set only
+
+    if image_shape not in (None, (32, 32, 3)):
+        raise DataError(f"cifar10 is 32 x 32 x 3, not {image_shape}; change the setting")
+    try:
+        parts = [torchvision.datasets.CIFAR10(root, train=train, download=download) for train in (True, False)]
+    except (RuntimeError, OSError) as error:  # torchvision's words for absent, damaged, and no network
+        raise DataError(f"CIFAR-10 is not in {root} ({error}); put it there, or set download") from error
+    images = np.concatenate([part.data for part in parts])
+    labels = np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts])
+    return LabelledImages(images, labels, tuple(parts[0].classes))
+
+
+def _folder(root: Path, image_shape: ImageShape | None, _download: bool) -> LabelledImages:
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; give one that has a folder of images for each class")
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir())
+    rows = [
+        (path, label)
+        for label in classes
+        for path in sorted((root / label).iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    return _read(rows, image_shape, str(root))
+
+
+def _csv(root: Path, image_shape: ImageShape | None, _download: bool) -> LabelledImages:
+    try:
+        with root.open(newline="", encoding="utf-8") as lines:
+            rows = [(root.parent / row["path"], row["label"]) for row in csv.DictReader(lines)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
+        raise DataError(f"{root}: {error!r}; give a UTF-8 CSV file with the columns path and label") from error
+    return _read(rows, image_shape, str(root))
+
+
+def _read(rows: Sequence[tuple[Path, str]], image_shape: ImageShape | None, where: str) -> LabelledImages:
+    """Decode and fit every row's image; classes are the labels, sorted."""
+    if image_shape is None:
+        raise DataError(f"{where}: set image_shape (height, width, channels), to which its images are fitted")
+    if not rows:
+        raise DataError(f"{where} has no images; check the setting")
+    classes = tuple(sorted({label for _, label in rows}))
+    images = np.empty((len(rows), *image_shape), np.uint8)
+    for index, (path, _) in enumerate(rows):
+        try:
+            images[index] = fit_image(decode_image(path.read_bytes()), image_shape)
+        except (OSError, ErrataError) as error:
+            raise DataError(f"{path}: {error}") from error
+    return LabelledImages(images, np.array([classes.index(label) for _, label in rows], dtype=np.int64), classes)
+
+
+_ROOTED: dict[str, Callable[[Path, ImageShape | None, bool], LabelledImages]] = {
+    "cifar10": _cifar10,
+    "folder": _folder,
+    "csv": _csv,
+}

@@ -1,0 +1,46 @@
+"""Every key of the store, in one place. What each holds is drawn in docs/architecture.md, "The store"."""
+
+from __future__ import annotations
+
+INBOX = "reports/inbox/"
+QUARANTINE = "reports/quarantine/"
+SETTLED = "reports/settled/"
+IMAGES = "images/"
+RELEASES = "releases/"
+LOG = "log/"
+LIVE = "live.json"
+
+
+def inbox_report(report_id: str) -> str:
+    """One report that waits for the night."""
+    return f"{INBOX}{report_id}.json"
+
+
+def quarantined_report(report_id: str) -> str:
+    """One report that could not be used, with its reason."""
+    return f"{QUARANTINE}{report_id}.json"
+
+
+def settled_report(version: int, report_id: str) -> str:
+    """One report that release `version` consumed."""
+    return f"{SETTLED}{version}/{report_id}.json"
+
+
+def image(sha256: str) -> str:
+    """The evidence: an image file as it was sent, under the digest of its bytes."""
+    return f"{IMAGES}{sha256}"
+
+
+def release_file(version: int, name: str) -> str:
+    """One file of a release's bundle; `name` may hold slashes."""
+    return f"{RELEASES}{version}/{name}"
+
+
+def log_entry(number: int) -> str:
+    """One line of history; zero-padded, so that listing is in order."""
+    return f"{LOG}{number:08d}.json"
+
+
+def stem(key: str) -> str:
+    """A key's last segment without its ending: `stem(inbox_report(r)) == r`."""
+    return key.rsplit("/", 1)[-1].rsplit(".", 1)[0]

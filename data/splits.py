@@ -1,0 +1,131 @@
+"""The control set and its disjoint parts, made once, and recorded by digest.
+
+Disjoint by pixels, not by index only: of equal images one is kept (a copy would be counted twice by every bound), and
+of equal images with different labels none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.datasets import LabelledImages
+from data.images import pixel_digest
+from editing.errors import Damaged, DataError
+
+FORMAT = "errata-splits/1"
+RECORD = "splits.json"
+REST = -1
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
+
+
+def make_splits(dataset: LabelledImages, sizes: dict[str, int], seed: int) -> dict[str, LabelledImages]:
+    """Disjoint splits of the given sizes (one may be -1: all the rest), each with the data set's shares of classes.
+
+    Within a split every class has its share to within one image. The same data, sizes and seed give the same splits.
+    Raises DataError if the sizes cannot be had.
+    """
+    order = _spread(dataset, np.random.default_rng(seed))
+    rest = len(order) - sum(size for size in sizes.values() if size != REST)
+    if rest < 0 or list(sizes.values()).count(REST) > 1 or any(size < REST for size in sizes.values()):
+        raise DataError(
+            f"splits of {sizes} cannot be had from {len(order)} distinct images; lower them (one may be -1: the rest)"
+        )
+    splits, start = {}, 0
+    for name, size in sizes.items():
+        stop = start + (rest if size == REST else size)
+        splits[name] = dataset.take(np.sort(order[start:stop]))
+        start = stop
+    return splits
+
+
+def _spread(dataset: LabelledImages, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of the distinct images, shuffled such that any stretch of them has each class in proportion.
+
+    The images of a class are spread evenly over 0..1, from a random offset; sorting by place interleaves the classes.
+    """
+    labels_of: dict[str, set[int]] = {}
+    first: dict[str, int] = {}
+    for index, (image, label) in enumerate(zip(dataset.images, dataset.labels, strict=True)):
+        digest = pixel_digest(image)
+        first.setdefault(digest, index)
+        labels_of.setdefault(digest, set()).add(int(label))
+    distinct = np.array([index for digest, index in first.items() if len(labels_of[digest]) == 1], dtype=np.int64)
+    place = np.empty(len(distinct))
+    for label in range(len(dataset.classes)):
+        mine = np.flatnonzero(dataset.labels[distinct] == label)
+        if len(mine):
+            place[rng.permutation(mine)] = (np.arange(len(mine)) + rng.random()) / len(mine)
+    return distinct[np.argsort(place, kind="stable")]
+
+
+def save_splits(splits: dict[str, LabelledImages], folder: Path) -> None:
+    """Write `<name>.npz` for each split and `splits.json` with their digests; the same splits give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {}
+    for name, split in splits.items():
+        content = _pack(split)
+        (folder / f"{name}.npz").write_bytes(content)
+        record[name] = {"images": len(split), "sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps({"format": FORMAT, "splits": record}, sort_keys=True, indent=1) + "\n"
+    (folder / RECORD).write_text(text)
+
+
+def _pack(split: LabelledImages) -> bytes:
+    """An uncompressed .npz in which nothing depends on the time or on the version of a compressor."""
+    out = io.BytesIO()
+    arrays: dict[str, NDArray[Any]] = {
+        "images": split.images,
+        "labels": split.labels,
+        "classes": np.array(split.classes),
+    }
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.save(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), member.getvalue())
+    return out.getvalue()
+
+
+def load_split(folder: Path, name: str) -> LabelledImages:
+    """The split of that name. Raises DataError if it was never saved, Damaged if its bytes are not those recorded."""
+    path = folder / f"{name}.npz"
+    record = _record(folder)
+    if name not in record:
+        raise DataError(f"{folder} has no split {name!r}; it has {', '.join(sorted(record))}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Damaged(f"{path}: {error.strerror}; make the splits again (dvc repro prepare)") from error
+    if hashlib.sha256(content).hexdigest() != record[name]:
+        raise Damaged(f"{path} is not the file that {RECORD} records; make the splits again (dvc repro prepare)")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        classes = tuple(str(label) for label in arrays["classes"])
+        return LabelledImages(arrays["images"], arrays["labels"], classes)
+
+
+def splits_digest(folder: Path) -> str:
+    """SHA-256 (hex) of `splits.json`: one digest for every image and label of every split."""
+    _record(folder)
+    return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
+
+
+def _record(folder: Path) -> dict[str, str]:
+    """The recorded digest of each split's file."""
+    path = folder / RECORD
+    try:
+        raw = json.loads(path.read_text())
+        if raw["format"] != FORMAT:
+            raise DataError(f"{path} is not of format {FORMAT}; make the splits again (dvc repro prepare)")
+        return {str(name): str(entry["sha256"]) for name, entry in raw["splits"].items()}
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; make the splits (dvc repro prepare)") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path} cannot be read ({error!r}); make the splits again (dvc repro prepare)") from error

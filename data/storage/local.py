@@ -1,0 +1,224 @@
+"""The store in a local folder.
+
+A new object is written to a temporary file, synced, and *linked* to its name, which fails if the name is taken: it
+appears whole or not at all. A pointer is replaced under a file lock. Symbolic links inside the store are refused:
+nobody who may write there points us at other files.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.storage.base import Versioned, check_digest, check_key, seal, unseal
+from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
+
+_LOCK = ".lock"
+_TEMPORARY = ".tmp"
+_LITTER_AFTER_SECONDS = 24 * 3600
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class LocalStorage:
+    """A folder that keeps the contract of `data.storage.base.Storage`, for any number of processes on one machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+        self._real_root = self._root.resolve()
+
+    @property
+    def url(self) -> str:
+        return str(self._root)
+
+    def get(self, key: str, *, sha256: str | None = None, at_most: int | None = None) -> bytes:
+        content = self._content(key, at_most)
+        return check_digest(content, sha256, f"{self.url}/{key}")
+
+    def put_once(self, key: str, content: bytes) -> None:
+        target = self._path(key)
+        with self._usable(key), self._written(content) as temporary:
+            self._make_folder(target.parent)
+            try:
+                self._link(temporary, target)
+            except FileExistsError:
+                if self._found(key) != content:
+                    raise AlreadyStored(f"{self.url}/{key} already holds other content; it is never changed") from None
+            _sync_folder(target.parent)
+
+    def read(self, key: str) -> Versioned:
+        stored = self._content(key)
+        return Versioned(unseal(stored), _tag(stored))
+
+    def swap(self, key: str, content: bytes, *, expected: str | None) -> Versioned:
+        target, stored = self._path(key), seal(content)
+        with self._usable(key), self._written(stored) as temporary, self._locked():
+            found = self._found(key)
+            if (None if found is None else _tag(found)) != expected:
+                raise Superseded(f"{self.url}/{key} was changed by somebody else; read it again and decide anew")
+            self._make_folder(target.parent)
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        return Versioned(content, _tag(stored))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """As the contract says; the names of one folder at a time are held in memory."""
+        folder, _, start = prefix.rpartition("/")
+        if folder:
+            check_key(folder)
+        elif prefix.startswith("/"):
+            raise StoreError(f"{prefix!r} begins with a slash; keys do not")
+        base = self._path(folder) if folder else self._real_root
+        yield from self._walk(base, f"{folder}/" if folder else "", start)
+
+    def delete(self, key: str) -> None:
+        target = self._path(key)
+        with self._usable(key):
+            try:
+                target.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            _sync_folder(target.parent)
+
+    def probe(self) -> None:
+        key = f"probe/{secrets.token_hex(16)}"
+        try:
+            first = self.swap(key, b"first", expected=None)
+            self.swap(key, b"second", expected=first.tag)
+            try:
+                self.swap(key, b"third", expected=first.tag)
+            except Superseded:
+                pass
+            else:
+                raise StoreUnusable(f"{self.url} lets two writers win; keep the store on another file system")
+        finally:
+            self.delete(key)
+        self._sweep()
+
+    def _path(self, key: str) -> Path:
+        """The file of a key. Raises StoreError on a bad key, StoreUnusable if a symbolic link is on its way."""
+        path = self._real_root / check_key(key)
+        if path.is_symlink() or path.parent.resolve() != path.parent:
+            raise StoreUnusable(f"{path} goes through a symbolic link; remove the link, the store follows none")
+        return path
+
+    def _content(self, key: str, at_most: int | None = None) -> bytes:
+        path = self._path(key)
+        try:
+            with self._usable(key), open(path, "rb", opener=_open_no_link) as file:
+                size = os.fstat(file.fileno()).st_size
+                if at_most is not None and size > at_most:
+                    raise TooLarge(f"{self.url}/{key} has {size:,} bytes, the limit is {at_most:,}")
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise NotStored(f"{self.url}/{key} is not stored") from error
+
+    def _found(self, key: str) -> bytes | None:
+        """The object's bytes, or None if there is none."""
+        try:
+            return self._content(key)
+        except NotStored:
+            return None
+
+    def _walk(self, folder: Path, prefix: str, start: str) -> Iterator[str]:
+        """Keys below `folder` whose name begins with `start`, in byte order: a folder sorts as its name and a slash."""
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(
+                    f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+                    for entry in entries
+                    if entry.name.startswith(start) and not entry.name.startswith(".") and not entry.is_symlink()
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for name in names:
+            if name.endswith("/"):
+                yield from self._walk(folder / name, prefix + name, "")
+            else:
+                yield prefix + name
+
+    @contextmanager
+    def _written(self, content: bytes) -> Iterator[Path]:
+        """A temporary file with this content, safe on disk; removed at the end if still there."""
+        folder = self._real_root / _TEMPORARY
+        self._make_folder(folder)
+        path = folder / secrets.token_hex(16)
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _link(self, temporary: Path, target: Path) -> None:
+        """Give the file its name; raises FileExistsError if the name is taken."""
+        try:
+            target.hardlink_to(temporary)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            with self._locked():  # the file system has no hard links; writers take turns instead
+                if target.exists():
+                    raise FileExistsError(errno.EEXIST, "exists", str(target)) from None
+                temporary.replace(target)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time; the lock goes with the process, however that ends."""
+        self._make_folder(self._real_root)
+        with (self._real_root / _LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _usable(self, key: str) -> Iterator[None]:
+        """Turn what the file system says into our own error; the file's absence is left for the caller to judge."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, IsADirectoryError):
+            raise
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self.url}/{key}: {error.strerror}; check the disk's space and permissions"
+            ) from error
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            _sync_folder(folder.parent)
+
+    def _sweep(self) -> None:
+        """Remove temporary files of processes that died long ago."""
+        oldest = time.time() - _LITTER_AFTER_SECONDS
+        for path in (self._real_root / _TEMPORARY).iterdir():
+            try:
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+            except FileNotFoundError:  # its own process, or another sweep, was faster
+                continue
+
+
+def _tag(stored: bytes) -> str:
+    return hashlib.sha256(stored).hexdigest()
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # nor wait for whoever writes to a pipe
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new or removed name survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
