@@ -1,0 +1,149 @@
+"""Update rules: from the gradient of `l_e` to a change of the editable parameters (Sinitsin et al. 2020, section 4.1).
+
+A rule is pure: `step` makes new tensors and autograd goes through it. Its coefficients are its fields, numbers or
+scalar tensors, so that Editable Training learns them by `dataclasses.replace(rule, learning_rate=tensor)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+Coefficient = float | Tensor
+
+
+@dataclass(frozen=True)
+class RuleState:
+    """What a rule remembers: how many steps it made, and its running moments (none before the first step)."""
+
+    time: int = 0
+    moments: tuple[Tensors, ...] = ()
+
+
+class Rule(Protocol):
+    """Says which way and how far to move; the loop says when to stop."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every rule is a dataclass: `replace` sets its coefficients
+
+    def init(self, params: Mapping[str, Tensor]) -> RuleState:
+        """The state before the first step."""
+        ...
+
+    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+        """What to add to the parameters, and the next state."""
+        ...
+
+
+class _Fresh:
+    def init(self, params: Mapping[str, Tensor]) -> RuleState:
+        """The empty state: every rule starts from its first gradient."""
+        return RuleState()
+
+
+@dataclass(frozen=True)
+class GradientDescent(_Fresh):
+    """`theta - a g`."""
+
+    learning_rate: Coefficient = 1e-2
+
+    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+        return {name: -self.learning_rate * g for name, g in grads.items()}, RuleState(state.time + 1)
+
+
+@dataclass(frozen=True)
+class ScaledGradientDescent(_Fresh):
+    """`theta - a g / |g|`. The paper names no norm: this is the Euclidean one over all editable parameters together."""
+
+    learning_rate: Coefficient = 1e-1
+    epsilon: float = 1e-12  # inside the root: a gradient of zero must not give NaN, nor a NaN second derivative
+
+    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+        norm = torch.sqrt(torch.stack([(g * g).sum() for g in grads.values()]).sum() + self.epsilon)
+        return {name: -self.learning_rate * g / norm for name, g in grads.items()}, RuleState(state.time + 1)
+
+
+@dataclass(frozen=True)
+class RProp(_Fresh):
+    """`theta - a sign(g)`."""
+
+    learning_rate: Coefficient = 1e-3
+
+    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+        return {name: -self.learning_rate * torch.sign(g) for name, g in grads.items()}, RuleState(state.time + 1)
+
+
+@dataclass(frozen=True)
+class RMSProp(_Fresh):
+    """`rms_0 = g_0^2`, `rms_{t+1} = b rms_t + (1 - b) g^2`, `theta - a g / sqrt(rms + eps)`."""
+
+    learning_rate: Coefficient = 1e-3
+    beta: Coefficient = 0.9
+    epsilon: float = 1e-8
+
+    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+        squares = {name: g * g for name, g in grads.items()}
+        rms = _decay(self.beta, state.moments[0], squares) if state.moments else squares
+        update = {name: -self.learning_rate * g / torch.sqrt(rms[name] + self.epsilon) for name, g in grads.items()}
+        return update, RuleState(state.time + 1, (rms,))
+
+
+@dataclass(frozen=True)
+class Momentum(_Fresh):
+    """`v_0 = 0`, `v_{t+1} = a g + m v_t`, `theta - v`."""
+
+    learning_rate: Coefficient = 1e-2
+    momentum: Coefficient = 0.9
+
+    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+        velocity = {name: self.learning_rate * g for name, g in grads.items()}
+        if state.moments:
+            velocity = {name: v + self.momentum * state.moments[0][name] for name, v in velocity.items()}
+        return {name: -v for name, v in velocity.items()}, RuleState(state.time + 1, (velocity,))
+
+
+@dataclass(frozen=True)
+class Adam(_Fresh):
+    """Adam, its bias-corrected moments written as weighted means of the gradients so far.
+
+    `sum_i b^(t-i) g_i / sum_i b^(t-i)` equals the usual `m / (1 - b^t)` for b < 1 and is defined up to b1 = 1 (the
+    plain mean), the end of the interval that the paper searches. `eps` is inside the root, as for RMSProp: autograd
+    through `sqrt(0) + eps` gives NaN.
+    """
+
+    learning_rate: Coefficient = 1e-3
+    beta1: Coefficient = 0.9
+    beta2: Coefficient = 0.999
+    epsilon: float = 1e-8
+
+    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+        first, second = grads, {name: g * g for name, g in grads.items()}
+        if state.moments:
+            first = {name: self.beta1 * state.moments[0][name] + g for name, g in first.items()}
+            second = {name: self.beta2 * state.moments[1][name] + g for name, g in second.items()}
+        time = state.time + 1
+        weight1 = sum(self.beta1**age for age in range(time))
+        weight2 = sum(self.beta2**age for age in range(time))
+        update = {
+            name: -self.learning_rate * (first[name] / weight1) / torch.sqrt(second[name] / weight2 + self.epsilon)
+            for name in grads
+        }
+        return update, RuleState(time, (first, second))
+
+
+def _decay(beta: Coefficient, old: Tensors, new: Tensors) -> Tensors:
+    return {name: beta * old[name] + (1 - beta) * value for name, value in new.items()}
+
+
+RULES: dict[str, type[Rule]] = {
+    "gd": GradientDescent,
+    "scaled_gd": ScaledGradientDescent,
+    "rprop": RProp,
+    "rmsprop": RMSProp,
+    "momentum": Momentum,
+    "adam": Adam,
+}

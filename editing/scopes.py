@@ -1,0 +1,142 @@
+"""Scopes: which layers an editor may change, and how to compute everything before them only once.
+
+A model whose backbone is an `nn.Sequential` of stages is cut before the first stage that holds an editable parameter:
+
+    hidden = before(model, images, cut)      once per set of images
+    logits = Tail(model, cut)(hidden)        again for every change of the parameters
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from editing.errors import ScopeError
+from editing.model import EditableModel
+from editing.rules import Tensors
+
+WHOLE = "whole"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The parameters whose names match a pattern: "whole", a stage ("chain3", "head") or a name with wildcards.
+
+    A pattern matches a parameter by its full name or the name of a module around it, with or without the leading
+    `backbone.`; "whole" is everything but the patch slots, which belong to the calibrated patch.
+    """
+
+    patterns: tuple[str, ...]
+
+    def __init__(self, *patterns: str) -> None:
+        object.__setattr__(self, "patterns", patterns)
+
+    def resolve(self, model: EditableModel) -> EditableLayers:
+        """The editable layers in `model`; raises ScopeError if a pattern matches no parameter."""
+        names = [name for name, _ in model.named_parameters()]
+        for pattern in self.patterns:
+            if not any(_matches(name, pattern) for name in names):
+                stages = ", ".join(name for name, _ in model.backbone.named_children())
+                raise ScopeError(
+                    f"the editable layers {pattern!r} match no parameter; give whole, head, a stage ({stages}) "
+                    "or a pattern of parameter names"
+                )
+        chosen = tuple(name for name in names if any(_matches(name, pattern) for pattern in self.patterns))
+        if not chosen:
+            raise ScopeError("the scope has no patterns; give whole, head, a stage or a pattern of parameter names")
+        return EditableLayers(chosen, min(_stage_of(model, name) for name in chosen))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if name.startswith("patch.") and not pattern.startswith("patch"):
+        return False
+    if pattern == WHOLE:
+        return True
+    names = [name, name.removeprefix("backbone.")]
+    return any(fnmatchcase(one, pattern) or fnmatchcase(one, pattern + ".*") for one in names)
+
+
+def stages(model: EditableModel) -> list[tuple[str, nn.Module]]:
+    """The backbone's stages in order, by name; a backbone that is no `nn.Sequential` is one stage."""
+    if isinstance(model.backbone, nn.Sequential):
+        return list(model.backbone.named_children())
+    return [("", model.backbone)]
+
+
+def _stage_of(model: EditableModel, name: str) -> int:
+    parts = stages(model)
+    if not name.startswith("backbone."):
+        return len(parts)
+    if parts and parts[0][0] == "":
+        return 0
+    return [stage for stage, _ in parts].index(name.split(".")[1])
+
+
+class Tail(nn.Module):
+    """A model from stage `cut` on, sharing its modules; parameters keep their names, so states fit both."""
+
+    def __init__(self, model: EditableModel, cut: int) -> None:
+        super().__init__()
+        if cut == 0:
+            self.backbone = model.backbone
+        else:
+            self.backbone = nn.Sequential()
+            for name, stage in stages(model)[cut:]:
+                self.backbone.add_module(name, stage)
+        self.head = model.head
+        self.patch = model.patch
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        features = self.backbone(hidden)
+        logits: Tensor = self.head(features) + self.patch(features)
+        return logits
+
+
+def before(model: EditableModel, images: Tensor, cut: int) -> Tensor:
+    """What reaches stage `cut`: normalised images through the stages before it; `[n, ...]`."""
+    hidden = model.normalise(images)
+    for _, stage in stages(model)[:cut]:
+        hidden = stage(hidden)
+    return hidden
+
+
+@dataclass(frozen=True)
+class EditableLayers:
+    """A scope resolved in one model: `names` of the editable parameters; `cut`, the first stage that holds one."""
+
+    names: tuple[str, ...]
+    cut: int
+
+    def copy(self, model: EditableModel) -> EditableModel:
+        """A copy in eval mode that owns its editable parameters and shares every frozen tensor with `model`."""
+        editable = set(self.names)
+        frozen = [tensor for name, tensor in model.named_parameters() if name not in editable]
+        memo = {id(tensor): tensor for tensor in [*frozen, *model.buffers()]}
+        return copy.deepcopy(model, memo).eval()
+
+    def parameters(self, model: EditableModel) -> Tensors:
+        """The editable parameters by name, attached to `model`."""
+        return {name: model.get_parameter(name) for name in self.names}
+
+    def write(self, model: EditableModel, values: Mapping[str, Tensor]) -> None:
+        """Set the editable parameters of `model` to `values`."""
+        with torch.no_grad():
+            for name in self.names:
+                model.get_parameter(name).copy_(values[name])
+
+    def frozen_tail(self, model: EditableModel) -> Callable[[Tensors, Tensor], Tensor]:
+        """`(editable, hidden) -> logits`: the tail with `editable` put in; nothing else receives a gradient."""
+        tail = Tail(model, self.cut)
+        constants = {name: value.detach() for name, value in tail.named_parameters() if name not in set(self.names)}
+
+        def logits(editable: Tensors, hidden: Tensor) -> Tensor:
+            result: Tensor = functional_call(tail, {**constants, **editable}, (hidden,))
+            return result
+
+        return logits

@@ -1,0 +1,236 @@
+"""Plain training: SGD with momentum, one-cycle learning rate (Smith & Topin 2019), cross-entropy, shift and flip.
+
+`fit` is the loop that Editable Training shares: an objective turns a batch into a loss, the loop does the rest. It can
+be stopped after any epoch and resumed, with the same result as if it had not been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from editing.errors import DataError
+from editing.model import EditableModel
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train. `shift` in pixels; `precision` is "float32" or "bfloat16" (autocast; weights stay float32).
+
+    `warmup` is the share of steps in which the one-cycle learning rate rises to `learning_rate`. The same seed on the
+    same machine with the same number of threads gives the same weights. `clip` bounds the gradient's norm (0: none).
+    """
+
+    epochs: int = 20
+    batch: int = 128
+    learning_rate: float = 0.2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.3
+    shift: int = 1
+    flip: bool = False
+    clip: float = 0.0
+    precision: str = "float32"
+    device: str = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch: number from 1, mean loss, mean of whatever else the objective measured, wall seconds."""
+
+    number: int
+    loss: float
+    measures: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What was done: the settings (as numbers and words), and every epoch."""
+
+    settings: dict[str, Any]
+    epochs: tuple[Epoch, ...]
+
+
+Progress = Callable[[Epoch], None]
+
+
+class Objective(Protocol):
+    """From a batch to a loss, in the training loop's autocast context."""
+
+    def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """A scalar to minimise and what to record; `images` uint8 `[n, h, w, c]`, `labels` int64 `[n]`."""
+        ...
+
+    def coefficients(self) -> Sequence[nn.Parameter]:
+        """Trained along with the model, by Adam."""
+        ...
+
+
+class CrossEntropy:
+    """The plain objective."""
+
+    def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+        return F.cross_entropy(model(images), labels), {}
+
+    def coefficients(self) -> Sequence[nn.Parameter]:
+        return ()
+
+
+def train(
+    model: EditableModel,
+    images: Tensor,
+    labels: Tensor,
+    settings: TrainingSettings,
+    progress: Progress | None = None,
+    *,
+    resume: Path | None = None,
+) -> TrainingRecord:
+    """Train `model` in place on uint8 images `[n, h, w, c]` and int64 labels `[n]`; leaves it in eval mode on the CPU.
+
+    With `resume`, the state after every epoch is kept in that file and taken up from there. Raises DataError if there
+    are no images, or images and labels do not fit the model.
+    """
+    return fit(model, images, labels, settings, CrossEntropy(), progress, resume=resume)
+
+
+def fit(
+    model: EditableModel,
+    images: Tensor,
+    labels: Tensor,
+    settings: TrainingSettings,
+    objective: Objective,
+    progress: Progress | None = None,
+    *,
+    resume: Path | None = None,
+    coefficient_rate: float = 1e-2,
+) -> TrainingRecord:
+    """The training loop of `train` with any objective."""
+    _check(model, images, labels)
+    device = torch.device(settings.device)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # mypy: not in torch's stubs
+    images, labels = images.to(device), labels.to(device)
+    weights = [weight for name, weight in model.named_parameters() if not name.startswith("patch.")]
+    descent = torch.optim.SGD(
+        weights, settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay, nesterov=True
+    )
+    steps = -(-len(images) // settings.batch)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        descent, settings.learning_rate, total_steps=steps * settings.epochs, pct_start=settings.warmup
+    )
+    coefficients = list(objective.coefficients())
+    adam = torch.optim.Adam(coefficients, coefficient_rate) if coefficients else None
+    generator = torch.Generator().manual_seed(settings.seed)
+    parts = {"model": model, "descent": descent, "cycle": cycle} | ({"adam": adam} if adam else {})
+    epochs = _restore(resume, settings, parts, coefficients, generator)
+    for number in range(len(epochs) + 1, settings.epochs + 1):
+        started = time.perf_counter()
+        model.train()
+        totals: dict[str, float] = {}
+        for chosen in torch.randperm(len(images), generator=generator).split(settings.batch):
+            index = chosen.to(device)
+            batch = augment(images[index], settings, generator)
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                loss, measures = objective(model, batch, labels[index])
+            for optimizer in (descent, adam):
+                if optimizer is not None:
+                    optimizer.zero_grad()
+            loss.backward()
+            if settings.clip > 0:
+                nn.utils.clip_grad_norm_([*weights, *coefficients], settings.clip)
+            descent.step()
+            cycle.step()
+            if adam is not None:
+                adam.step()
+            for name, value in {"loss": loss.item(), **measures}.items():
+                totals[name] = totals.get(name, 0.0) + value / steps
+        epoch = Epoch(number, totals.pop("loss"), totals, time.perf_counter() - started)
+        epochs.append(epoch)
+        _keep(resume, settings, parts, coefficients, generator, epochs)
+        if progress is not None:
+            model.eval()
+            progress(epoch)
+    model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    return TrainingRecord(asdict(settings), tuple(epochs))
+
+
+def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generator) -> Tensor:
+    """Each image `[n, h, w, c]` shifted by up to `settings.shift` pixels (black edges) and flipped half of the time."""
+    count, height, width, _ = images.shape
+    shift = settings.shift
+    rows = torch.arange(height) + torch.randint(0, 2 * shift + 1, (count, 1), generator=generator)
+    columns = torch.arange(width) + torch.randint(0, 2 * shift + 1, (count, 1), generator=generator)
+    if settings.flip:
+        flipped = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(flipped, columns.flip(1), columns)
+    padded = F.pad(images, (0, 0, shift, shift, shift, shift))
+    index = torch.arange(count, device=images.device)[:, None, None]
+    return padded[index, rows.to(images.device)[:, :, None], columns.to(images.device)[:, None, :]]
+
+
+@torch.no_grad()
+def predict(model: EditableModel, images: Tensor, batch: int = 512, precision: str = "float32") -> Tensor:
+    """Logits float32 `[n, classes]` on the CPU, in batches; the model's mode is left as it is."""
+    device = model.head.weight.device
+    found = []
+    for part in images.split(batch):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            found.append(model(part.to(device)).float().cpu())
+    return torch.cat(found)
+
+
+def _check(model: EditableModel, images: Tensor, labels: Tensor) -> None:
+    if len(images) == 0 or len(images) != len(labels):
+        raise DataError(f"there are {len(images)} images and {len(labels)} labels; give equally many, at least one")
+    if tuple(images.shape[1:]) != model.spec.image_shape:
+        raise DataError(f"images of shape {tuple(images.shape[1:])} do not fit the model's {model.spec.image_shape}")
+    if int(labels.min()) < 0 or int(labels.max()) >= len(model.spec.classes):
+        raise DataError(f"labels must lie in 0 to {len(model.spec.classes) - 1}, the model's classes")
+
+
+def _keep(
+    path: Path | None,
+    settings: TrainingSettings,
+    parts: dict[str, Any],
+    coefficients: Sequence[nn.Parameter],
+    generator: torch.Generator,
+    epochs: Sequence[Epoch],
+) -> None:
+    if path is None:
+        return
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"coefficients": [one.detach() for one in coefficients], "generator": generator.get_state()}
+    state |= {"settings": asdict(settings), "epochs": [asdict(one) for one in epochs]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    torch.save(state, unfinished)
+    unfinished.replace(path)  # a crash leaves the old state, never half a file
+
+
+def _restore(
+    path: Path | None,
+    settings: TrainingSettings,
+    parts: dict[str, Any],
+    coefficients: Sequence[nn.Parameter],
+    generator: torch.Generator,
+) -> list[Epoch]:
+    if path is None or not path.exists():
+        return []
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    if state["settings"] != asdict(settings):
+        raise DataError(f"{path} was made with other settings; remove it to start again")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    with torch.no_grad():
+        for one, kept in zip(coefficients, state["coefficients"], strict=True):
+            one.copy_(kept)
+    generator.set_state(state["generator"])
+    return [Epoch(**one) for one in state["epochs"]]
