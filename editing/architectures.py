@@ -58,6 +58,13 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
 
 
+class GlobalMean(nn.Module):
+    """`[n, channels, height, width]` to its mean over places `[n, channels]`: a single node in ONNX."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3))
+
+
 @register("resnet")
 def resnet(
     classes: int, image_shape: tuple[int, int, int], width: int = 64, blocks: int = 2
@@ -78,7 +85,7 @@ def resnet(
             chained.append(BasicBlock(channels, outputs, stride))
             channels = outputs
         stages[f"chain{chain}"] = nn.Sequential(*chained)
-    stages["pool"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    stages["pool"] = GlobalMean()
     backbone = nn.Sequential()
     for name, stage in stages.items():
         backbone.add_module(name, stage)

@@ -1,0 +1,259 @@
+"""The file that ships: ONNX out of an editable model, run and compared in ONNX Runtime.
+
+    images        uint8   [batch, height, width, channels]     as decoded; normalisation is inside the graph
+    logits        float32 [batch, classes]
+    probabilities float32 [batch, classes]
+    correction    int64   [batch]     which slot decided: of those that fired the one that gave the predicted class
+                                      most; -1 where none fired and the root alone spoke
+
+The graph depends on the architecture only, never on a weight's value, and initializers carry the names of the model's
+parameters behind `model.`: root and release differ in initializers and metadata alone, which `editing.delta` ships.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from editing.errors import ExportError
+from editing.model import EditableModel
+
+OPSET = 20
+METADATA_PREFIX = "errata."
+OUTPUTS = ("logits", "probabilities", "correction")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`logits` and `probabilities` float32 `[n, classes]`, `correction` int64 `[n]` (-1: no slot fired)."""
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    correction: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the exported file is from the model in memory, on `n` images."""
+
+    top1_agreement: float
+    max_logit_difference: float
+    n: int
+
+
+class _Deployed(nn.Module):
+    """What the graph computes; its only child is the model, so that every weight keeps its name behind `model.`."""
+
+    def __init__(self, model: EditableModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.model.features(images)
+        slots = self.model.patch.activations(features)
+        logits = self.model.head(features) + slots @ self.model.patch.value
+        given = slots * self.model.patch.value.T[logits.argmax(dim=1)]
+        decided = torch.where(slots > 0, given, -torch.inf).argmax(dim=1)
+        return logits, torch.softmax(logits, dim=1), torch.where((slots > 0).any(dim=1), decided, -1)
+
+
+def export_onnx(model: EditableModel, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write `model` as one ONNX file; the same weights and metadata give the same bytes.
+
+    `metadata` names must start with `errata.`. Raises ExportError if they don't, or if the model needs more than a
+    single file can hold (2 GB).
+    """
+    path.write_bytes(onnx_bytes(model, metadata))
+
+
+def onnx_bytes(model: EditableModel, metadata: Mapping[str, str]) -> bytes:
+    """The ONNX file that `export_onnx` writes."""
+    wrong = sorted(name for name in metadata if not name.startswith(METADATA_PREFIX))
+    if wrong:
+        raise ExportError(f"metadata {', '.join(wrong)}: every name must start with {METADATA_PREFIX!r}")
+    proto = _simplified(_traced(model))
+    set_metadata(proto, metadata)
+    if proto.ByteSize() >= 2**31:
+        raise ExportError("the model exceeds 2 GB, which one ONNX file cannot hold; use a smaller architecture")
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def set_metadata(proto: Any, metadata: Mapping[str, str]) -> None:
+    """Replace the metadata of an ONNX `ModelProto` by `metadata`, in canonical order."""
+    del proto.metadata_props[:]
+    for name in sorted(metadata):
+        proto.metadata_props.add(key=name, value=metadata[name])
+
+
+def _traced(model: EditableModel) -> Any:
+    """An ONNX `ModelProto` straight from the exporter, initializers named as the model's parameters."""
+    deployed = _Deployed(model).eval()
+    # Two images: a batch of 0 or 1 would be taken for a constant.
+    example = torch.zeros(2, *model.spec.image_shape, dtype=torch.uint8, device=model.mean.device)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            deployed,
+            (example,),
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: "batch"},),
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=list(OUTPUTS),
+            optimize=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch.onnx gave no program; this torch is too old")
+    return program.model_proto
+
+
+def _simplified(proto: Any) -> Any:
+    """Fold constants without ever looking at a weight, and drop whatever tells where the export was made.
+
+    The optimiser treats initializers as constants: it would fold batch norms, merge equal tensors and drop zeros, and
+    the graph would depend on the weights. So it gets the graph with its weights as inputs, which are put back after.
+    """
+    import onnx  # noqa: PLC0415
+    from onnxscript import optimizer  # noqa: PLC0415
+
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    hidden = onnx.ModelProto()
+    hidden.CopyFrom(proto)
+    del hidden.graph.initializer[:]
+    for name, tensor in weights.items():
+        hidden.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims)))
+    with _quiet():
+        folded = optimizer.optimize(hidden)
+    used = {name for node in folded.graph.node for name in node.input}
+    inputs = [value for value in folded.graph.input if value.name not in weights]
+    del folded.graph.input[:], folded.graph.value_info[:], folded.graph.metadata_props[:]
+    folded.graph.input.extend(inputs)
+    folded.graph.initializer.extend(weights[name] for name in sorted(used & weights.keys()))
+    for tensor in folded.graph.initializer:
+        del tensor.metadata_props[:]
+    for node in folded.graph.node:  # stack traces and file names of this machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*folded.graph.input, *folded.graph.output):
+        del value.metadata_props[:]
+    folded.producer_name, folded.producer_version = "errata", ""
+    return folded
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's progress, and warnings about its own internals, are nothing a user can act on."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class OnnxClassifier:
+    """An exported model in ONNX Runtime, on the CPU unless told otherwise."""
+
+    def __init__(
+        self,
+        source: Path | bytes,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        batch: int = 256,
+        threads: int = 0,
+    ) -> None:
+        """Load `source`, a file or its bytes; `threads=0` leaves their number to ONNX Runtime.
+
+        Raises ExportError if it is missing, damaged, not a model of ours, or names files outside itself: those would
+        be read from wherever it points, and no digest covers them.
+        """
+        import onnxruntime  # noqa: PLC0415
+
+        name = "the model" if isinstance(source, bytes) else str(source)
+        content = read_onnx(source)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=list(providers))
+        except Exception as error:  # ONNX Runtime's own errors have no common base that it exports
+            raise ExportError(f"{name} cannot be run: {error}; export it again or restore it") from error
+        inputs, outputs = self._session.get_inputs(), [output.name for output in self._session.get_outputs()]
+        if [value.name for value in inputs] != ["images"] or tuple(outputs) != OUTPUTS:
+            raise ExportError(f"{name} is no exported Errata model: its outputs are {', '.join(outputs)}")
+        height, width, channels = inputs[0].shape[1:]
+        self.image_shape: tuple[int, int, int] = (height, width, channels)
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.batch = batch
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """Predictions for uint8 `[n, height, width, channels]`, in batches; raises ExportError on any other input."""
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.image_shape or not len(images):
+            raise ExportError(
+                f"images of type {images.dtype} and shape {images.shape}; give uint8 [n, {self.image_shape}], n >= 1"
+            )
+        parts = [
+            self._session.run(list(OUTPUTS), {"images": np.ascontiguousarray(images[start : start + self.batch])})
+            for start in range(0, len(images), self.batch)
+        ]
+        logits, probabilities, correction = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        return Predictions(logits, probabilities, correction)
+
+
+def read_onnx(source: Path | bytes) -> bytes:
+    """The bytes of a self-contained ONNX file; raises ExportError if missing, damaged or pointing outside itself."""
+    import onnx  # noqa: PLC0415
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    name = "the model" if isinstance(source, bytes) else str(source)
+    try:
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        proto = onnx.ModelProto.FromString(content)
+    except OSError as error:
+        raise ExportError(f"{name}: {error.strerror}; export the model first") from error
+    except DecodeError as error:
+        raise ExportError(f"{name} is not an ONNX file or is damaged; restore it from its release") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in _tensors(proto)):
+        raise ExportError(
+            f"{name} keeps weights in files outside itself, which no digest covers; export it as one file"
+        )
+    return content
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor anywhere in a protobuf message: initializers, attributes, subgraphs, functions."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for item in value if field.is_repeated else (value,):
+                yield from _tensors(item)
+
+
+def parity(model: EditableModel, classifier: OnnxClassifier, images: NDArray[np.uint8]) -> Parity:
+    """Compare the exported file with `model` on real `images`, uint8 `[n, height, width, channels]`."""
+    exported = classifier.predict(images).logits
+    model.eval()
+    with torch.no_grad():
+        batches = torch.from_numpy(np.ascontiguousarray(images)).split(classifier.batch)
+        native = torch.cat([model(batch.to(model.mean.device)).float().cpu() for batch in batches]).numpy()
+    difference = np.abs(native - exported).max()
+    if not np.isfinite(difference):
+        raise ExportError("logits are NaN or infinite; the model is damaged")
+    return Parity(float((native.argmax(1) == exported.argmax(1)).mean()), float(difference), len(images))

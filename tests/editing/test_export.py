@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from editing.errors import ExportError
+from editing.export import OnnxClassifier, export_onnx, onnx_bytes, parity
+from editing.model import EditableModel, ModelSpec
+
+METADATA = {"errata.version": "7", "errata.ledger": "abc"}
+SPEC = ModelSpec("resnet", ("a", "b", "c"), (16, 12, 3), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), {"width": 4, "blocks": 1}, 5)
+
+
+def untrained(seed: int = 0) -> EditableModel:
+    torch.manual_seed(seed)
+    return EditableModel.from_spec(SPEC).eval()
+
+
+def pictures(n: int = 9) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 16, 12, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def patched() -> EditableModel:
+    """Slot 1 fires on picture 0 alone, slots 2 and 4 on picture 3, slot 4 the stronger; slot 0 and 3 are empty."""
+    model = untrained()
+    with torch.no_grad():
+        features = model.features(torch.from_numpy(pictures()))
+        for slot, picture, strength in ((1, 0, 3.0), (2, 3, 1.0), (4, 3, 2.0)):
+            direction = features[picture] - features.mean(0)
+            scores = features @ direction
+            others = torch.cat([scores[:picture], scores[picture + 1 :]])
+            assert scores[picture] > others.max()
+            model.patch.weight[slot] = direction
+            model.patch.threshold[slot] = (scores[picture] + others.max()) / 2
+            model.patch.value[slot, 2] = 100 * strength
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(patched: EditableModel) -> bytes:
+    return onnx_bytes(patched, METADATA)
+
+
+def test_outputs_match_the_model_at_any_batch_size(patched: EditableModel, exported: bytes) -> None:
+    classifier = OnnxClassifier(exported, batch=4)
+    for n in (1, 4, 9):
+        predictions = classifier.predict(pictures(n))
+        with torch.no_grad():
+            logits = patched(torch.from_numpy(pictures(n)))
+        np.testing.assert_allclose(predictions.logits, logits.numpy(), rtol=1e-4, atol=1e-4)
+        exponentials = np.exp(predictions.logits - predictions.logits.max(1, keepdims=True))
+        np.testing.assert_allclose(predictions.probabilities, exponentials / exponentials.sum(1, keepdims=True), 1e-4)
+
+
+def test_correction_names_the_slot_that_decided(exported: bytes) -> None:
+    correction = OnnxClassifier(exported).predict(pictures()).correction
+    assert correction.dtype == np.int64
+    assert correction.tolist() == [1, -1, -1, 4, -1, -1, -1, -1, -1]
+
+
+def test_an_unpatched_model_has_no_correction() -> None:
+    assert set(OnnxClassifier(onnx_bytes(untrained(), {})).predict(pictures()).correction) == {-1}
+
+
+def test_bytes_repeat_and_carry_no_path(patched: EditableModel, exported: bytes, tmp_path: Path) -> None:
+    export_onnx(patched, tmp_path / "model.onnx", dict(reversed(METADATA.items())))
+    assert (tmp_path / "model.onnx").read_bytes() == exported
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert not re.search(rb"\.py|/home|/root|/usr|site-packages", exported)
+
+
+def test_graph_does_not_depend_on_weights(exported: bytes) -> None:
+    degenerate = untrained(1)
+    with torch.no_grad():
+        for parameter in degenerate.parameters():
+            parameter.zero_()  # equal, zero: everything that an optimiser would merge or drop
+    graphs = []
+    for content in (exported, onnx_bytes(degenerate, METADATA)):
+        proto = onnx.ModelProto.FromString(content)
+        names = {f"model.{name}" for name in degenerate.state_dict()}
+        for tensor in proto.graph.initializer:
+            if tensor.name in names:
+                tensor.ClearField("raw_data")
+        graphs.append(proto.SerializeToString(deterministic=True))
+        used = {tensor.name for tensor in proto.graph.initializer}
+        assert {name for name in names if not name.endswith("num_batches_tracked")} <= used
+    assert graphs[0] == graphs[1]
+
+
+def test_interface_is_as_documented(exported: bytes) -> None:
+    proto = onnx.ModelProto.FromString(exported)
+    onnx.checker.check_model(proto, full_check=True)
+    (images,) = proto.graph.input
+    assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_param or d.dim_value for d in images.type.tensor_type.shape.dim] == ["batch", 16, 12, 3]
+    assert [output.name for output in proto.graph.output] == ["logits", "probabilities", "correction"]
+    assert {opset.domain: opset.version for opset in proto.opset_import}[""] == 20
+    assert OnnxClassifier(exported).metadata == METADATA
+
+
+def test_exporting_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
+    onnx_bytes(untrained(), {})
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+def test_parity_sees_a_difference(patched: EditableModel, exported: bytes) -> None:
+    classifier = OnnxClassifier(exported)
+    same = parity(patched, classifier, pictures())
+    assert (same.top1_agreement, same.n) == (1.0, 9)
+    assert same.max_logit_difference < 1e-4
+    other = copy.deepcopy(patched)
+    with torch.no_grad():
+        other.head.bias[1] += 0.25
+    assert parity(other, classifier, pictures()).max_logit_difference == pytest.approx(0.25, abs=1e-4)
+
+
+def test_what_is_not_our_model_is_refused(exported: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="must start with"):
+        onnx_bytes(untrained(), {"version": "1"})
+    with pytest.raises(ExportError, match="damaged"):
+        OnnxClassifier(exported[: len(exported) // 2])
+    with pytest.raises(ExportError, match=re.escape(str(tmp_path / "none.onnx"))):
+        OnnxClassifier(tmp_path / "none.onnx")
+    outside = onnx.ModelProto.FromString(exported)
+    tensor = outside.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    with pytest.raises(ExportError, match="outside itself"):
+        OnnxClassifier(outside.SerializeToString())
+    renamed = onnx.ModelProto.FromString(exported)
+    renamed.graph.output[2].name = "else"
+    with pytest.raises(ExportError):
+        OnnxClassifier(renamed.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "images",
+    [pictures()[:0], pictures().astype(np.float32), pictures()[0], pictures()[:, :8]],
+    ids=["none", "float", "no batch", "size"],
+)
+def test_bad_images_are_refused(exported: bytes, images: np.ndarray) -> None:
+    with pytest.raises(ExportError, match="give uint8"):
+        OnnxClassifier(exported).predict(images)
