@@ -119,6 +119,13 @@ class EditableModel(nn.Module):
         return self.classify(self.features(images))
 
 
+@torch.no_grad()
+def batched_features(model: EditableModel, images: Tensor, batch: int = 256) -> Tensor:
+    """Penultimate features `[n, d]` of any number of images, on the model's device."""
+    device = model.head.weight.device
+    return torch.cat([model.features(part.to(device)) for part in images.split(batch)])
+
+
 def save_model(model: EditableModel, folder: Path) -> None:
     """Write `model.safetensors` and `model.json` into `folder`; the same weights give the same bytes."""
     from safetensors.torch import save  # noqa: PLC0415 - not on every GPU machine

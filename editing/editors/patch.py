@@ -1,0 +1,158 @@
+"""The calibrated patch: one rectified slot beside the head for each correction, with a bounded rate of firing.
+
+    logits = head(h) + V relu(W h - b)
+
+`editing.editors.detectors` says when a slot fires (W, b), `editing.editors.lift` what it then adds (V), for all
+corrections together, since slots may fire on each other's images. Where no slot fires the logits are the root's, bit
+for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from editing.constraints import check_constraints, violation
+from editing.editors.detectors import Background, Detectors, background, calibrate, directions
+from editing.editors.lift import Demands, solve_lifts
+from editing.model import EditableModel, batched_features
+from editing.types import Constraint, EditResult, SlotDiagnostics
+from editing.views import ViewSettings, fitting_views
+
+_CHUNK = 256  # slots whose activations on all views are held at a time
+
+
+@dataclass(frozen=True)
+class CalibratedPatch:
+    """Writes one slot a correction; a constraint that holds already takes none, unless another slot breaks it.
+
+    `alpha`: how often a slot may fire on a fresh control image (0: never on a calibration image). `gamma`: weight of
+    the views' scatter. `eps`: ridge, as a share of the mean variance. `margin`: by how many logits the expected class
+    must win on fitted views. `faintest`: the least activation, in standard deviations of control scores, that counts
+    as firing on the image itself. `weakest`: a fitted view is lifted only if its activation is at least this share of
+    the image's own (where a slot barely fires it would need a large `v`, and do harm wherever else it fires).
+    """
+
+    alpha: float = 0.0
+    gamma: float = 1.0
+    views: ViewSettings = field(default_factory=ViewSettings)
+    eps: float = 0.01
+    margin: float = 0.5
+    faintest: float = 0.1
+    weakest: float = 0.3
+    seed: int = 0
+
+    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> Background:
+        """Features of both splits, uint8 `[n, h, w, c]`, and what follows from them; raises DataError if too few."""
+        return background(batched_features(model, reference), batched_features(model, calibration), self.eps)
+
+    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: Background) -> EditResult:
+        """Fill slots in a copy of `model`. Raises ConstraintError."""
+        started = time.perf_counter()
+        images, expected = check_constraints(model, constraints)
+        # The order of the constraints is no part of the result: slots are given out in the order of identities.
+        order = sorted(range(len(constraints)), key=lambda one: _identity(constraints[one]))
+        edited = copy.deepcopy(model).eval()
+        with torch.no_grad():
+            slots, reason = self._write(
+                edited, [constraints[i].key for i in order], images[order], expected[order], state
+            )
+            logits = torch.cat([edited(part) for part in images.split(256)])
+        holds = tuple(bool(one) for one in violation(logits, expected) <= 0)
+        missing = len(holds) - sum(holds)
+        reason = f"{missing} of {len(holds)} corrections do not hold: {reason}" if missing else ""
+        return EditResult(edited, not missing, holds, int(bool(slots)), reason, time.perf_counter() - started, slots)
+
+    def _write(
+        self, model: EditableModel, keys: Sequence[str], images: Tensor, expected: Tensor, state: Background
+    ) -> tuple[tuple[SlotDiagnostics, ...], str]:
+        """Fill the free slots of `model`; what came of each, and a sentence on what did not."""
+        fitted = torch.stack([fitting_views(image, self.views, self.seed) for image in images])
+        features = batched_features(model, fitted.flatten(0, 1)).unflatten(0, fitted.shape[:2])  # [k, v, d]
+        logits = model.classify(features.flatten(0, 1)).double().unflatten(0, fitted.shape[:2])
+        wanted = violation(logits[:, 0], expected) > 0
+        if not bool(wanted.any()):
+            return (), ""
+        detectors = calibrate(directions(features, state, self.gamma), state, self.alpha)
+        own = (features @ detectors.weight[:, :, None])[:, :, 0] - detectors.threshold[:, None]  # [k, v]
+        separated = own[:, 0] > self.faintest * detectors.deviation
+        free = (model.patch.weight.abs().amax(1) + model.patch.value.abs().amax(1) == 0).nonzero()[:, 0]
+        reason = "" if bool(separated[wanted].all()) else "their features are not apart from those of control images"
+        refused = torch.zeros_like(wanted)
+        while True:
+            chosen = (wanted & separated & ~refused).nonzero()[:, 0]
+            if len(chosen) > len(free):
+                reason = f"the patch has {len(free)} free slots for {len(chosen)} corrections; train a new root"
+                chosen = chosen[: len(free)]
+            demands = self._demands(chosen, features, logits, expected, own, detectors)
+            values, unsolved = solve_lifts(demands, len(chosen), self.margin)
+            broken = _broken(demands, values, wanted) & separated & ~refused
+            if bool(unsolved.any()):
+                reason = "nearly the same image is corrected to another class; remove one of the two"
+                refused[chosen[unsolved]] = True
+            elif bool(broken.any()) and len(chosen) < len(free):
+                wanted |= broken
+            else:
+                break
+        taken = free[: len(chosen)]
+        model.patch.weight[taken] = detectors.weight[chosen]
+        model.patch.threshold[taken] = detectors.threshold[chosen]
+        model.patch.value[taken] = values.to(model.patch.value.dtype)
+        slots = dict(zip(chosen.tolist(), taken.tolist(), strict=True))
+        lowest = (own.amin(1) / detectors.deviation).tolist()
+        firing = detectors.firing.tolist()
+        return tuple(
+            SlotDiagnostics(keys[one], slots.get(one, -1), lowest[one], firing[one], one in slots)
+            for one in wanted.nonzero()[:, 0].tolist()
+        ), reason
+
+    def _demands(
+        self,
+        chosen: Tensor,
+        features: Tensor,
+        logits: Tensor,
+        expected: Tensor,
+        own: Tensor,
+        detectors: Detectors,
+    ) -> Demands:
+        """Every firing of the slots of `chosen` on any fitted view, and which views each must win."""
+        count, views = own.shape
+        rows = features.flatten(0, 1)
+        found = []
+        for start in range(0, max(len(chosen), 1), _CHUNK):
+            part = chosen[start : start + _CHUNK]
+            activations = torch.relu(rows @ detectors.weight[part].T - detectors.threshold[part])
+            view, slot = activations.nonzero(as_tuple=True)
+            found.append((view, slot + start, activations[view, slot].double()))
+        view, slot, activation = (torch.cat(column) for column in zip(*found, strict=True))
+        owner = torch.full((count,), -1, device=rows.device).index_copy_(
+            0, chosen, torch.arange(len(chosen), device=rows.device)
+        )
+        counts = own >= self.weakest * own[:, :1]
+        return Demands(
+            logits.flatten(0, 1),
+            expected.repeat_interleave(views),
+            torch.where(counts, owner[:, None], -1).flatten(),
+            own.double().flatten(),
+            view,
+            slot,
+            activation,
+        )
+
+
+def _broken(demands: Demands, values: Tensor, wanted: Tensor) -> Tensor:
+    """Constraints without a slot that `values` make fail on the image itself, `[k]`."""
+    logits = demands.logits.index_add(0, demands.view, demands.activation[:, None] * values[demands.slot])
+    fails: Tensor = violation(logits, demands.expected).unflatten(0, (len(wanted), -1))[:, 0] > 0
+    return fails & ~wanted
+
+
+def _identity(constraint: Constraint) -> tuple[str, int, str]:
+    image = constraint.image.detach().cpu().contiguous().numpy().tobytes()
+    return constraint.key, constraint.expected, hashlib.sha256(image).hexdigest()
