@@ -60,6 +60,12 @@ class Report(BaseModel):
     id: Sha256 = Field(default_factory=claim_digest, description="digest of the claim; computed if left out")
 
     @model_validator(mode="after")
+    def _something_to_correct(self) -> Self:
+        if self.predicted == self.expected:
+            raise ValueError("predicted and expected are the same class: there is nothing to correct")
+        return self
+
+    @model_validator(mode="after")
     def _id_is_the_digest(self) -> Self:
         right = claim_digest(dict(self))
         if self.id != right:
@@ -76,12 +82,17 @@ def parse_report(content: bytes) -> Report:
     try:
         return Report.model_validate_json(content)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'report'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_context=False, include_input=False)
-            if problem["type"] != "default_factory_not_called"  # the id, when another field is wrong
-        )
-        raise DataError(f"not a report of {FORMAT}: {wrong[:500]}") from error
+        raise DataError(f"not a report of {FORMAT}: {_wrong(error)}") from error
+
+
+def _wrong(error: ValidationError) -> str:
+    """Every field that is wrong, and how."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'report'}: {problem['msg']}"
+        for problem in problems
+        if problem["type"] != "default_factory_not_called"  # the id, when another field is wrong
+    )[:500]
 
 
 def report_schema() -> dict[str, Any]:
@@ -115,8 +126,7 @@ def make_report(
             filed_at=filed_at or datetime.now(UTC),
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(f"the report's {first['loc'][0]} cannot be used: {first['msg']}") from error
+        raise DataError(f"the report cannot be filed: {_wrong(error)}") from error
 
 
 def file_report(

@@ -41,7 +41,7 @@ def test_identity_is_the_claim_and_not_its_time() -> None:
     assert first.id == hashlib.sha256(canonical).hexdigest()
     others = [
         make_report(IMAGE + b"x", "cat", predicted="dog", reporter="ann", model_version=3),
-        make_report(IMAGE, "dog", predicted="dog", reporter="ann", model_version=3),
+        make_report(IMAGE, "fox", predicted="dog", reporter="ann", model_version=3),
         make_report(IMAGE, "cat", reporter="ann", model_version=3),
         make_report(IMAGE, "cat", predicted="dog", reporter="bob", model_version=3),
         make_report(IMAGE, "cat", predicted="dog", reporter="ann", model_version=4),
@@ -77,6 +77,7 @@ def test_a_minimal_document_is_a_report() -> None:
         {"filed_at": 1e9},
         {"filed_at": "leave out"},
         {"note": "x" * 2001},
+        {"predicted": "cat"},
         {"id": "b" * 64},
         {"unknown": 1},
     ],

@@ -1,0 +1,131 @@
+"""The inbox, streamed: each report parsed, checked, its image fetched, verified, decoded and fitted; or refused.
+
+Nothing here judges a claim (`data.trust` does); a refusal says that a report cannot be used at all. Memory holds a few
+reports at a time, however many wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from data import layout
+from data.batches import file_singly, is_single, oversize_id
+from data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
+from data.refusals import Reason, Refusal
+from data.reports import Report, parse_report
+from data.storage.base import Storage
+from editing.errors import Damaged, DataError, NotStored, TooLarge
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class IntakeSettings:
+    """Limits in bytes and pixels; `fetch_ahead`: how many reports are fetched ahead of the one at hand."""
+
+    image: ImageLimits = field(default_factory=ImageLimits)
+    max_report_bytes: int = 16 * 2**10
+    max_batch_bytes: int = 64 * 2**20
+    fetch_ahead: int = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Accepted:
+    """A report that can be used. `pixels`: uint8 of the model's image shape; `correction`: their `pixel_digest`."""
+
+    report: Report
+    correction: str
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    report: Report
+    image: bytes
+
+
+def collect(
+    storage: Storage,
+    classes: Sequence[str],
+    image_shape: tuple[int, int, int],
+    settings: IntakeSettings | None = None,
+) -> Iterator[Accepted | Refusal]:
+    """Every report in the inbox, in the order of identities: as it can be used, or why it cannot.
+
+    Batches are filed as single reports first (`data.batches`); else nothing is changed: `data.quarantine` empties the
+    inbox. Raises StoreError.
+    """
+    settings = settings or IntakeSettings()
+    for key in file_singly(storage, settings.max_batch_bytes):
+        detail = f"{key} has more than {settings.max_batch_bytes:,} bytes; it stays there, split it"
+        yield Refusal(oversize_id(key), Reason.TOO_LARGE, detail)
+    known = frozenset(classes)
+
+    def fetch(key: str) -> _Fetched | Refusal | None:
+        return _fetch(storage, key, known, settings)
+
+    with ThreadPoolExecutor(8, thread_name_prefix="intake") as pool:
+        singles = (key for key in storage.keys(layout.INBOX) if is_single(key))
+        for fetched in _ahead(pool, fetch, singles, settings.fetch_ahead):
+            if isinstance(fetched, _Fetched):
+                yield _decode(fetched, image_shape, settings.image)
+            elif fetched is not None:
+                yield fetched
+
+
+def _fetch(storage: Storage, key: str, classes: frozenset[str], settings: IntakeSettings) -> _Fetched | Refusal | None:
+    """The report under `key` with its image's bytes; None if it has gone since it was listed."""
+    report_id = layout.stem(key)
+    try:
+        report = parse_report(storage.get(key, at_most=settings.max_report_bytes))
+    except NotStored:
+        return None
+    except (TooLarge, DataError) as error:
+        return Refusal(report_id, Reason.TOO_LARGE if isinstance(error, TooLarge) else Reason.MALFORMED, str(error))
+    if report.id != report_id:
+        return Refusal(report_id, Reason.MALFORMED, f"it is filed under another report's name; its own is {report.id}")
+    unknown = {report.expected, report.predicted} - classes - {None}
+    if unknown:
+        detail = f"{', '.join(map(repr, sorted(map(str, unknown))))} is none of the model's {len(classes)} classes"
+        return Refusal(report_id, Reason.UNKNOWN_CLASS, detail)
+    return _with_evidence(storage, report, settings.image.max_bytes)
+
+
+def _with_evidence(storage: Storage, report: Report, max_bytes: int) -> _Fetched | Refusal:
+    try:
+        return _Fetched(report, storage.get(layout.image(report.image), sha256=report.image, at_most=max_bytes))
+    except NotStored:
+        return Refusal(report.id, Reason.MISSING_IMAGE, f"no image {report.image} is stored; store it, then requeue")
+    except TooLarge as error:
+        return Refusal(report.id, Reason.TOO_LARGE, str(error))
+    except Damaged as error:
+        return Refusal(report.id, Reason.DIGEST_MISMATCH, str(error))
+
+
+def _decode(fetched: _Fetched, image_shape: tuple[int, int, int], limits: ImageLimits) -> Accepted | Refusal:
+    report = fetched.report
+    try:
+        pixels = fit_image(decode_image(fetched.image, limits), image_shape)
+    except TooLarge as error:
+        return Refusal(report.id, Reason.TOO_LARGE, str(error))
+    except DataError as error:
+        return Refusal(report.id, Reason.UNDECODABLE_IMAGE, str(error))
+    return Accepted(report, pixel_digest(pixels), pixels)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """`map(work, items)` in order, with at most `ahead` results waiting: a store answers late, but several at once."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,35 @@
+"""A store, and reports in it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.images import Pixels, encode_png
+from data.reports import Report, make_report, put_report
+from data.storage import Storage, open_storage
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def picture(seed: int, size: int = 8) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path / "store")
+
+
+@pytest.fixture
+def file_one(store: Storage) -> Callable[..., Report]:
+    """File a report of picture `seed` that it is a cat (or as said), without any check."""
+
+    def put(seed: int, expected: str = "cat", content: bytes | None = None, **claim: object) -> Report:
+        content = encode_png(picture(seed)) if content is None else content
+        report = make_report(content, expected, filed_at=NOON, **claim)  # type: ignore[arg-type]
+        return put_report(store, report, content)
+
+    return put
