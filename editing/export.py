@@ -176,8 +176,12 @@ class OnnxClassifier:
         providers: Sequence[str] = ("CPUExecutionProvider",),
         batch: int = 256,
         threads: int = 0,
+        initializers: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         """Load `source`, a file or its bytes; `threads=0` leaves their number to ONNX Runtime.
+
+        `initializers` replace those of the file (see `editing.delta.changed_initializers`); the metadata stays the
+        file's own.
 
         Raises ExportError if it is missing, damaged, not a model of ours, or names files outside itself: those would
         be read from wherever it points, and no digest covers them.
@@ -185,10 +189,17 @@ class OnnxClassifier:
         import onnxruntime  # noqa: PLC0415
 
         name = "the model" if isinstance(source, bytes) else str(source)
-        content = read_onnx(source)
+        content = parse_onnx(source).SerializeToString()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
+        # ONNX Runtime keeps a pointer to these, not a copy.
+        self._replaced = {
+            key: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
+            for key, value in (initializers or {}).items()
+        }
+        for key, value in self._replaced.items():
+            options.add_initializer(key, value)
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=list(providers))
         except Exception as error:  # ONNX Runtime's own errors have no common base that it exports
@@ -215,24 +226,24 @@ class OnnxClassifier:
         return Predictions(logits, probabilities, correction)
 
 
-def read_onnx(source: Path | bytes) -> bytes:
-    """The bytes of a self-contained ONNX file; raises ExportError if missing, damaged or pointing outside itself."""
+def parse_onnx(source: Path | bytes) -> Any:
+    """An ONNX `ModelProto` from a self-contained file or its bytes.
+
+    Raises ExportError if it is missing, damaged, or keeps weights outside itself.
+    """
     import onnx  # noqa: PLC0415
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
 
     name = "the model" if isinstance(source, bytes) else str(source)
     try:
-        content = source if isinstance(source, bytes) else source.read_bytes()
-        proto = onnx.ModelProto.FromString(content)
+        proto = onnx.ModelProto.FromString(source if isinstance(source, bytes) else source.read_bytes())
     except OSError as error:
         raise ExportError(f"{name}: {error.strerror}; export the model first") from error
     except DecodeError as error:
         raise ExportError(f"{name} is not an ONNX file or is damaged; restore it from its release") from error
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in _tensors(proto)):
-        raise ExportError(
-            f"{name} keeps weights in files outside itself, which no digest covers; export it as one file"
-        )
-    return content
+        raise ExportError(f"{name} keeps weights outside itself, where no digest covers them; export it as one file")
+    return proto
 
 
 def _tensors(message: Any) -> Iterator[Any]:
