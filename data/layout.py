@@ -8,7 +8,9 @@ SETTLED = "reports/settled/"
 IMAGES = "images/"
 RELEASES = "releases/"
 LOG = "log/"
+CORRECTIONS = "corrections/"
 LIVE = "live.json"
+MANIFEST = "manifest.json"
 
 
 def inbox_report(report_id: str) -> str:
@@ -34,6 +36,11 @@ def image(sha256: str) -> str:
 def release_file(version: int, name: str) -> str:
     """One file of a release's bundle; `name` may hold slashes."""
     return f"{RELEASES}{version}/{name}"
+
+
+def correction_image(identity: str) -> str:
+    """What a correction's image looks like at the model's input size, under the digest of its pixels."""
+    return f"{CORRECTIONS}{identity}.png"
 
 
 def log_entry(number: int) -> str:

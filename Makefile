@@ -1,0 +1,49 @@
+# Errata: `make run` does all the set-up, then the main job; `make test` does all the set-up, then runs the tests.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Where torch comes from. For a GPU: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: run test check serve setup lock clean help
+.DEFAULT_GOAL := help
+
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(VENV)/ready ## make .venv and install everything from the lock
+
+# torch and torchvision come first and alone, from the CPU index where it answers: the plain wheels bring several GB of
+# CUDA. Everything else comes from the lock, exactly as pinned.
+$(VENV)/ready: requirements.lock pyproject.toml
+	@echo "Installing from requirements.lock into $(VENV) (about two minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --retries 1 --timeout 20 \
+	    --extra-index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' requirements.lock) 2> >(grep -v WARNING >&2)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c "import torch" || { echo "torch does not load: make setup TORCH_INDEX=<an index with your build>"; exit 1; }
+	@touch $@
+
+run: setup ## a day with Errata: root model, real mistakes, a night, a corrected model
+	@$(BIN)/errata demo
+
+test: setup ## the test suite (under 10 minutes on 2 cores)
+	@$(BIN)/python -m pytest -m "not slow"
+
+check: setup ## lint, format and strict types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+serve: setup ## a Prefect server with the deployments and a worker
+	@$(BIN)/errata serve
+
+lock: ## write requirements.lock again from what .venv holds
+	@$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -E 's/\+(cpu|cu[0-9]+)$$//' > requirements.lock
+
+clean: ## delete what was made: environment, artifacts, store
+	rm -rf $(VENV) artifacts metrics store .dvc/cache .dvc/tmp dvc.lock

@@ -1,0 +1,268 @@
+"""The night, step by step, as plain functions: `correct-model` runs them as Prefect tasks, `errata correct` as is.
+
+    sync -> collect -> batch -> quarantine -> lay_out -> reproduce -> judge -> release -> settle
+
+Each step can be killed: until live.json is swapped nothing has changed for anyone, and a rerun converges, because a
+report leaves the inbox only after the release that consumed it is live.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import intake, layout
+from data.images import decode_image, encode_png, fit_image, pixel_digest
+from data.intake import Accepted
+from data.manifest import Live, Manifest, read_file
+from data.quarantine import quarantine as quarantine_report
+from data.quarantine import settle as settle_reports
+from data.refusals import Reason, Refusal
+from data.storage.base import Storage
+from editing.errors import Damaged, DataError, NightError, NotStored
+from editing.export import OnnxClassifier
+from editing.metrics import predicted_classes
+from flows.gate import Judgement, from_rows
+from flows.ledger import Correction, Ledger, Pixels, write_ledger
+from flows.release import Bundle, build_bundle, make_live, publish, record, require_live, verified
+from flows.summary import NightSummary
+from flows.workspace import Log, Workspace, tree_digest
+
+
+@dataclass(frozen=True)
+class Night:
+    """Where a night works, who asked for it, and where its log goes."""
+
+    storage: Storage
+    workspace: Workspace
+    by: str
+    log: Log
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What the night starts from: the live release, verified."""
+
+    live: Live
+    tag: str
+    manifest: Manifest
+    ledger: Ledger
+    model: bytes = field(repr=False)
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the night's reports came to.
+
+    `corrections` are new to the ledger, with their `images`; `done` are reports that the live release has consumed
+    already (a crash came between its swap and its settling); `refused` go to quarantine.
+    """
+
+    reports: int = 0
+    corrections: tuple[Correction, ...] = ()
+    images: dict[str, Pixels] = field(default_factory=dict, repr=False)
+    done: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+
+Step = Callable[..., Any]
+
+
+def run(night: Night, as_step: Callable[[str, Step], Step] = lambda _name, step: step) -> NightSummary:
+    """The whole night. `as_step(name, function)` may wrap each step, in a Prefect task say."""
+    parent: Parent = as_step("sync", sync)(night)
+    found: Batch = as_step("collect", collect)(night, parent)
+    as_step("quarantine", quarantine)(night, found)
+    if found.done:
+        as_step("settle", settle)(night, found.done, parent.live.version)
+    if not found.corrections:
+        return summarise(night, parent.ledger, found, None)
+    ledger: Ledger = as_step("lay out", lay_out)(night, parent, found, parent.live.newest + 1)
+    as_step("reproduce", reproduce)(night, root=parent.manifest.root)
+    judgement: Judgement = as_step("gate", judge)(night)
+    released = judgement.verdict == "pass"
+    if released:
+        why = f"{len(found.corrections)} new corrections"
+        bundle = as_step("release", release)(night, (parent.live, parent.tag), why=why)
+        consumed = tuple(report for each in found.corrections for report in each.reports)
+        as_step("settle", settle)(night, consumed, bundle.manifest.version)
+    return summarise(night, ledger if released else parent.ledger, found, judgement)
+
+
+def sync(night: Night) -> Parent:
+    """Read and verify the live release; bring the workspace's root in line with it."""
+    storage, workspace = night.storage, night.workspace
+    storage.probe()
+    live, tag = require_live(storage)
+    manifest = verified(storage, live.version, live.manifest_sha256)
+    # a crash between swap and log left no entry: what is live is a fact, so the log gains it now
+    record(storage, live, action="released", by=night.by, why="found live without an entry")
+    restore_root(night, manifest)
+    spec = json.loads((workspace.root / "model.json").read_text())
+    height, width, channels = spec["image_shape"]
+    return Parent(
+        live=live,
+        tag=tag,
+        manifest=manifest,
+        ledger=Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode()),
+        model=read_file(storage, manifest, "model.onnx"),
+        classes=tuple(spec["classes"]),
+        image_shape=(height, width, channels),
+    )
+
+
+def restore_root(night: Night, manifest: Manifest) -> None:
+    """Make sure that the workspace holds the live release's root: from DVC's remote if it does not."""
+    workspace = night.workspace
+    workspace.use_remote(night.storage.url)
+    if root_digest(workspace) == manifest.root:
+        return
+    night.log("the workspace holds another root; fetching the live release's from DVC's remote")
+    (workspace.folder / "dvc.lock").write_bytes(read_file(night.storage, manifest, "dvc.lock"))
+    workspace.dvc("pull", "--force", "prepare", "train", log=night.log)
+    if root_digest(workspace) != manifest.root:
+        raise Damaged(f"the root in DVC's remote is not that of release {manifest.version}; run `errata train`")
+
+
+def root_digest(workspace: Workspace) -> str | None:
+    """The digest of the workspace's root, or None if there is none."""
+    try:
+        return tree_digest(workspace.root)
+    except DataError:
+        return None
+
+
+def collect(night: Night, parent: Parent) -> Batch:
+    """The inbox as a batch: reports checked one by one, merged by image, held against the live model."""
+    classifier = OnnxClassifier(parent.model)
+    held = {each.id: each for each in parent.ledger.corrections}
+    accepted: dict[str, list[Accepted]] = {}
+    refused: list[Refusal] = []
+    done: list[str] = []
+    count = 0
+    for each in intake.collect(night.storage, parent.classes, parent.image_shape):
+        count += 1
+        if isinstance(each, Refusal):
+            refused.append(each)
+        elif each.correction in held and each.report.id in held[each.correction].reports:
+            done.append(each.report.id)
+        else:
+            accepted.setdefault(each.correction, []).append(each)
+    corrections, images = [], {}
+    for identity, reports in sorted(accepted.items()):
+        logits = classifier.predict(reports[0].pixels[None]).logits
+        now = parent.classes[predicted_classes(logits)[0]]
+        wanted = {each.report.expected for each in reports}
+        if len(wanted) > 1:
+            detail = f"reports of this image say {' and '.join(sorted(wanted))}"
+            refused += [Refusal(each.report.id, Reason.CONFLICT, detail) for each in reports]
+        elif now in wanted:
+            detail = f"release {parent.live.version} predicts {now}"
+            refused += [Refusal(each.report.id, Reason.ALREADY_RIGHT, detail) for each in reports]
+        else:
+            behind = tuple(sorted(each.report.id for each in reports))
+            corrections.append(Correction(identity, wanted.pop(), behind))
+            images[identity] = reports[0].pixels
+    return Batch(count, tuple(corrections), images, tuple(done), tuple(refused))
+
+
+def judge(night: Night) -> Judgement:
+    """The gate's answer on what the pipeline measured."""
+    measured = night.workspace.read_json(night.workspace.gate)
+    return Judgement(measured["kind"], from_rows(measured["criteria"]))
+
+
+def lay_out(night: Night, parent: Parent, batch: Batch, version: int) -> Ledger:
+    """Write the night's ledger and its images where the edit stage reads them; keep new images in the store."""
+    ledger = parent.ledger.grown(version, batch.corrections)
+    images = dict(batch.images)
+    for each in ledger.corrections:
+        if each.id in images:
+            keep_image(night.storage, each.id, images[each.id])
+        else:
+            images[each.id] = correction_image(night.storage, each.id, parent.image_shape)
+    write_ledger(night.workspace.ledger, ledger, images)
+    return ledger
+
+
+def keep_image(storage: Storage, identity: str, pixels: Pixels) -> None:
+    """Put a correction's image into the store, unless it is there."""
+    try:
+        storage.get(layout.correction_image(identity))
+    except NotStored:
+        storage.put_once(layout.correction_image(identity), encode_png(pixels))
+
+
+def correction_image(storage: Storage, identity: str, image_shape: tuple[int, int, int]) -> Pixels:
+    """A correction's image from the store, checked against its identity."""
+    key = layout.correction_image(identity)
+    try:
+        pixels: NDArray[np.uint8] = fit_image(decode_image(storage.get(key)), image_shape)
+    except NotStored as fault:
+        raise Damaged(f"{key} is gone from the store; restore it, or `errata retract {identity[:12]}`") from fault
+    if pixel_digest(pixels) != identity:
+        raise Damaged(f"{key} was changed in the store; restore it, or `errata retract {identity[:12]}`")
+    return pixels
+
+
+def reproduce(night: Night, *, root: str | None = None) -> None:
+    """`dvc repro evaluate`, its output to the log as it comes; NightError if it gives another root than `root`."""
+    night.workspace.dvc("repro", "evaluate", log=night.log)
+    if root is not None and root_digest(night.workspace) != root:
+        raise NightError("the root was trained anew, for code or parameters changed; release it first: `errata train`")
+
+
+def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundle:
+    """Push the bytes, publish the bundle, make it live. Raises Superseded if live.json is not `parent` any more."""
+    bundle = build_bundle(night.workspace)
+    night.workspace.use_remote(night.storage.url)
+    night.workspace.dvc("push", "--quiet", log=night.log)
+    publish(night.storage, bundle)
+    make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why)
+    return bundle
+
+
+def settle(night: Night, reports: tuple[str, ...], version: int) -> None:
+    """Move what release `version` consumed out of the inbox."""
+    settle_reports(night.storage, sorted(reports), version)
+
+
+def quarantine(night: Night, batch: Batch) -> None:
+    """Keep each refused report with its typed reason."""
+    now = datetime.now(UTC)
+    for refusal in batch.refused:
+        quarantine_report(night.storage, refusal, now)
+
+
+def summarise(night: Night, ledger: Ledger, batch: Batch, judgement: Judgement | None) -> NightSummary:
+    """What the night came to; `ledger` is the one now in force."""
+    live, _ = require_live(night.storage)
+    common = NightSummary(
+        outcome="nothing to correct",
+        version=live.version,
+        reports=batch.reports,
+        corrections=len(batch.corrections),
+        in_force=len(ledger.corrections),
+        refused=batch.refused,
+    )
+    if judgement is None:
+        return common
+    error = night.workspace.read_json(night.workspace.gate)["error"]["gate"]
+    released = judgement.verdict == "pass"
+    return replace(
+        common,
+        outcome="released" if released else "not released",
+        error_before=error["before"],
+        error_after=error["after"],
+        where=f"{night.storage.url}/{layout.release_file(live.version, '')}",
+        sentence="" if released else judgement.sentence,
+        judgement=judgement,
+    )

@@ -1,0 +1,89 @@
+"""params.yaml as types: every setting that shapes a release, checked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from editing.errors import DataError
+
+SPLITS = ("train", "reference", "calibration", "gate", "test", "traffic")
+
+
+class Section(BaseModel):
+    """A frozen part of params.yaml; an unknown name is an error, not ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DataParams(Section):
+    dataset: str = "digits"
+    root: str = ""
+    splits: dict[str, int]
+
+
+class ModelParams(Section):
+    architecture: str
+    arguments: dict[str, int | float | str | bool] = {}
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    slots: int = Field(default=256, ge=1)
+
+
+class TrainParams(Section):
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    shift: int = Field(default=0, ge=0)
+    flip: bool = False
+
+
+class ViewParams(Section):
+    fitting: int = Field(default=17, ge=1)
+    unseen: int = Field(default=8, ge=1)
+    max_shift: float = Field(default=0.08, ge=0, lt=1)
+    flip: bool = False
+    light: float = Field(default=0.15, ge=0, lt=1)
+    noise: float = Field(default=0.02, ge=0, lt=1)
+
+
+class EditParams(Section):
+    editor: str = "patch"
+    alpha: float = Field(default=0.0, ge=0, lt=1)
+    gamma: float = Field(default=1.0, ge=0)
+
+
+class GateParams(Section):
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    drawdown: float = Field(gt=0, lt=1)
+    negative_flips: float = Field(gt=0, lt=1)
+    generalization: float = Field(ge=0, le=1)
+    accuracy: float = Field(ge=0, le=1)
+    parity: float = Field(gt=0)
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = 0
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+    views: ViewParams
+    edit: EditParams
+    gate: GateParams
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """params.yaml, checked; raises DataError naming the setting that is wrong."""
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; run in the folder that holds params.yaml and dvc.yaml") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -1,0 +1,128 @@
+"""Releases: from a workspace to an immutable bundle, and from a bundle to what is live.
+
+Order is what makes a crash harmless: bytes to DVC's remote, then the bundle's files, then its manifest, then one
+compare-and-swap of live.json, then the log. Before the swap the old model is live; after it the new one is, whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from data import layout
+from data.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
+from data.splits import splits_digest
+from data.storage.base import Storage
+from editing.errors import AlreadyStored, Damaged, DataError, NightError, Superseded
+from flows.ledger import Ledger
+from flows.workspace import Workspace, tree_digest
+
+Action = Literal["released", "rolled back"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A release not yet published: its manifest and its files by name."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+
+
+def build_bundle(workspace: Workspace) -> Bundle:
+    """The bundle of what the workspace holds; the same workspace gives the same bytes."""
+    ledger = Ledger.from_jsonl((workspace.ledger / "ledger.jsonl").read_text())
+    sources = {
+        "model.onnx": workspace.onnx / "model.onnx",
+        "ledger.jsonl": workspace.ledger / "ledger.jsonl",
+        "gate.json": workspace.gate,
+        "edit.json": workspace.candidate / "edit.json",
+        "dvc.yaml": workspace.folder / "dvc.yaml",
+        "dvc.lock": workspace.folder / "dvc.lock",
+        "params.yaml": workspace.folder / "params.yaml",
+    }
+    try:
+        files = {name: path.read_bytes() for name, path in sources.items()}
+    except OSError as fault:
+        raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
+    judged = json.loads(files["gate.json"])
+    if judged["model"] != sha256(files["model.onnx"]) or judged["version"] != ledger.version:
+        raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
+    manifest = Manifest(
+        version=ledger.version,
+        kind="edit" if ledger.corrections else "root",
+        root=tree_digest(workspace.root),
+        ledger=ledger.digest,
+        splits=splits_digest(workspace.splits),
+        params=sha256(files["params.yaml"]),
+        corrections=len(ledger.corrections),
+        files={name: FileEntry(sha256(content), len(content)) for name, content in files.items()},
+    )
+    return Bundle(manifest, files)
+
+
+def publish(storage: Storage, bundle: Bundle) -> None:
+    """Put the bundle, its manifest last. Again with the same bytes is success; raises AlreadyStored on others."""
+    for name, content in sorted(bundle.files.items()):
+        storage.put_once(layout.release_file(bundle.manifest.version, name), content)
+    storage.put_once(layout.release_file(bundle.manifest.version, layout.MANIFEST), bundle.manifest.to_json())
+
+
+def make_live(
+    storage: Storage, manifest: Manifest, parent: tuple[Live, str] | None, *, action: Action, by: str, why: str
+) -> Live:
+    """Point live.json at a published release, if it still is what `parent` says; raises Superseded otherwise.
+
+    A swap whose answer was lost has happened all the same: live.json then says what was asked for, which is success.
+    """
+    old = parent[0] if parent else None
+    new = Live(
+        version=manifest.version,
+        manifest_sha256=manifest.digest,
+        previous=old.version if old else None,
+        serial=old.serial + 1 if old else 1,
+        newest=max(manifest.version, old.newest if old else 0),
+    )
+    try:
+        storage.swap(layout.LIVE, new.to_json(), expected=parent[1] if parent else None)
+    except Superseded:
+        now = read_live(storage)
+        if now is None or now[0] != new:
+            other = now[0].version if now else "nothing"
+            raise Superseded(f"superseded: release {other} went live meanwhile; nothing was consumed") from None
+    record(storage, new, action=action, by=by, why=why)
+    return new
+
+
+def record(storage: Storage, live: Live, *, action: str, by: str, why: str) -> None:
+    """Append what happened to the log: one entry for each change of live.json; an entry that is there already stays."""
+    entry = {
+        "serial": live.serial,
+        "action": action,
+        "version": live.version,
+        "previous": live.previous,
+        "by": by,
+        "why": why,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        storage.put_once(layout.log_entry(live.serial), (json.dumps(entry, sort_keys=True) + "\n").encode())
+    except AlreadyStored:
+        return
+
+
+def verified(storage: Storage, version: int, expected: str | None = None) -> Manifest:
+    """The manifest of a release whose every file was just checked; raises Damaged naming what is wrong."""
+    if problems := verify_bundle(storage, version, expected):
+        raise Damaged(f"release {version} does not verify: {'; '.join(problems)}. `errata rollback` to one that does")
+    return read_manifest(storage, version, expected)
+
+
+def require_live(storage: Storage) -> tuple[Live, str]:
+    """The live pointer and its tag; raises NightError if nothing was ever released."""
+    found = read_live(storage)
+    if found is None:
+        raise NightError(f"nothing is released yet in {storage.url}; run `errata train` for a first root release")
+    return found

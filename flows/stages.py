@@ -1,0 +1,216 @@
+"""The commands that dvc.yaml runs: prepare, train, edit, export, evaluate. Each reads files and writes files, no more.
+
+python -m flows.stages STAGE        in the folder that holds dvc.yaml and params.yaml
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from data.datasets import load_dataset
+from data.manifest import sha256
+from data.splits import load_split, make_splits, save_splits, splits_digest
+from editing import metrics
+from editing.errors import ErrataError
+from editing.export import METADATA_PREFIX, OnnxClassifier, export_onnx, parity
+from editing.model import EditableModel, ModelSpec, load_model, save_model
+from editing.training import TrainingSettings, train
+from editing.types import Constraint
+from editing.views import ViewSettings, unseen_views
+from flows.editor import build_editor
+from flows.gate import control_criteria, correction_criteria, parity_criterion
+from flows.ledger import read_ledger
+from flows.params import Params
+from flows.workspace import Workspace, tree_digest
+
+Classes = NDArray[np.int64]
+
+
+def write_json(path: Path, content: object) -> None:
+    """Canonical JSON: same content, same bytes. NaN and infinity become null, which no criterion passes."""
+    finite = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(finite, sort_keys=True, indent=1) + "\n")
+
+
+def view_settings(params: Params) -> ViewSettings:
+    """The views of params.yaml, as the method takes them."""
+    return ViewSettings(**params.views.model_dump())
+
+
+def prepare(workspace: Workspace, params: Params) -> None:
+    """Split the data set into disjoint parts."""
+    dataset = load_dataset(params.data.dataset, Path(params.data.root) if params.data.root else None)
+    save_splits(make_splits(dataset, params.data.splits, params.seed), workspace.splits)
+
+
+def train_root(workspace: Workspace, params: Params) -> None:
+    """Train the root model on the train split."""
+    split = load_split(workspace.splits, "train")
+    height, width, channels = split.images.shape[1:]
+    spec = ModelSpec(
+        architecture=params.model.architecture,
+        classes=split.classes,
+        image_shape=(height, width, channels),
+        mean=params.model.mean,
+        std=params.model.std,
+        arguments=params.model.arguments,
+        slots=params.model.slots,
+    )
+    torch.manual_seed(params.seed)
+    model = EditableModel.from_spec(spec)
+    settings = TrainingSettings(seed=params.seed, **params.train.model_dump())
+    with Progress(transient=True, console=Console(stderr=True)) as bar:
+        task = bar.add_task("training the root model", total=settings.epochs)
+        record = train(
+            model,
+            torch.from_numpy(split.images),
+            torch.from_numpy(split.labels),
+            settings,
+            progress=lambda epoch: bar.update(task, completed=epoch.number),
+        )
+    save_model(model, workspace.root)
+    losses = [epoch.loss for epoch in record.epochs]
+    write_json(workspace.root / "training.json", {"losses": losses, "settings": record.settings})
+
+
+def edit(workspace: Workspace, params: Params) -> None:
+    """Solve the whole ledger from the root."""
+    root = load_model(workspace.root)
+    ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
+    classes = {name: index for index, name in enumerate(root.spec.classes)}
+    constraints = [
+        Constraint(torch.from_numpy(image), classes[correction.expected], correction.id)
+        for image, correction in zip(images, ledger.corrections, strict=True)
+    ]
+    report: dict[str, Any] = {"success": True, "steps": 0, "reason": "", "holds": {}, "slots": []}
+    model = root
+    if constraints:
+        editor = build_editor(params.edit, view_settings(params), params.seed)
+        control = {
+            name: torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
+        }
+        result = editor.edit(root, constraints, editor.prepare(root, control["reference"], control["calibration"]))
+        model = result.model
+        report = {
+            "success": result.success,
+            "steps": result.steps,
+            "reason": result.reason,
+            "holds": {each.key: held for each, held in zip(constraints, result.holds, strict=True)},
+            "slots": [vars(slot) for slot in result.slots],
+        }
+    save_model(model, workspace.candidate)
+    write_json(workspace.candidate / "edit.json", report)
+
+
+def export(workspace: Workspace, params: Params) -> None:
+    """Write the candidate and the root as ONNX."""
+    root, candidate = load_model(workspace.root), load_model(workspace.candidate)
+    ledger, _ = read_ledger(workspace.ledger, root.spec.image_shape)
+    metadata = {
+        "version": str(ledger.version),
+        "root": tree_digest(workspace.root),
+        "ledger": ledger.digest,
+        "drawdown_bound": str(params.gate.drawdown),
+        "classes": json.dumps(root.spec.classes),
+        "preprocessing": "none: uint8 images [batch, height, width, channels]; normalisation is inside the graph",
+    }
+    workspace.onnx.mkdir(parents=True, exist_ok=True)
+    for model, name, facts in (
+        (candidate, "model.onnx", metadata),
+        (root, "root.onnx", {**metadata, "version": "root", "ledger": ""}),
+    ):
+        named = {f"{METADATA_PREFIX}{key}": value for key, value in facts.items()}
+        export_onnx(model, workspace.onnx / name, named)
+
+
+def evaluate(workspace: Workspace, params: Params) -> None:
+    """Measure the exported file on the gate split, and on the corrections it must hold."""
+    gate, test = load_split(workspace.splits, "gate"), load_split(workspace.splits, "test")
+    candidate = load_model(workspace.candidate)
+    ledger, images = read_ledger(workspace.ledger, candidate.spec.image_shape)
+    root_file, file = (OnnxClassifier(workspace.onnx / name) for name in ("root.onnx", "model.onnx"))
+    before, after = classes_of(root_file, gate.images), classes_of(file, gate.images)
+    agreement = parity(candidate, file, gate.images)
+    classes = {name: index for index, name in enumerate(gate.classes)}
+    expected = np.array([classes[each.expected] for each in ledger.corrections], np.int64)
+
+    criteria = control_criteria(gate.labels, before, after, params.gate, edited=bool(ledger.corrections))
+    criteria.append(parity_criterion(agreement, params.gate))
+    if ledger.corrections:
+        held = classes_of(file, images) == expected
+        settings = view_settings(params)
+        views = [unseen_views(torch.from_numpy(image), settings, params.seed).numpy() for image in images]
+        seen = np.stack([classes_of(file, view) for view in views])
+        criteria += correction_criteria(held, seen, expected, params.gate)
+    write_json(
+        workspace.gate,
+        {
+            "kind": "edit" if ledger.corrections else "root",
+            "version": ledger.version,
+            "splits": splits_digest(workspace.splits),
+            "model": sha256((workspace.onnx / "model.onnx").read_bytes()),
+            "corrections": len(ledger.corrections),
+            "criteria": {each.name: each.to_row() for each in criteria},
+            "error": {
+                "gate": errors(before, after, gate.labels),
+                "test": errors(classes_of(root_file, test.images), classes_of(file, test.images), test.labels),
+            },
+            "reach": float((file.predict(gate.images).correction >= 0).mean()),
+        },
+    )
+    rows = ["class,before,after"]
+    for name, index in classes.items():
+        mine = gate.labels == index
+        if mine.any():
+            rows.append(f"{name},{(before[mine] == index).mean():.4f},{(after[mine] == index).mean():.4f}")
+    (workspace.gate.parent / "recall.csv").write_text("\n".join(rows) + "\n")
+
+
+def errors(before: Classes, after: Classes, labels: Classes) -> dict[str, float]:
+    """Error rates of the root and of the candidate on the same images."""
+    paired = metrics.compare_predictions(before, after, labels)
+    return {"before": paired.error_before, "after": paired.error_after}
+
+
+def classes_of(classifier: OnnxClassifier, images: NDArray[np.uint8]) -> Classes:
+    """The predicted class of each image `[n]`."""
+    return metrics.predicted_classes(classifier.predict(images).logits)
+
+
+STAGES: dict[str, Callable[[Workspace, Params], None]] = {
+    "prepare": prepare,
+    "train": train_root,
+    "edit": edit,
+    "export": export,
+    "evaluate": evaluate,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage here; a fault is one readable line and exit code 1."""
+    if len(arguments) != 1 or arguments[0] not in STAGES:
+        print(f"usage: python -m flows.stages {{{','.join(STAGES)}}}", file=sys.stderr)
+        return 2
+    try:
+        torch.use_deterministic_algorithms(True)
+        workspace = Workspace(Path())
+        STAGES[arguments[0]](workspace, workspace.params)
+    except ErrataError as fault:
+        print(f"Error: {arguments[0]}: {fault}", file=sys.stderr)
+        return fault.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,118 @@
+"""The folder in which DVC works: where each artifact lies, and how DVC is run there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.manifest import sha256
+from editing.errors import DataError, NightError
+from flows.params import Params, load_params
+
+Log = Callable[[str], None]
+
+# DVC's advice to somebody who works by hand; in a night's log it is noise
+ADVICE = ("To track the changes", "git add", "To enable auto staging", "dvc config core.autostage", "Use `dvc push`")
+
+
+def tree_digest(folder: Path) -> str:
+    """SHA-256 over the names and digests of every file in `folder`; raises DataError if there is none."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".gitignore")
+    if not files:
+        raise DataError(f"{folder} is missing or empty; run `errata train` (or `dvc repro`) first")
+    lines = (f"{path.relative_to(folder).as_posix()}\0{sha256(path.read_bytes())}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with dvc.yaml and params.yaml in it."""
+
+    folder: Path
+
+    @property
+    def splits(self) -> Path:
+        return self.folder / "artifacts" / "splits"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "artifacts" / "root"
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "artifacts" / "ledger"
+
+    @property
+    def candidate(self) -> Path:
+        return self.folder / "artifacts" / "candidate"
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "artifacts" / "onnx"
+
+    @property
+    def gate(self) -> Path:
+        return self.folder / "metrics" / "gate.json"
+
+    @property
+    def params(self) -> Params:
+        """params.yaml, checked."""
+        return load_params(self.folder / "params.yaml")
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """A stage's JSON output; raises DataError if it is missing or damaged."""
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}); run `dvc repro`") from error
+        return content
+
+    def use_remote(self, store_url: str) -> None:
+        """Let DVC's remote lie in the store, beside the releases: `<store>/dvc`. Kept in .dvc/config.local."""
+        path = self.folder / ".dvc" / "config.local"
+        config = ConfigParser()
+        config.read(path)
+        section = "'remote \"store\"'"
+        url = f"{store_url}/dvc"
+        if config.has_section(section) and config.get(section, "url", fallback=None) == url:
+            return
+        if not config.has_section(section):
+            config.add_section(section)
+        config.set(section, "url", url)
+        path.parent.mkdir(exist_ok=True)
+        with path.open("w") as out:
+            config.write(out)
+
+    def dvc(self, *words: str, log: Log, env: Mapping[str, str] | None = None) -> None:
+        """Run DVC here, each line of its output to `log` as it comes; raises NightError with its last words."""
+        environment = {**os.environ, **(env or {})}
+        # the stages' `python` is the one that runs this, also where no environment is activated
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+        command = [sys.executable, "-m", "dvc", *words]
+        tail: list[str] = []
+        with subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            if process.stdout is None:  # pragma: no cover - PIPE was asked for
+                raise NightError("dvc has no output stream")
+            for line in process.stdout:
+                if (said := line.strip()) and not said.startswith(ADVICE):
+                    log(said)
+                    tail = [*tail[-19:], said]
+        if process.returncode:
+            last = next((line for line in tail if line.startswith("Error:")), None) or (tail[-1] if tail else "nothing")
+            raise NightError(f"`{' '.join(command[2:])}` failed: {last.removeprefix('Error: ')}")
