@@ -1,0 +1,1 @@
+"""The commands of `errata`, by subject; importing a module registers its commands."""

@@ -1,0 +1,41 @@
+"""Commands that do the work: train, correct, a demonstration day, and Prefect's services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.commands.base import AsJson, Store, app, finish, out, tell
+
+
+@app.command()
+def train(store: Store = None, as_json: AsJson = False) -> None:
+    """Train a root model and release it."""
+    from flows import settings, train_model
+
+    finish(train_model.run(settings.open_night(store, None, None, tell)), as_json)
+
+
+@app.command()
+def correct(store: Store = None, as_json: AsJson = False) -> None:
+    """A night, now, without Prefect: collect, validate, edit, judge, release."""
+    from flows import night, settings
+
+    finish(night.run(settings.open_night(store, None, None, tell)), as_json)
+
+
+@app.command()
+def demo(store: Store = None) -> None:
+    """A day with Errata: train a root if there is none, report its real mistakes, run the night, prove the result."""
+    from flows.demo import run_day
+
+    finish(run_day(store, out), as_json=False)
+
+
+@app.command()
+def serve(port: Annotated[int, typer.Option(help="Port of Prefect's server")] = 4200, store: Store = None) -> None:
+    """A Prefect server, the deployments of prefect.yaml and a worker, until interrupted."""
+    from flows.serve import serve_prefect
+
+    serve_prefect(port, store)
