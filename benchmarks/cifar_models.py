@@ -1,0 +1,71 @@
+"""The benchmark's models, trained where they are missing and kept in a folder each.
+
+A training can be stopped after any epoch and is taken up there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.cifar_data import CLASSES, MEAN, STD, Cifar10
+from editing.model import EditableModel, ModelSpec, load_model, save_model
+from editing.training import Epoch, TrainingSettings, predict, train
+
+SLOTS = 1024
+
+
+def plain_settings(width: int, device: str) -> TrainingSettings:
+    """15 epochs reach the accuracy at which edits of a narrow network are worth studying; 30 where there is a GPU."""
+    epochs = 30 if device.startswith("cuda") else 15 if width <= 16 else 6
+    return TrainingSettings(epochs, learning_rate=0.2, shift=4, flip=True, precision="bfloat16", device=device)
+
+
+def fresh_model(width: int, seed: int = 0) -> EditableModel:
+    """An untrained ResNet-18 of that width for CIFAR-10."""
+    torch.manual_seed(seed)
+    arguments: dict[str, int | float | str | bool] = {"width": width, "blocks": 2}
+    return EditableModel.from_spec(ModelSpec("resnet", CLASSES, (32, 32, 3), MEAN, STD, arguments, SLOTS))
+
+
+def plain_model(folder: Path, width: int, data: Cifar10, device: str = "cpu") -> EditableModel:
+    """The plainly trained model of `folder`, trained first if it is not there."""
+
+    def make(progress: Callable[[Epoch], None]) -> EditableModel:
+        model = fresh_model(width)
+        settings = plain_settings(width, device)
+        train(model, data.train.images, data.train.labels, settings, progress, resume=folder / "training.pt")
+        return model
+
+    return kept(folder, data, make)
+
+
+def kept(folder: Path, data: Cifar10, make: Callable[[Callable[[Epoch], None]], EditableModel]) -> EditableModel:
+    """The model saved in `folder`, or what `make(progress)` returns, saved with its record."""
+    if (folder / "model.json").exists():
+        return load_model(folder)
+    epochs: list[Epoch] = []
+
+    def progress(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        measures = " ".join(f"{name} {value:.4g}" for name, value in epoch.measures.items())
+        print(
+            f"{folder.name}: epoch {epoch.number} loss {epoch.loss:.4f} {measures} ({epoch.seconds:.0f} s)", flush=True
+        )
+
+    model = make(progress)
+    save_model(model, folder)
+    accuracy = {name: _accuracy(model, name, data) for name in ("validation", "test")}
+    record = {"accuracy": accuracy, "epochs": [asdict(one) for one in epochs]}
+    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{folder.name}: {accuracy}", flush=True)
+    return model
+
+
+def _accuracy(model: EditableModel, part: str, data: Cifar10) -> float:
+    chosen = data.validation if part == "validation" else data.test
+    return (predict(model, chosen.images).argmax(1) == chosen.labels).float().mean().item()

@@ -1,0 +1,159 @@
+"""Editable Training: objective (2) of Sinitsin et al. 2020, which makes a model that a few gradient steps can edit.
+
+    L = L_base + c_edit max(0, l_e(Edit(theta))) + c_loc E KL(p(.|x, theta) || p(.|x, Edit(theta)))
+
+Edit is the editor's own loop, differentiated through all its steps; the rule's coefficients are trained along. One
+random training image and one random class a batch make the constraint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from editing.editors.gradient import descend
+from editing.model import EditableModel
+from editing.rules import RMSProp, Rule
+from editing.scopes import Scope, Tail, before
+from editing.training import Progress, TrainingRecord, TrainingSettings, fit
+
+
+@dataclass(frozen=True)
+class EditableSettings:
+    """The objective's weights and the editor to be trained for.
+
+    `rule` gives the coefficients' starting values; `learn_rule` trains them too. `local_share` is the share of a batch
+    on which the locality term is taken: 1 as in the paper, less for speed.
+    """
+
+    rule: Rule = field(default_factory=lambda: RMSProp(1e-3, 0.5))
+    scope: Scope = field(default_factory=lambda: Scope("chain3"))
+    steps: int = 10
+    edit_weight: float = 0.01
+    locality_weight: float = 0.01
+    local_share: float = 1.0
+    learn_rule: bool = True
+
+
+@dataclass(frozen=True)
+class EditableRecord:
+    """What was done, and the rule with its learned coefficients as numbers."""
+
+    training: TrainingRecord
+    rule: Rule
+
+
+class LearnableRule(nn.Module):
+    """A rule whose coefficients are parameters without bounds: the logarithm of the rate, the logit of the decays."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__()
+        self.initial = rule
+        self.raw = nn.ParameterDict()
+        for one in fields(rule):
+            value = torch.as_tensor(getattr(rule, one.name), dtype=torch.float32)
+            if one.name == "learning_rate":
+                self.raw[one.name] = nn.Parameter(value.log())
+            elif one.name != "epsilon":
+                self.raw[one.name] = nn.Parameter(value.clamp(1e-3, 1 - 1e-3).logit())
+
+    def forward(self) -> Rule:
+        """The rule, attached to the parameters."""
+        values = {name: raw.exp() if name == "learning_rate" else raw.sigmoid() for name, raw in self.raw.items()}
+        rule: Rule = replace(self.initial, **values)
+        return rule
+
+    def learned(self) -> Rule:
+        """The rule with plain numbers."""
+        rule: Rule = self()
+        numbers: Rule = replace(rule, **{name: float(getattr(rule, name).detach()) for name in self.raw})
+        return numbers
+
+
+class EditableObjective:
+    """Objective (2) on one batch. The prefix of the batch is computed once, for the base and the edited model."""
+
+    def __init__(self, settings: EditableSettings, seed: int) -> None:
+        self.settings = settings
+        self.rule = LearnableRule(settings.rule)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def coefficients(self) -> Sequence[nn.Parameter]:
+        return tuple(self.rule.parameters()) if self.settings.learn_rule else ()
+
+    def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+        settings = self.settings
+        layers = settings.scope.resolve(model)
+        tail = Tail(model, layers.cut)
+        hidden = before(model, images, layers.cut)
+        logits = tail(hidden)
+        loss = F.cross_entropy(logits, labels)
+        measures = {"base": loss.item()}
+        device = images.device
+        chosen = int(torch.randint(len(images), (), generator=self.generator))
+        target = torch.randint(len(model.spec.classes), (1,), generator=self.generator).to(device)
+        with eval_mode(model):
+            with torch.autocast(device.type, enabled=False):  # l_e near its boundary needs the full precision
+                one = before(model, images[chosen : chosen + 1], layers.cut)
+                descent = descend(
+                    lambda params: cast(Tensor, functional_call(tail, params, (one,))),
+                    target,
+                    layers.parameters(model),
+                    self.rule(),
+                    settings.steps,
+                    differentiable=True,
+                )
+            edit_loss = descent.violations.clamp(min=0).mean()
+            measures |= {"edit": edit_loss.item(), "steps": float(descent.steps), "local": 0.0}
+            if descent.steps > 0:  # else the edited model is the model, and both terms are zero
+                part = hidden[: max(1, round(settings.local_share * len(hidden)))]
+                with torch.no_grad():
+                    root = tail(part)
+                edited = functional_call(tail, descent.params, (part,))
+                local = divergence(root, edited)
+                measures["local"] = local.item()
+                loss = loss + settings.edit_weight * edit_loss + settings.locality_weight * local
+        return loss, measures
+
+
+def train_editable(
+    model: EditableModel,
+    images: Tensor,
+    labels: Tensor,
+    settings: TrainingSettings,
+    editable: EditableSettings,
+    progress: Progress | None = None,
+    *,
+    resume: Path | None = None,
+) -> EditableRecord:
+    """Train `model` in place like `training.train`, by Editable Training; raises ScopeError and DataError."""
+    editable.scope.resolve(model)
+    objective = EditableObjective(editable, settings.seed)
+    record = fit(model, images, labels, settings, objective, progress, resume=resume)
+    return EditableRecord(record, objective.rule.learned())
+
+
+def divergence(root: Tensor, edited: Tensor) -> Tensor:
+    """Mean over images of KL(p_root || p_edited), summed over classes, from logits `[n, classes]`: a scalar."""
+    old, new = F.log_softmax(root.float(), dim=1), F.log_softmax(edited.float(), dim=1)
+    return (old.exp() * (old - new)).sum(1).mean()
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Batch norm by its running statistics inside; the mode of every module as before outside."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
