@@ -50,6 +50,15 @@ def check_constraints(model: EditableModel, constraints: Sequence[Constraint]) -
     return images, torch.tensor([one.expected for one in constraints], device=device)
 
 
+def canonical_order(constraints: Sequence[Constraint]) -> list[int]:
+    """Positions of the constraints by key, class and pixels: solved in this order, the order given is no part of the
+    result."""
+    identities = [
+        (one.key, one.expected, one.image.detach().cpu().contiguous().numpy().tobytes()) for one in constraints
+    ]
+    return sorted(range(len(constraints)), key=identities.__getitem__)
+
+
 def _check_one(model: EditableModel, constraint: Constraint, name: str) -> None:
     image, classes = constraint.image, len(model.spec.classes)
     if tuple(image.shape) != model.spec.image_shape:

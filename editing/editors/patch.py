@@ -10,7 +10,6 @@ for bit.
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from editing.constraints import check_constraints, violation
+from editing.constraints import canonical_order, check_constraints, violation
 from editing.editors.detectors import Background, Detectors, background, calibrate, directions
 from editing.editors.lift import Demands, solve_lifts
 from editing.model import EditableModel, batched_features
@@ -56,8 +55,7 @@ class CalibratedPatch:
         """Fill slots in a copy of `model`. Raises ConstraintError."""
         started = time.perf_counter()
         images, expected = check_constraints(model, constraints)
-        # The order of the constraints is no part of the result: slots are given out in the order of identities.
-        order = sorted(range(len(constraints)), key=lambda one: _identity(constraints[one]))
+        order = canonical_order(constraints)
         edited = copy.deepcopy(model).eval()
         with torch.no_grad():
             slots, reason = self._write(
@@ -151,8 +149,3 @@ def _broken(demands: Demands, values: Tensor, wanted: Tensor) -> Tensor:
     logits = demands.logits.index_add(0, demands.view, demands.activation[:, None] * values[demands.slot])
     fails: Tensor = violation(logits, demands.expected).unflatten(0, (len(wanted), -1))[:, 0] > 0
     return fails & ~wanted
-
-
-def _identity(constraint: Constraint) -> tuple[str, int, str]:
-    image = constraint.image.detach().cpu().contiguous().numpy().tobytes()
-    return constraint.key, constraint.expected, hashlib.sha256(image).hexdigest()

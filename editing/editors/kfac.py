@@ -1,0 +1,160 @@
+"""The Fisher matrix of a model's predictions, Kronecker-factored layer by layer, and its inverse square root.
+
+For a linear layer F = A (x) G: A is the second moment of its inputs (with a one appended where there is a bias), G that
+of the gradients of log p(y|x) with respect to its outputs, y *sampled from the model* (labels from the data would give
+the empirical Fisher, another matrix). A convolution is the same over patches: A sums over places, G averages over them.
+Source: Martens & Grosse 2015, section 3; Grosse & Martens 2016, section 3.
+
+In the eigenbases of A and G the matrix is diagonal, so that damping is exact: a share of the mean eigenvalue product
+is added to every product. Normalisation layers have no factors and are left as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from editing.errors import ScopeError
+from editing.model import EditableModel
+from editing.rules import Tensors
+from editing.scopes import EditableLayers, Tail, before
+
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with its factors: eigenvectors `inputs` `[i, i]` and `outputs` `[o, o]`, and `root` `[o, i]`, the square
+    roots of the damped eigenvalue products. `bias` is "" if there is none to edit, else the last input is the one."""
+
+    weight: str
+    bias: str
+    inputs: Tensor
+    outputs: Tensor
+    root: Tensor
+
+
+@dataclass(frozen=True)
+class Kfac:
+    """The factored Fisher matrix F of the editable layers, and the two maps `F^-1/2` needs."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters it covers, in order."""
+        return tuple(name for layer in self.layers for name in (layer.weight, layer.bias) if name)
+
+    def whiten(self, gradients: Tensors) -> Tensor:
+        """`F^-1/2 g` for `k` gradients, each a tensor `[k, ...]` by parameter: `[k, all parameters]`."""
+        columns = []
+        for layer in self.layers:
+            matrix = gradients[layer.weight].flatten(2)
+            if layer.bias:
+                matrix = torch.cat([matrix, gradients[layer.bias][:, :, None]], dim=2)
+            columns.append((layer.outputs.T @ matrix @ layer.inputs / layer.root).flatten(1))
+        return torch.cat(columns, dim=1)
+
+    def unwhiten(self, vector: Tensor, shapes: Tensors) -> Tensors:
+        """`F^-1/2 x` for one `x` `[all parameters]`, by parameter in the shapes of `shapes`."""
+        found: Tensors = {}
+        sizes = [layer.root.numel() for layer in self.layers]
+        for layer, part in zip(self.layers, vector.split(sizes), strict=True):
+            matrix = layer.outputs @ (part.reshape(layer.root.shape) / layer.root) @ layer.inputs.T
+            if layer.bias:
+                matrix, found[layer.bias] = matrix[:, :-1], matrix[:, -1]
+            found[layer.weight] = matrix.reshape(shapes[layer.weight].shape)
+        return found
+
+
+def fit_kfac(model: EditableModel, layers: EditableLayers, images: Tensor, damping: float, seed: int) -> Kfac:
+    """Factors of the editable linear and convolutional layers on `images`, uint8 `[n, h, w, c]`.
+
+    `damping` is a share of the mean eigenvalue product, layer by layer; `seed` samples the labels. Raises ScopeError
+    if no editable layer is linear or a convolution.
+    """
+    editable = set(layers.names)
+    tail = Tail(model, layers.cut)
+    modules: dict[str, nn.Module] = {
+        name: module
+        for name, module in tail.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+        and f"{name}.weight" in editable
+        and getattr(module, "groups", 1) == 1
+    }
+    if not modules:
+        raise ScopeError("none of the editable layers is linear or a convolution; natural gradient needs one")
+    moments = _moments(model, tail, modules, layers.cut, images, seed)
+    found = []
+    for name, (a, g) in moments.items():
+        input_values, inputs = _eigenbasis(a)
+        output_values, outputs = _eigenbasis(g)
+        products = output_values.clamp(min=0)[:, None] * input_values.clamp(min=0)
+        root = (products + damping * products.mean().clamp(min=torch.finfo(products.dtype).tiny)).sqrt()
+        bias = f"{name}.bias" if f"{name}.bias" in editable else ""
+        found.append(Layer(f"{name}.weight", bias, inputs, outputs, root))
+    return Kfac(tuple(found))
+
+
+def _moments(
+    model: EditableModel, tail: Tail, modules: dict[str, nn.Module], cut: int, images: Tensor, seed: int
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Second moments of inputs and of output gradients, by module."""
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def keep(name: str) -> object:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            output = output if output.requires_grad else output.requires_grad_()
+            seen[name] = (inputs[0].detach(), output)
+            return output
+
+        return modules[name].register_forward_hook(hook)
+
+    handles = [keep(name) for name in modules]
+    generator = torch.Generator().manual_seed(seed)
+    totals: dict[str, tuple[Tensor, Tensor]] = {}
+    try:
+        for part in images.to(model.head.weight.device).split(_BATCH):
+            with torch.no_grad():
+                hidden = before(model, part, cut)
+            with torch.enable_grad():
+                logits = tail(hidden).float()
+                drawn = torch.multinomial(logits.detach().cpu().softmax(1), 1, generator=generator)[:, 0]
+                loss = F.cross_entropy(logits, drawn.to(logits.device), reduction="sum")
+                gradients = torch.autograd.grad(loss, [seen[name][1] for name in modules])
+            for (name, module), gradient in zip(modules.items(), gradients, strict=True):
+                a, g = _second_moments(module, seen[name][0], gradient)
+                old = totals.get(name, (0.0, 0.0))
+                totals[name] = (old[0] + a / len(images), old[1] + g / len(images))
+    finally:
+        for handle in handles:
+            handle.remove()  # type: ignore[attr-defined]
+    return totals
+
+
+def _second_moments(module: nn.Module, inputs: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the batch: of `a a^T` over places, and of `g g^T` averaged over places."""
+    places = 1
+    if isinstance(module, nn.Conv2d):
+        padding = module.padding if not isinstance(module.padding, str) else (0, 0)
+        columns = F.unfold(inputs, module.kernel_size, module.dilation, padding, module.stride)  # [n, i, places]
+        places = columns.shape[2]
+        inputs = columns.transpose(1, 2).flatten(0, 1)
+        gradient = gradient.flatten(2).transpose(1, 2).flatten(0, 1)
+    if module.bias is not None:
+        inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+    inputs, gradient = inputs.float(), gradient.float()
+    return inputs.T @ inputs, gradient.T @ gradient / places
+
+
+def _eigenbasis(moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors in float32, which is several times faster at thousands of inputs; some LAPACKs do
+    not converge in it on a singular matrix (dead channels), so then in float64."""
+    try:
+        values, vectors = torch.linalg.eigh(moment)
+    except RuntimeError:  # torch's LinAlgError is one
+        values, vectors = torch.linalg.eigh(moment.double())
+    return values.to(moment.dtype), vectors.to(moment.dtype)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from editing.editors.kfac import Kfac, Layer, fit_kfac
+from editing.errors import ScopeError
+from editing.model import batched_features
+from editing.scopes import Scope
+from tests.editing.models import small_images, small_model
+
+
+def dense(layer: Layer) -> np.ndarray:
+    """The layer's damped Fisher matrix, over weights in row-major order `[outputs, inputs]`."""
+    basis = torch.kron(layer.outputs, layer.inputs).double()
+    return (basis * layer.root.double().square().flatten() @ basis.T).numpy()
+
+
+def test_a_linear_layer_has_its_exact_fisher() -> None:
+    model = small_model()
+    with torch.no_grad():  # predictions that do not depend on the features: then F is exactly a Kronecker product
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.tensor([0.5, -0.3, 0.0, 1.0]))
+    images = small_images(1000)
+    scope = Scope("head").resolve(model)
+    found = [dense(fit_kfac(model, scope, images, damping=1e-9, seed=seed).layers[0]) for seed in range(20)]
+    features = batched_features(model, images).double().numpy()
+    inputs = np.hstack([features, np.ones((1000, 1))])
+    p = np.exp([0.5, -0.3, 0.0, 1.0]) / np.exp([0.5, -0.3, 0.0, 1.0]).sum()
+    exact = np.kron(np.diag(p) - np.outer(p, p), inputs.T @ inputs / 1000)
+    assert np.linalg.norm(np.mean(found, 0) - exact) < 0.03 * np.linalg.norm(exact)  # 20,000 sampled labels
+
+
+def test_inverse_is_that_of_the_damped_matrix() -> None:
+    model = small_model()
+    scope = Scope("chain4", "head").resolve(model)
+    fisher = fit_kfac(model, scope, small_images(200), damping=0.01, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    params = {name: model.get_parameter(name).detach() for name in fisher.names}
+    g = {name: torch.randn(1, *value.shape, generator=generator) for name, value in params.items()}
+    solved = fisher.unwhiten(fisher.whiten(g)[0], params)
+    head = next(layer for layer in fisher.layers if layer.weight == "head.weight")
+    joined = torch.cat([g["head.weight"][0], g["head.bias"][0][:, None]], 1).double().flatten().numpy()
+    expected = np.linalg.solve(dense(head), joined).reshape(4, -1)
+    np.testing.assert_allclose(solved["head.weight"].numpy(), expected[:, :-1], rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(solved["head.bias"].numpy(), expected[:, -1], rtol=2e-3, atol=1e-3)
+    # Damping is a share of the mean eigenvalue product: the least possible eigenvalue of the damped matrix.
+    undamped = fit_kfac(model, scope, small_images(200), damping=0.0, seed=0)
+    for one, other in zip(fisher.layers, undamped.layers, strict=True):
+        products = other.root.double().square()
+        torch.testing.assert_close(
+            one.root.double().square(), products + 0.01 * products.mean(), rtol=1e-3, atol=1e-4 * float(products.mean())
+        )
+
+
+def test_factors_of_a_convolution_place_by_place() -> None:
+    model = small_model()
+    name = "backbone.chain4.0.conv1.weight"
+    scope = Scope(name).resolve(model)
+    images = small_images(6)
+    (layer,) = fit_kfac(model, scope, images, damping=0.0, seed=3).layers
+    found_a = (layer.inputs * (layer.root.double().square().sum(0) / 1).float() @ layer.inputs.T).numpy()
+    hidden = model.normalise(images)
+    for stage in ("stem", "chain1", "chain2", "chain3"):
+        hidden = model.backbone.get_submodule(stage)(hidden)
+    padded = F.pad(hidden, (1, 1, 1, 1)).detach().double().numpy()
+    stride = 2
+    out = (hidden.shape[2] - 1) // stride + 1
+    moment = np.zeros((padded.shape[1] * 9,) * 2)
+    for image in padded:
+        for y in range(out):
+            for x in range(out):
+                patch = image[:, y * stride : y * stride + 3, x * stride : x * stride + 3].reshape(-1)
+                moment += np.outer(patch, patch) / 6
+    # sum over outputs of the products is A times the trace of G
+    np.testing.assert_allclose(found_a / np.trace(found_a), moment / np.trace(moment), atol=1e-5)
+
+
+def test_layers_without_factors_are_left_out() -> None:
+    model = small_model()
+    assert fit_kfac(model, Scope("chain4").resolve(model), small_images(20), 0.01, 0).names == (
+        "backbone.chain4.0.conv1.weight",
+        "backbone.chain4.0.conv2.weight",
+        "backbone.chain4.0.shortcut.0.weight",
+    )
+    with pytest.raises(ScopeError, match="linear or a convolution"):
+        fit_kfac(model, Scope("*.bn1.*").resolve(model), small_images(20), 0.01, 0)
+
+
+def test_empty_kfac_covers_nothing() -> None:
+    assert Kfac(()).names == ()
