@@ -21,4 +21,8 @@ def open_storage(url: str | Path) -> Storage:
     if "://" not in text:
         return LocalStorage(Path(text))
     parts = urlsplit(text)
+    if parts.scheme == "s3" and parts.netloc:
+        from data.storage.s3 import S3Storage  # noqa: PLC0415 - boto3 is slow to import
+
+        return S3Storage(parts.netloc, parts.path.strip("/"))
     raise StoreUnusable(f"{parts.scheme}:// is no store; give a folder's path or s3://bucket/prefix")

@@ -22,8 +22,8 @@ from editing.errors import Damaged, StoreError
 
 SEAL_BITS = 64
 _SEALED = re.compile(rb"(?s)(.*)\n[ \t]{%d}" % SEAL_BITS)
-_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]*")
 _LONGEST_KEY = 512
+_LONGEST_SEGMENT = 200
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ class Storage(Protocol):
         ...
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key that starts with `prefix`, in byte order, streamed in pages; no bound on how many."""
+        """Every key that starts with `prefix`, in byte order, streamed in pages; no bound on how many.
+
+        What others put there under names that are no keys (`is_key`) is not seen."""
         ...
 
     def delete(self, key: str) -> None:
@@ -69,19 +71,28 @@ class Storage(Protocol):
         ...
 
     def probe(self) -> None:
-        """Prove with a throw-away key that conditional writes are honoured. Raises StoreUnusable if not."""
+        """Prove with throw-away keys that conditional writes are honoured. Raises StoreUnusable if not."""
         ...
 
 
 def check_key(key: str) -> str:
-    """The key itself, if it can name an object in every backend; raises StoreError if not.
-
-    Segments of letters, digits and `_.+=@-` that start with neither a dot nor a dash, so that no key leaves the store,
-    hides in it, or reads as an option.
-    """
-    if len(key) > _LONGEST_KEY or not all(_SEGMENT.fullmatch(segment) for segment in key.split("/")):
-        raise StoreError(f"{key[:80]!r} is not a key of the store: use letters, digits and _.+=@- between slashes")
+    """The key itself, if it can name an object in every backend; raises StoreError if not."""
+    if not is_key(key):
+        raise StoreError(f"{key[:80]!r} is not a key of the store: see data.storage.base.is_key for what is")
     return key
+
+
+def is_key(key: str) -> bool:
+    """Whether this can name an object: printable segments between slashes, without backslashes, none of which begins
+    with a dot or a dash (so that no key leaves the store, hides in it, or reads as an option), at most 200 bytes each
+    and 512 together."""
+    return len(key.encode(errors="replace")) <= _LONGEST_KEY and all(
+        segment.isprintable()
+        and segment[:1] not in ("", ".", "-")
+        and "\\" not in segment
+        and len(segment.encode()) <= _LONGEST_SEGMENT
+        for segment in key.split("/")
+    )
 
 
 def check_digest(content: bytes, sha256: str | None, where: str) -> bytes:

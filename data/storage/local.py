@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data.storage.base import Versioned, check_digest, check_key, seal, unseal
+from data.storage.base import Versioned, check_digest, check_key, is_key, seal, unseal
+from data.storage.probe import probe_conditions
 from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
 
 _LOCK = ".lock"
@@ -87,18 +88,7 @@ class LocalStorage:
             _sync_folder(target.parent)
 
     def probe(self) -> None:
-        key = f"probe/{secrets.token_hex(16)}"
-        try:
-            first = self.swap(key, b"first", expected=None)
-            self.swap(key, b"second", expected=first.tag)
-            try:
-                self.swap(key, b"third", expected=first.tag)
-            except Superseded:
-                pass
-            else:
-                raise StoreUnusable(f"{self.url} lets two writers win; keep the store on another file system")
-        finally:
-            self.delete(key)
+        probe_conditions(self)
         self._sweep()
 
     def _path(self, key: str) -> Path:
@@ -133,7 +123,7 @@ class LocalStorage:
                 names = sorted(
                     f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
                     for entry in entries
-                    if entry.name.startswith(start) and not entry.name.startswith(".") and not entry.is_symlink()
+                    if entry.name.startswith(start) and is_key(prefix + entry.name) and not entry.is_symlink()
                 )
         except (FileNotFoundError, NotADirectoryError):
             return

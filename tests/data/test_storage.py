@@ -3,17 +3,12 @@
 import hashlib
 import json
 import threading
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from data.storage import Storage, open_storage
 from editing.errors import AlreadyStored, Damaged, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
-
-
-@pytest.fixture(params=["local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    return open_storage(tmp_path / "store")
 
 
 def test_what_is_put_is_got(storage: Storage) -> None:
@@ -77,11 +72,11 @@ def test_a_tag_never_comes_back_with_the_content(storage: Storage) -> None:
         storage.swap("live.json", b"3", expected=slept.tag)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b'{"a": 1}\n', b"x\n" + b" " * 64, b"\xff\x00\n\t "])
-def test_a_pointer_may_hold_any_bytes(storage: Storage, content: bytes) -> None:
+def test_a_pointer_may_hold_any_bytes(storage: Storage) -> None:
     tag = storage.swap("p", b"before", expected=None).tag
-    storage.swap("p", content, expected=tag)
-    assert storage.read("p").content == content
+    for content in (b"", b"\n", b'{"a": 1}\n', b"x\n" + b" " * 64, b"\xff\x00\n\t "):
+        tag = storage.swap("p", content, expected=tag).tag
+        assert storage.read("p").content == content
 
 
 def test_a_json_pointer_is_plain_json_to_other_readers(storage: Storage) -> None:
@@ -111,45 +106,46 @@ def test_deleting_is_done_once_and_may_be_repeated(storage: Storage) -> None:
     assert storage.get("a/b") == b"y"
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "/etc/passwd",
-        "../x",
-        "a/../b",
-        "a//b",
-        "a/",
-        "./a",
-        ".lock",
-        "a/.tmp/b",
-        "a\\b",
-        "a\0b",
-        "a b",
-        "-rf",
-        "x" * 513,
-        "a\n",
-        "ü",
-        "C:x",
-        "a/%2e%2e/b",
-    ],
-)
-def test_keys_cannot_leave_the_store(storage: Storage, key: str) -> None:
-    for act in (
-        lambda: storage.get(key),
-        lambda: storage.put_once(key, b""),
-        lambda: storage.swap(key, b"", expected=None),
-        lambda: storage.read(key),
-        lambda: storage.delete(key),
-    ):
-        with pytest.raises(StoreError, match="not a key"):
-            act()
+NO_KEYS = [
+    "",
+    "/etc/passwd",
+    "../x",
+    "a/../b",
+    "a//b",
+    "a/",
+    "./a",
+    ".lock",
+    "a/.tmp/b",
+    "a\\b",
+    "a\0b",
+    "-rf",
+    "x" * 201,
+    "a\n",
+    "a\u2028b",
+    "a\udcff",
+    "ü" * 101,
+    "/".join(["x" * 100] * 6),
+]
 
 
-@pytest.mark.parametrize("prefix", ["../", "/", "a/../", ".tmp/"])
-def test_prefixes_cannot_leave_the_store(storage: Storage, prefix: str) -> None:
-    with pytest.raises(StoreError):
-        list(storage.keys(prefix))
+def test_keys_cannot_leave_the_store(storage: Storage) -> None:
+    for key in NO_KEYS:
+        acts: list[Callable[[str], object]] = [
+            storage.get,
+            storage.read,
+            storage.delete,
+            lambda key: storage.put_once(key, b""),
+            lambda key: storage.swap(key, b"", expected=None),
+        ]
+        for act in acts:
+            with pytest.raises(StoreError, match="not a key"):
+                act(key)
+
+
+def test_prefixes_cannot_leave_the_store(storage: Storage) -> None:
+    for prefix in ("../", "/", "a/../", ".tmp/"):
+        with pytest.raises(StoreError):
+            list(storage.keys(prefix))
 
 
 def test_of_many_writers_one_wins(storage: Storage) -> None:

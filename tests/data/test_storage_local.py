@@ -79,7 +79,7 @@ def test_without_hard_links_the_contract_holds(storage: LocalStorage, monkeypatc
 
 def test_the_probe_refuses_a_store_where_two_win(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data.storage.local._tag", lambda _stored: "always the same")
-    with pytest.raises(StoreUnusable, match="two writers win"):
+    with pytest.raises(StoreUnusable, match="ignores conditional writes"):
         storage.probe()
 
 

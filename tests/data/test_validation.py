@@ -10,7 +10,7 @@ import pytest
 from data.intake import Accepted, collect
 from data.refusals import Reason
 from data.reports import Report
-from data.storage import Storage
+from data.storage import Storage, open_storage
 from data.validation import Validation, report_table, validate_reports
 from editing.errors import DataError
 from tests.data.conftest import NOON
@@ -19,10 +19,15 @@ CLASSES = ("cat", "dog")
 
 
 @pytest.fixture
-def table(store: Storage, file_one: Callable[..., Report]) -> pd.DataFrame:
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path / "store")
+
+
+@pytest.fixture
+def table(storage: Storage, file_one: Callable[..., Report]) -> pd.DataFrame:
     for seed in range(4):
         file_one(seed, predicted="dog" if seed else None, model_version=seed or None)
-    items = [item for item in collect(store, CLASSES, (8, 8, 3)) if isinstance(item, Accepted)]
+    items = [item for item in collect(storage, CLASSES, (8, 8, 3)) if isinstance(item, Accepted)]
     return report_table(items)
 
 
