@@ -11,6 +11,7 @@ LOG = "log/"
 CORRECTIONS = "corrections/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
+CLASSIFIER = "classifier"
 
 
 def inbox_report(report_id: str) -> str:
@@ -36,6 +37,11 @@ def image(sha256: str) -> str:
 def release_file(version: int, name: str) -> str:
     """One file of a release's bundle; `name` may hold slashes."""
     return f"{RELEASES}{version}/{name}"
+
+
+def model_file(version: int) -> str:
+    """The ONNX file's name in a bundle, which is a Triton model repository: model, version, file."""
+    return f"{CLASSIFIER}/{version}/model.onnx"
 
 
 def correction_image(identity: str) -> str:

@@ -118,6 +118,11 @@ def read_file(storage: Storage, manifest: Manifest, name: str) -> bytes:
     return storage.get(layout.release_file(manifest.version, name), sha256=manifest.files[name].sha256)
 
 
+def read_model(storage: Storage, manifest: Manifest) -> bytes:
+    """The ONNX file that a release ships, checked against the manifest. Raises NotStored or Damaged."""
+    return read_file(storage, manifest, layout.model_file(manifest.version))
+
+
 def verify_bundle(storage: Storage, version: int, expected: str | None = None) -> tuple[str, ...]:
     """What is wrong with a bundle: a sentence for each changed, missing or extra file; empty if it is whole."""
     try:

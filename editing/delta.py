@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editing.errors import Damaged, ExportError
-from editing.export import parse_onnx, set_metadata
+from editing.onnx_file import parse_onnx, set_metadata
 
 FORMAT = "errata-delta/1"
 _ROWS, _VALUES = ":rows", ":values"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,21 +25,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from editing.classifier import OUTPUTS, OnnxClassifier, Predictions
 from editing.errors import ExportError
 from editing.model import EditableModel
+from editing.onnx_file import METADATA_PREFIX, set_metadata
+
+__all__ = ["METADATA_PREFIX", "OnnxClassifier", "Parity", "Predictions", "export_onnx", "onnx_bytes", "parity"]
 
 OPSET = 20
-METADATA_PREFIX = "errata."
-OUTPUTS = ("logits", "probabilities", "correction")
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """`logits` and `probabilities` float32 `[n, classes]`, `correction` int64 `[n]` (-1: no slot fired)."""
-
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-    correction: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -86,13 +79,6 @@ def onnx_bytes(model: EditableModel, metadata: Mapping[str, str]) -> bytes:
     if proto.ByteSize() >= 2**31:
         raise ExportError("the model exceeds 2 GB, which one ONNX file cannot hold; use a smaller architecture")
     return bytes(proto.SerializeToString(deterministic=True))
-
-
-def set_metadata(proto: Any, metadata: Mapping[str, str]) -> None:
-    """Replace the metadata of an ONNX `ModelProto` by `metadata`, in canonical order."""
-    del proto.metadata_props[:]
-    for name in sorted(metadata):
-        proto.metadata_props.add(key=name, value=metadata[name])
 
 
 def _traced(model: EditableModel) -> Any:
@@ -165,96 +151,6 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-class OnnxClassifier:
-    """An exported model in ONNX Runtime, on the CPU unless told otherwise."""
-
-    def __init__(
-        self,
-        source: Path | bytes,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
-        batch: int = 256,
-        threads: int = 0,
-        initializers: Mapping[str, NDArray[Any]] | None = None,
-    ) -> None:
-        """Load `source`, a file or its bytes; `threads=0` leaves their number to ONNX Runtime.
-
-        `initializers` replace those of the file (see `editing.delta.changed_initializers`); the metadata stays the
-        file's own.
-
-        Raises ExportError if it is missing, damaged, not a model of ours, or names files outside itself: those would
-        be read from wherever it points, and no digest covers them.
-        """
-        import onnxruntime  # noqa: PLC0415
-
-        name = "the model" if isinstance(source, bytes) else str(source)
-        content = parse_onnx(source).SerializeToString()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        # ONNX Runtime keeps a pointer to these, not a copy.
-        self._replaced = {
-            key: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
-            for key, value in (initializers or {}).items()
-        }
-        for key, value in self._replaced.items():
-            options.add_initializer(key, value)
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=list(providers))
-        except Exception as error:  # ONNX Runtime's own errors have no common base that it exports
-            raise ExportError(f"{name} cannot be run: {error}; export it again or restore it") from error
-        inputs, outputs = self._session.get_inputs(), [output.name for output in self._session.get_outputs()]
-        if [value.name for value in inputs] != ["images"] or tuple(outputs) != OUTPUTS:
-            raise ExportError(f"{name} is no exported Errata model: its outputs are {', '.join(outputs)}")
-        height, width, channels = inputs[0].shape[1:]
-        self.image_shape: tuple[int, int, int] = (height, width, channels)
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.batch = batch
-
-    def predict(self, images: NDArray[np.uint8]) -> Predictions:
-        """Predictions for uint8 `[n, height, width, channels]`, in batches; raises ExportError on any other input."""
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.image_shape or not len(images):
-            raise ExportError(
-                f"images of type {images.dtype} and shape {images.shape}; give uint8 [n, {self.image_shape}], n >= 1"
-            )
-        parts = [
-            self._session.run(list(OUTPUTS), {"images": np.ascontiguousarray(images[start : start + self.batch])})
-            for start in range(0, len(images), self.batch)
-        ]
-        logits, probabilities, correction = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        return Predictions(logits, probabilities, correction)
-
-
-def parse_onnx(source: Path | bytes) -> Any:
-    """An ONNX `ModelProto` from a self-contained file or its bytes.
-
-    Raises ExportError if it is missing, damaged, or keeps weights outside itself.
-    """
-    import onnx  # noqa: PLC0415
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    name = "the model" if isinstance(source, bytes) else str(source)
-    try:
-        proto = onnx.ModelProto.FromString(source if isinstance(source, bytes) else source.read_bytes())
-    except OSError as error:
-        raise ExportError(f"{name}: {error.strerror}; export the model first") from error
-    except DecodeError as error:
-        raise ExportError(f"{name} is not an ONNX file or is damaged; restore it from its release") from error
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in _tensors(proto)):
-        raise ExportError(f"{name} keeps weights outside itself, where no digest covers them; export it as one file")
-    return proto
-
-
-def _tensors(message: Any) -> Iterator[Any]:
-    """Every tensor anywhere in a protobuf message: initializers, attributes, subgraphs, functions."""
-    if message.DESCRIPTOR.name == "TensorProto":
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for item in value if field.is_repeated else (value,):
-                yield from _tensors(item)
 
 
 def parity(model: EditableModel, classifier: OnnxClassifier, images: NDArray[np.uint8]) -> Parity:

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from data.images import encode_png
-from data.manifest import read_file, read_live, read_manifest
+from data.manifest import read_live, read_manifest, read_model
 from data.reports import file_report
 from data.splits import load_split
 from data.storage.base import Storage
@@ -45,7 +45,7 @@ def live_classifier(storage: Storage) -> tuple[int, OnnxClassifier]:
     """The live release's version and its ONNX file, checked against the manifest and loaded."""
     live, _ = require_live(storage)
     manifest = read_manifest(storage, live.version, live.manifest_sha256)
-    return live.version, OnnxClassifier(read_file(storage, manifest, "model.onnx"))
+    return live.version, OnnxClassifier(read_model(storage, manifest))
 
 
 def report_mistakes(storage: Storage, workspace: Workspace, console: Console) -> list[int]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from data import intake, layout
 from data.images import decode_image, encode_png, fit_image, pixel_digest
 from data.intake import Accepted
-from data.manifest import Live, Manifest, read_file
+from data.manifest import Live, Manifest, read_file, read_model
 from data.quarantine import quarantine as quarantine_report
 from data.quarantine import settle as settle_reports
 from data.refusals import Reason, Refusal
@@ -113,7 +113,7 @@ def sync(night: Night) -> Parent:
         tag=tag,
         manifest=manifest,
         ledger=Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode()),
-        model=read_file(storage, manifest, "model.onnx"),
+        model=read_model(storage, manifest),
         classes=tuple(spec["classes"]),
         image_shape=(height, width, channels),
     )

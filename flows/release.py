@@ -34,8 +34,9 @@ class Bundle:
 def build_bundle(workspace: Workspace) -> Bundle:
     """The bundle of what the workspace holds; the same workspace gives the same bytes."""
     ledger = Ledger.from_jsonl((workspace.ledger / "ledger.jsonl").read_text())
+    model = layout.model_file(ledger.version)
     sources = {
-        "model.onnx": workspace.onnx / "model.onnx",
+        model: workspace.onnx / "model.onnx",
         "ledger.jsonl": workspace.ledger / "ledger.jsonl",
         "gate.json": workspace.gate,
         "edit.json": workspace.candidate / "edit.json",
@@ -48,7 +49,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
     except OSError as fault:
         raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
     judged = json.loads(files["gate.json"])
-    if judged["model"] != sha256(files["model.onnx"]) or judged["version"] != ledger.version:
+    if judged["model"] != sha256(files[model]) or judged["version"] != ledger.version:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
     manifest = Manifest(
         version=ledger.version,

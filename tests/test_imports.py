@@ -12,7 +12,7 @@ FORBIDDEN = {
     "serving": {"flows", "benchmarks", "prefect", "dvc", "great_expectations", "torch"},
     "flows": {"serving", "benchmarks"},
 }
-EDITING_SEEN_BY = {"data": {"editing.errors", "editing.vision"}, "serving": {"editing.errors"}}
+EDITING_SEEN_BY = {"data": {"editing.errors", "editing.vision"}, "serving": {"editing.errors", "editing.classifier"}}
 
 
 def imports(path: Path) -> set[str]:

@@ -5,7 +5,7 @@ import json
 
 from data import layout
 from data.images import encode_png, fit_image
-from data.manifest import read_file, read_manifest, verify_bundle
+from data.manifest import read_file, read_manifest, read_model, verify_bundle
 from data.quarantine import quarantined
 from data.refusals import Reason
 from data.reports import make_report, put_report
@@ -25,7 +25,7 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
 
     # every reported image, looked at afresh in the shipped file
     manifest = read_manifest(place.storage, 2)
-    shipped = OnnxClassifier(read_file(place.storage, manifest, "model.onnx"))
+    shipped = OnnxClassifier(read_model(place.storage, manifest))
     traffic = load_split(place.workspace.splits, "traffic")
     evidence = {hashlib.sha256(encode_png(image)).hexdigest(): image for image in traffic.images}
     for report in reports:
