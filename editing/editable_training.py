@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from editing.editors.gradient import descend
+from editing.editors.gradient import Descent, descend
 from editing.model import EditableModel
-from editing.rules import RMSProp, Rule
+from editing.rules import RMSProp, Rule, Tensors
 from editing.scopes import Scope, Tail, before
 from editing.training import Progress, TrainingRecord, TrainingSettings, fit
 
@@ -89,6 +89,17 @@ class EditableObjective:
     def coefficients(self) -> Sequence[nn.Parameter]:
         return tuple(self.rule.parameters()) if self.settings.learn_rule else ()
 
+    def edit(self, tail: Tail, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
+        """Edit, attached to everything that is trained: `hidden` `[1, ...]` is to be predicted as `target` `[1]`."""
+        return descend(
+            lambda changed: cast(Tensor, functional_call(tail, changed, (hidden,))),
+            target,
+            params,
+            self.rule(),
+            self.settings.steps,
+            differentiable=True,
+        )
+
     def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
         layers = settings.scope.resolve(model)
@@ -103,14 +114,7 @@ class EditableObjective:
         with eval_mode(model):
             with torch.autocast(device.type, enabled=False):  # l_e near its boundary needs the full precision
                 one = before(model, images[chosen : chosen + 1], layers.cut)
-                descent = descend(
-                    lambda params: cast(Tensor, functional_call(tail, params, (one,))),
-                    target,
-                    layers.parameters(model),
-                    self.rule(),
-                    settings.steps,
-                    differentiable=True,
-                )
+                descent = self.edit(tail, layers.parameters(model), one, target)
             edit_loss = descent.violations.clamp(min=0).mean()
             measures |= {"edit": edit_loss.item(), "steps": float(descent.steps), "local": 0.0}
             if descent.steps > 0:  # else the edited model is the model, and both terms are zero

@@ -50,7 +50,7 @@ class Scope:
         chosen = tuple(name for name in names if any(_matches(name, pattern) for pattern in self.patterns))
         if not chosen:
             raise ScopeError("the scope has no patterns; give whole, head, a stage or a pattern of parameter names")
-        return EditableLayers(chosen, min(_stage_of(model, name) for name in chosen))
+        return EditableLayers(chosen, min(stage_of(model, name) for name in chosen))
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -69,7 +69,8 @@ def stages(model: EditableModel) -> list[tuple[str, nn.Module]]:
     return [("", model.backbone)]
 
 
-def _stage_of(model: EditableModel, name: str) -> int:
+def stage_of(model: EditableModel, name: str) -> int:
+    """The number of the stage that holds the parameter or buffer `name`; head and patch come after the last stage."""
     parts = stages(model)
     if not name.startswith("backbone."):
         return len(parts)

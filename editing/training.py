@@ -118,7 +118,9 @@ def fit(
     device = torch.device(settings.device)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # mypy: not in torch's stubs
     images, labels = images.to(device), labels.to(device)
-    weights = [weight for name, weight in model.named_parameters() if not name.startswith("patch.")]
+    weights = [
+        weight for name, weight in model.named_parameters() if weight.requires_grad and not name.startswith("patch.")
+    ]
     descent = torch.optim.SGD(
         weights, settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay, nesterov=True
     )

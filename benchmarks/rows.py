@@ -1,0 +1,64 @@
+"""Finished work, kept on disk: every trial of a row is written as it ends, so that a run can be stopped anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from editing.protocol import Control, Demand, Trial, run_protocol
+from editing.types import Editor
+from editing.views import ViewSettings
+
+
+def run_row(
+    path: Path,
+    editor: Editor[Any],
+    prepare: Callable[[], Any],
+    control: Callable[[], Control],
+    demands: Sequence[Demand],
+    views: ViewSettings,
+) -> list[Trial]:
+    """The trials of one row, those in `path` (JSON Lines) read, the others run and appended.
+
+    The first line names the editor and the views: a row of other settings is begun anew, not mixed.
+    """
+    header = {"editor": repr(editor), "views": repr(views)}
+    trials = read_row(path, header)
+    if len(trials) < len(demands):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(json.dumps(header) + "\n")
+        state = prepare()
+        for trial in run_protocol(editor, state, control(), demands[len(trials) :], views):
+            trials.append(trial)
+            with path.open("a") as file:
+                file.write(json.dumps(asdict(trial)) + "\n")
+    return trials[: len(demands)]
+
+
+def read_row(path: Path, header: dict[str, Any]) -> list[Trial]:
+    """The trials kept in `path`, none if they were made with other settings; drops a half-written line."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    if json.loads(lines[0]) != header:
+        path.rename(path.with_suffix(".old"))
+        return []
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        path.write_text("".join(whole))
+    trials = [json.loads(line) for line in whole[1:]]
+    return [Trial(**{**one, "harm": tuple(one["harm"])}) for one in trials]
+
+
+def kept_value(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A JSON object computed once and kept in `path`."""
+    if not path.exists():
+        value = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=1) + "\n")
+    kept: dict[str, Any] = json.loads(path.read_text())
+    return kept

@@ -1,0 +1,170 @@
+"""Editable + CNP: an edit is one vector, computed by a network, added to chain 3's activations for all inputs.
+
+After conditional neural processes (Garnelo et al. 2018), a baseline of Sinitsin et al. 2020 (section 4.1). The model
+carries the vector as a stage of its own; while it is zero, the model is the plain one. The network that computes it is
+one residual block on the activations of the image to be corrected plus an embedding of the class it should get, and is
+trained together with the model by Editable Training's objective.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from editing.architectures import BasicBlock, register, resnet
+from editing.constraints import check_constraints, violation
+from editing.editable_training import EditableObjective, EditableSettings
+from editing.editors.gradient import Descent
+from editing.errors import ModelError
+from editing.model import EditableModel
+from editing.rules import Tensors
+from editing.scopes import Scope, Tail, before
+from editing.training import Progress, TrainingRecord, TrainingSettings, fit
+from editing.types import Constraint, EditResult
+
+VECTOR = "backbone.condition.vector"
+SCOPE = Scope("condition")
+
+
+class Condition(nn.Module):
+    """Adds one vector `[channels]` to the activations at every position of every input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # Only edits set it. Trained with the other weights, it would drift away from zero, the plain model.
+        self.vector = nn.Parameter(torch.zeros(channels), requires_grad=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + self.vector[:, None, None]
+
+
+@register("conditioned-resnet")
+def conditioned_resnet(
+    classes: int, image_shape: tuple[int, int, int], width: int = 64, blocks: int = 2
+) -> tuple[nn.Module, nn.Linear]:
+    """The architecture "resnet" with a stage `condition` after chain 3."""
+    plain, head = resnet(classes, image_shape, width, blocks)
+    backbone = nn.Sequential()
+    for name, stage in plain.named_children():
+        backbone.add_module(name, stage)
+        if name == "chain3":
+            backbone.add_module("condition", Condition(4 * width))
+    return backbone, head
+
+
+def conditioned(model: EditableModel) -> EditableModel:
+    """A copy of a "resnet" with the same weights and a condition of zero; raises ModelError for any other."""
+    if model.spec.architecture != "resnet":
+        raise ModelError(f"only the architecture 'resnet' can be conditioned, not {model.spec.architecture!r}")
+    found = EditableModel.from_spec(replace(model.spec, architecture="conditioned-resnet"))
+    found.load_state_dict({**model.state_dict(), VECTOR: torch.zeros_like(found.get_parameter(VECTOR))})
+    return found.train(model.training)
+
+
+class ConditionNetwork(nn.Module):
+    """From chain 3's activations `[n, channels, h, w]` and target classes `[n]` to condition vectors `[n, channels]`.
+
+    Its batch norms keep their initial statistics: an edit is a batch of one. It starts with vectors of zero.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(classes, channels)
+        self.block = BasicBlock(channels, channels, 1)
+        self.out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.eval()
+
+    @staticmethod
+    def of(model: EditableModel) -> ConditionNetwork:
+        """A fresh network for a conditioned model; raises ModelError if the model has no condition."""
+        if VECTOR not in dict(model.named_parameters()):
+            raise ModelError("the model has no stage `condition`; make one by `editing.editors.cnp.conditioned`")
+        return ConditionNetwork(len(model.get_parameter(VECTOR)), len(model.spec.classes))
+
+    def forward(self, activations: Tensor, target: Tensor) -> Tensor:
+        hidden = self.block(activations + self.embedding(target)[:, :, None, None])
+        vectors: Tensor = self.out(hidden.mean((2, 3)))
+        return vectors
+
+
+class ConditionObjective(EditableObjective):
+    """Objective (2) where Edit is one pass of the condition network."""
+
+    def __init__(self, network: ConditionNetwork, settings: EditableSettings, seed: int) -> None:
+        super().__init__(replace(settings, scope=SCOPE), seed)
+        self.network = network
+
+    def coefficients(self) -> Sequence[nn.Parameter]:
+        return tuple(self.network.parameters())
+
+    def edit(self, tail: Tail, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
+        changed = {name: self.network(hidden, target)[0] for name in params}
+        logits = cast(Tensor, functional_call(tail, changed, (hidden,)))
+        return Descent(changed, violation(logits, target), 1)
+
+
+def train_conditional(
+    model: EditableModel,
+    images: Tensor,
+    labels: Tensor,
+    settings: TrainingSettings,
+    editable: EditableSettings,
+    progress: Progress | None = None,
+    *,
+    resume: Path | None = None,
+) -> tuple[ConditionNetwork, TrainingRecord]:
+    """Train a conditioned model in place, and the network that edits it, by Adam. Raises ModelError and DataError."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        network = ConditionNetwork.of(model).to(settings.device)
+    objective = ConditionObjective(network, editable, settings.seed)
+    record = fit(model, images, labels, settings, objective, progress, resume=resume, coefficient_rate=1e-3)
+    return network.to("cpu"), record
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalEditor:
+    """Sets the condition of a conditioned model: one step, whatever comes of it.
+
+    Of several constraints the mean of their vectors is taken: there is only one vector for all inputs.
+    """
+
+    network: ConditionNetwork
+
+    def __repr__(self) -> str:
+        return "ConditionalEditor()"
+
+    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> None:
+        """Nothing is computed ahead; raises ModelError if the model has no condition."""
+        ConditionNetwork.of(model)
+
+    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: Any) -> EditResult:
+        """One pass of the network for the constraints that do not hold. Raises ConstraintError and ScopeError."""
+        started = time.perf_counter()
+        images, expected = check_constraints(model, constraints)
+        layers = SCOPE.resolve(model)
+        edited = layers.copy(model)
+        steps = 0
+        with torch.no_grad():
+            hidden = before(edited, images, layers.cut)
+            tail = Tail(edited, layers.cut)
+            unsatisfied = violation(tail(hidden), expected) > 0
+            if bool(unsatisfied.any()):
+                network = copy.deepcopy(self.network).to(hidden)
+                vectors = network(hidden[unsatisfied], expected[unsatisfied])
+                layers.write(edited, {VECTOR: edited.get_parameter(VECTOR) + vectors.mean(0)})
+                steps = 1
+            holds = tuple((violation(tail(hidden), expected) <= 0).tolist())
+        missing = holds.count(False)
+        reason = f"{missing} of {len(holds)} constraints do not hold under one common condition" if missing else ""
+        return EditResult(edited, not missing, holds, steps, reason, time.perf_counter() - started)

@@ -1,0 +1,73 @@
+"""The conditioned model is the plain one at zero; the network learns to edit; only the vector changes."""
+
+import pytest
+import torch
+
+from editing.editable_training import EditableSettings
+from editing.editors.cnp import VECTOR, ConditionalEditor, ConditionNetwork, conditioned, train_conditional
+from editing.errors import ModelError
+from editing.training import TrainingSettings
+from editing.types import Constraint
+from tests.editing.models import small_images, small_model
+
+IMAGES, LABELS = small_images(64), torch.arange(64) % 4
+
+
+def test_a_zero_condition_is_the_plain_model() -> None:
+    plain = small_model()
+    model = conditioned(plain)
+    assert torch.equal(model(IMAGES), plain(IMAGES)) and not model.training
+    with pytest.raises(ModelError, match="conditioned-resnet"):
+        conditioned(model)
+    with pytest.raises(ModelError, match="no stage `condition`"):
+        ConditionNetwork.of(plain)
+
+
+def test_a_vector_is_added_to_the_activations_of_chain_3() -> None:
+    model = conditioned(small_model())
+    with torch.no_grad():
+        model.get_parameter(VECTOR).copy_(torch.arange(16.0))
+        hidden = model.normalise(IMAGES)
+        for name, stage in model.backbone.named_children():
+            if name != "condition":
+                hidden = stage(hidden)
+            if name == "chain3":
+                hidden = hidden + torch.arange(16.0).reshape(1, 16, 1, 1)
+        torch.testing.assert_close(model(IMAGES), model.head(hidden))
+
+
+def test_training_makes_edits_succeed_and_leaves_the_condition_at_zero() -> None:
+    model = conditioned(small_model())
+    demands = [Constraint(image, index % 4) for index, image in enumerate(IMAGES[:16])]
+
+    def successes(editor: ConditionalEditor) -> int:
+        return sum(editor.edit(model, [one], None).success for one in demands)
+
+    fresh = successes(ConditionalEditor(ConditionNetwork.of(model)))
+    settings = TrainingSettings(epochs=40, batch=16, learning_rate=0.02, shift=0, clip=10.0)
+    editable = EditableSettings(edit_weight=0.1, locality_weight=0.1)
+    network, record = train_conditional(model, IMAGES, LABELS, settings, editable)
+    assert not bool(model.get_parameter(VECTOR).any())
+    assert successes(ConditionalEditor(network)) >= fresh + 6
+    assert record.epochs[-1].measures["edit"] < record.epochs[0].measures["edit"]
+
+
+def test_joint_edits_take_the_mean_vector_of_those_that_do_not_hold() -> None:
+    model = conditioned(small_model())
+    network = ConditionNetwork.of(model)
+    with torch.no_grad():
+        network.out.weight.normal_(generator=torch.Generator().manual_seed(0))
+    predicted = model(IMAGES[:3]).argmax(1)
+    expected = [int(predicted[0]), (int(predicted[1]) + 1) % 4, (int(predicted[2]) + 2) % 4]
+    result = ConditionalEditor(network).edit(
+        model, [Constraint(image, one) for image, one in zip(IMAGES, expected, strict=False)], None
+    )
+    with torch.no_grad():
+        hidden = model.normalise(IMAGES[1:3])
+        for name, stage in model.backbone.named_children():
+            hidden = stage(hidden)
+            if name == "chain3":
+                break
+        wanted = network(hidden, torch.tensor(expected[1:])).mean(0)
+    torch.testing.assert_close(result.model.get_parameter(VECTOR), wanted)
+    assert result.steps == 1 and not bool(model.get_parameter(VECTOR).any())
