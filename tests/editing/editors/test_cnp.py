@@ -49,7 +49,7 @@ def test_training_makes_edits_succeed_and_leaves_the_condition_at_zero() -> None
     network, record = train_conditional(model, IMAGES, LABELS, settings, editable)
     assert not bool(model.get_parameter(VECTOR).any())
     assert successes(ConditionalEditor(network)) >= fresh + 6
-    assert record.epochs[-1].measures["edit"] < record.epochs[0].measures["edit"]
+    assert record.epochs[-1].measures["base"] < record.epochs[0].measures["base"]
 
 
 def test_joint_edits_take_the_mean_vector_of_those_that_do_not_hold() -> None:
