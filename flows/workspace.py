@@ -18,6 +18,7 @@ from editing.errors import DataError, NightError
 from flows.params import Params, load_params
 
 Log = Callable[[str], None]
+CODE = Path(__file__).parents[1]  # where the packages lie
 
 # DVC's advice to somebody who works by hand; in a night's log it is noise
 ADVICE = ("To track the changes", "git add", "To enable auto staging", "dvc config core.autostage", "Use `dvc push`")
@@ -94,8 +95,9 @@ class Workspace:
     def dvc(self, *words: str, log: Log, env: Mapping[str, str] | None = None) -> None:
         """Run DVC here, each line of its output to `log` as it comes; raises NightError with its last words."""
         environment = {**os.environ, **(env or {})}
-        # the stages' `python` is the one that runs this, also where no environment is activated
+        # the stages' `python` is the one that runs this, with this code, also where no environment is activated
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+        environment["PYTHONPATH"] = f"{CODE}{os.pathsep}{environment.get('PYTHONPATH', '')}"
         command = [sys.executable, "-m", "dvc", *words]
         tail: list[str] = []
         with subprocess.Popen(
