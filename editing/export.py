@@ -71,10 +71,31 @@ def export_onnx(model: EditableModel, path: Path, metadata: Mapping[str, str]) -
 
 def onnx_bytes(model: EditableModel, metadata: Mapping[str, str]) -> bytes:
     """The ONNX file that `export_onnx` writes."""
+    return _finished(_simplified(_traced(model)), metadata)
+
+
+def with_weights(source: Path | bytes, model: EditableModel, metadata: Mapping[str, str]) -> bytes:
+    """The exported file `source` with `model`'s weights: what exporting `model` would give, without tracing it again.
+
+    The graph depends on the architecture alone, so a release needs no export of its own. Raises ExportError if `source`
+    is of another architecture.
+    """
+    proto = parse_onnx(source)
+    weights = model.state_dict()
+    for tensor in proto.graph.initializer:
+        weight = weights.get(tensor.name.removeprefix("model."))
+        if weight is None and not tensor.name.startswith("model."):
+            continue  # a constant of the graph
+        if weight is None or list(weight.shape) != list(tensor.dims):
+            raise ExportError(f"the file's {tensor.name} is not of this architecture; export the root again")
+        tensor.raw_data = weight.detach().cpu().contiguous().numpy().tobytes()
+    return _finished(proto, metadata)
+
+
+def _finished(proto: Any, metadata: Mapping[str, str]) -> bytes:
     wrong = sorted(name for name in metadata if not name.startswith(METADATA_PREFIX))
     if wrong:
         raise ExportError(f"metadata {', '.join(wrong)}: every name must start with {METADATA_PREFIX!r}")
-    proto = _simplified(_traced(model))
     set_metadata(proto, metadata)
     if proto.ByteSize() >= 2**31:
         raise ExportError("the model exceeds 2 GB, which one ONNX file cannot hold; use a smaller architecture")

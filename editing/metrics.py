@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from editing.errors import MeasurementError
 
@@ -133,13 +133,13 @@ def generalization(views: NDArray[np.integer[Any]], expected: NDArray[np.integer
 def rate_upper_bound(count: int, n: int, confidence: float = CONFIDENCE) -> float:
     """Clopper-Pearson upper bound of a rate seen as `count` of `n`."""
     _check_rate(count, n, confidence)
-    return 1.0 if count == n else float(beta.ppf(confidence, count + 1, n - count))
+    return 1.0 if count == n else float(betaincinv(count + 1, n - count, confidence))
 
 
 def rate_lower_bound(count: int, n: int, confidence: float = CONFIDENCE) -> float:
     """Clopper-Pearson lower bound of a rate seen as `count` of `n`."""
     _check_rate(count, n, confidence)
-    return 0.0 if count == 0 else float(beta.ppf(1 - confidence, count, n - count + 1))
+    return 0.0 if count == 0 else float(betaincinv(count, n - count + 1, 1 - confidence))
 
 
 def bootstrap_mean(
