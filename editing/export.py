@@ -28,9 +28,18 @@ from torch import Tensor, nn
 from editing.classifier import OUTPUTS, OnnxClassifier, Predictions
 from editing.errors import ExportError
 from editing.model import EditableModel
-from editing.onnx_file import METADATA_PREFIX, set_metadata
+from editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
 
-__all__ = ["METADATA_PREFIX", "OnnxClassifier", "Parity", "Predictions", "export_onnx", "onnx_bytes", "parity"]
+__all__ = [
+    "METADATA_PREFIX",
+    "OnnxClassifier",
+    "Parity",
+    "Predictions",
+    "export_onnx",
+    "onnx_bytes",
+    "parity",
+    "with_weights",
+]
 
 OPSET = 20
 
@@ -81,7 +90,7 @@ def with_weights(source: Path | bytes, model: EditableModel, metadata: Mapping[s
     is of another architecture.
     """
     proto = parse_onnx(source)
-    weights = model.state_dict()
+    weights: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for tensor in proto.graph.initializer:
         weight = weights.get(tensor.name.removeprefix("model."))
         if weight is None and not tensor.name.startswith("model."):

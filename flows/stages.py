@@ -22,7 +22,7 @@ from data.manifest import sha256
 from data.splits import load_split, make_splits, save_splits, splits_digest
 from editing import metrics
 from editing.errors import ErrataError
-from editing.export import METADATA_PREFIX, OnnxClassifier, export_onnx, parity
+from editing.export import METADATA_PREFIX, OnnxClassifier, export_onnx, parity, with_weights
 from editing.model import EditableModel, ModelSpec, load_model, save_model
 from editing.training import TrainingSettings, train
 from editing.types import Constraint
@@ -80,6 +80,7 @@ def train_root(workspace: Workspace, params: Params) -> None:
             progress=lambda epoch: bar.update(task, completed=epoch.number),
         )
     save_model(model, workspace.root)
+    export_onnx(model, workspace.root / "root.onnx", {})
     losses = [epoch.loss for epoch in record.epochs]
     write_json(workspace.root / "training.json", {"losses": losses, "settings": record.settings})
 
@@ -114,7 +115,7 @@ def edit(workspace: Workspace, params: Params) -> None:
 
 
 def export(workspace: Workspace, params: Params) -> None:
-    """Write the candidate and the root as ONNX."""
+    """Write the file that ships: the root's graph, the candidate's weights."""
     root, candidate = load_model(workspace.root), load_model(workspace.candidate)
     ledger, _ = read_ledger(workspace.ledger, root.spec.image_shape)
     metadata = {
@@ -126,12 +127,9 @@ def export(workspace: Workspace, params: Params) -> None:
         "preprocessing": "none: uint8 images [batch, height, width, channels]; normalisation is inside the graph",
     }
     workspace.onnx.mkdir(parents=True, exist_ok=True)
-    for model, name, facts in (
-        (candidate, "model.onnx", metadata),
-        (root, "root.onnx", {**metadata, "version": "root", "ledger": ""}),
-    ):
-        named = {f"{METADATA_PREFIX}{key}": value for key, value in facts.items()}
-        export_onnx(model, workspace.onnx / name, named)
+    named = {f"{METADATA_PREFIX}{key}": value for key, value in metadata.items()}
+    content = with_weights(workspace.root / "root.onnx", candidate, named)
+    (workspace.onnx / "model.onnx").write_bytes(content)
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
@@ -139,7 +137,8 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     gate, test = load_split(workspace.splits, "gate"), load_split(workspace.splits, "test")
     candidate = load_model(workspace.candidate)
     ledger, images = read_ledger(workspace.ledger, candidate.spec.image_shape)
-    root_file, file = (OnnxClassifier(workspace.onnx / name) for name in ("root.onnx", "model.onnx"))
+    root_file = OnnxClassifier(workspace.root / "root.onnx")
+    file = OnnxClassifier(workspace.onnx / "model.onnx")
     before, after = classes_of(root_file, gate.images), classes_of(file, gate.images)
     agreement = parity(candidate, file, gate.images)
     classes = {name: index for index, name in enumerate(gate.classes)}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from editing.errors import ExportError
-from editing.export import OnnxClassifier, export_onnx, onnx_bytes, parity
+from editing.export import OnnxClassifier, export_onnx, onnx_bytes, parity, with_weights
 from editing.model import EditableModel, ModelSpec
 
 METADATA = {"errata.version": "7", "errata.ledger": "abc"}
@@ -92,6 +93,14 @@ def test_graph_does_not_depend_on_weights(exported: bytes) -> None:
         used = {tensor.name for tensor in proto.graph.initializer}
         assert {name for name in names if not name.endswith("num_batches_tracked")} <= used
     assert graphs[0] == graphs[1]
+
+
+def test_new_weights_in_the_old_graph_are_what_an_export_gives(patched: EditableModel, exported: bytes) -> None:
+    metadata = {"errata.version": "7"}
+    assert with_weights(onnx_bytes(untrained(1), {}), patched, metadata) == onnx_bytes(patched, metadata)
+    other = EditableModel.from_spec(replace(patched.spec, slots=patched.spec.slots + 1))
+    with pytest.raises(ExportError, match="not of this architecture"):
+        with_weights(exported, other, {})
 
 
 def test_interface_is_as_documented(exported: bytes) -> None:
