@@ -5,7 +5,10 @@ Exit codes: 0 done (also "nothing to correct"); 1 something a person must act on
 
 from __future__ import annotations
 
+import os
 import sys
+
+from rich.markup import escape
 
 from editing.errors import ErrataError
 from flows.commands import nights, releases, reports
@@ -28,8 +31,14 @@ def main() -> None:
     try:
         app()
     except ErrataError as fault:
-        notes.print(f"[bold red]Error:[/] {fault}", highlight=False)
+        notes.print("[bold red]Error:[/]", escape(f"{fault}"), highlight=False)
         sys.exit(fault.exit_code)
+    except Exception as fault:
+        if os.environ.get("ERRATA_DEBUG"):
+            raise
+        notes.print("[bold red]Error:[/]", escape(f"{type(fault).__name__}: {fault}"), highlight=False)
+        notes.print("This is not foreseen: nothing was released. ERRATA_DEBUG=1 shows the trace; please report it.")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from editing.errors import StoreUnusable
 from flows import night, settings
 from flows.artifacts import publish_gate, publish_night
 from flows.night import Step
+from flows.readable import make_readable
 from flows.summary import NightSummary
 
 ON_STORAGE = {"sync", "collect", "quarantine", "lay out", "release", "settle"}
@@ -54,6 +55,7 @@ def correct_model(store: str | None = None, workspace: str | None = None, by: st
         workspace: The folder with dvc.yaml and params.yaml. Default: ERRATA_WORKSPACE, else the current folder.
         by: Who asked, for the log.
     """
+    make_readable()
     summary = night.run(settings.open_night(store, workspace, by, get_run_logger().info), as_task)
     if summary.judgement:
         publish_gate(summary.judgement, "gate")

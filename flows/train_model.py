@@ -11,6 +11,7 @@ from flows.artifacts import publish_gate, publish_night
 from flows.correct_model import as_task
 from flows.ledger import Ledger, write_ledger
 from flows.night import Night, Step
+from flows.readable import make_readable
 from flows.summary import NightSummary
 
 
@@ -41,6 +42,7 @@ def train_model(store: str | None = None, workspace: str | None = None, by: str 
         workspace: The folder with dvc.yaml and params.yaml. Default: ERRATA_WORKSPACE, else the current folder.
         by: Who asked, for the log.
     """
+    make_readable()
     summary = run(settings.open_night(store, workspace, by, get_run_logger().info), as_task)
     if summary.judgement:
         publish_gate(summary.judgement, "root-gate")
