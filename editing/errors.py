@@ -12,6 +12,7 @@
     │   ├── AlreadyStored       a write-once key already holds other content
     │   ├── Superseded          compare-and-swap lost: somebody else wrote first
     │   └── StoreUnusable       the store cannot keep its contract (or cannot be reached)
+    ├── NothingServed           an inference client has no release that verifies and loads
     ├── Damaged                 bytes that do not match their recorded digest
     ├── TooLarge                more bytes or pixels than the limit allows
     └── NightError              a step of the night failed; the old model stays live
@@ -79,6 +80,10 @@ class Damaged(ErrataError):  # noqa: N818
 
 class TooLarge(ErrataError):  # noqa: N818
     """More bytes or pixels than the limit allows."""
+
+
+class NothingServed(ErrataError):  # noqa: N818 - a state of the client
+    """An inference client has no release that verifies and loads."""
 
 
 class NightError(ErrataError):

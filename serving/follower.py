@@ -1,0 +1,160 @@
+"""Follows the store's live.json: verifies and loads what it names, and swaps it in between two requests.
+
+    follower = Follower(open_storage("store"))
+    with follower:                              # a thread looks at live.json every few seconds
+        follower.predict(images)                # whole on one release, whatever happens meanwhile
+
+A release that does not verify or load is never served: the last good one stays, and `state.problem` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.manifest import Live, read_live
+from data.storage.base import Storage
+from editing.errors import ErrataError, NothingServed
+from serving.release import Prediction, Release, load_release
+
+LONGEST_PAUSE = 60.0
+Loader = Callable[[Storage, Live], Release]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a follower is at: the version it serves (None: nothing yet) and its digest, the version that live.json
+    names, and why that is not the one served (empty if it is)."""
+
+    version: int | None
+    digest: str
+    wanted: int | None
+    problem: str
+
+
+class Follower:
+    """Serves the live release of a store. Any number of threads may predict while it swaps."""
+
+    def __init__(self, storage: Storage, *, load: Loader = load_release, every: float = 5.0) -> None:
+        """Nothing is read before `refresh` or `start`. `every`: seconds between two looks at live.json; a release that
+        was refused is tried again after twice that, then four times, up to a minute, for its bytes may come back."""
+        self._storage = storage
+        self._load = load
+        self._every = every
+        self._release: Release | None = None
+        self._wanted: Live | None = None
+        self._problem = "nothing was loaded yet"
+        self._refused = ""  # the digest of a release that did not verify or load
+        self._retry_at = 0.0
+        self._pause = every
+        self._refreshing = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def release(self) -> Release:
+        """The release now served: take it once for a request, and everything in the answer is of that release.
+
+        Raises NothingServed before the first good one.
+        """
+        release = self._release
+        if release is None:
+            raise NothingServed(f"no release of {self._storage.url} could be loaded yet: {self._problem}")
+        return release
+
+    @property
+    def state(self) -> State:
+        """What it serves, what it should serve, and why these differ if they do."""
+        release, wanted = self._release, self._wanted
+        return State(
+            version=release.version if release else None,
+            digest=release.digest if release else "",
+            wanted=wanted.version if wanted else None,
+            problem=self._problem,
+        )
+
+    def predict(self, images: NDArray[np.uint8]) -> tuple[Prediction, ...]:
+        """A prediction for each of uint8 `[n, height, width, channels]`, all of one release."""
+        return self.release.predict(images)
+
+    def refresh(self) -> bool:
+        """Look at live.json now and swap if it names another release; says whether it swapped.
+
+        Never raises ErrataError: a release that cannot be had is a state, and the last good one goes on.
+        """
+        with self._refreshing:
+            self._retry_at = 0.0
+            return self._look()
+
+    def _look(self) -> bool:
+        try:
+            return self._follow()
+        except ErrataError as fault:
+            if str(fault) != self._problem:
+                kept = f"release {self._release.version} goes on" if self._release else "nothing is served"
+                log.warning("%s; %s", fault, kept)
+            self._problem = str(fault)
+            return False
+
+    def _follow(self) -> bool:
+        found = read_live(self._storage)
+        if found is None:
+            raise NothingServed(f"nothing is released yet in {self._storage.url}; run `errata train`")
+        live = self._wanted = found[0]
+        old = self._release
+        if old is not None and old.digest == live.manifest_sha256:
+            self._refused, self._problem = "", ""
+            return False
+        if live.manifest_sha256 == self._refused and time.monotonic() < self._retry_at:
+            return False
+        if live.manifest_sha256 != self._refused:
+            self._pause = self._every
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._refused, self._retry_at = live.manifest_sha256, time.monotonic() + self._pause
+        new = self._load(self._storage, live)
+        self._release = new  # one reference: a request sees the old release or the new one, whole
+        self._refused, self._problem = "", ""
+        log.info("serving release %d (%s) instead of %s", new.version, new.digest[:12], old.version if old else "none")
+        return True
+
+    def start(self) -> None:
+        """Load what is live now, then follow it on a thread until `stop`; starting twice is harmless."""
+        if self._thread is not None:
+            return
+        self._stop.clear()
+        self.refresh()
+        self._thread = threading.Thread(target=self._run, name="errata-follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is loaded stays usable."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            try:
+                with self._refreshing:
+                    self._look()
+            except Exception:  # a follower that dies in silence would serve one release for ever
+                self._problem = "an unexpected fault; the log has it"
+                log.exception("following live.json failed")
+
+    def __enter__(self) -> Follower:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.stop()

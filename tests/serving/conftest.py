@@ -1,0 +1,12 @@
+"""An empty store."""
+
+from pathlib import Path
+
+import pytest
+
+from data.storage.local import LocalStorage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(tmp_path / "store")

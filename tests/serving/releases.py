@@ -1,0 +1,94 @@
+"""Releases made without a night: a small model, one slot a correction, published and made live."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data import layout
+from data.manifest import FileEntry, Manifest, read_live, sha256
+from data.storage.base import Storage
+from editing.export import onnx_bytes
+from editing.model import EditableModel
+from editing.onnx_file import parse_onnx, set_metadata
+from flows.release import Bundle, make_live, publish
+from tests.editing.models import small_images, small_model
+
+IMAGES: NDArray[np.uint8] = small_images(40, seed=7).numpy()
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Image number `image` of IMAGES is of class `expected`, held by slot `slot`."""
+
+    image: int
+    expected: int
+    slot: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.image:064x}"
+
+
+def patched(corrections: tuple[Correction, ...], seed: int = 0) -> EditableModel:
+    """The model with a slot for each correction that fires on its image and on no other of IMAGES."""
+    model = small_model(seed)
+    with torch.no_grad():
+        features = model.features(torch.from_numpy(IMAGES))
+        for each in corrections:
+            weight = features[each.image] - features.mean(0)
+            along = features @ weight
+            top, second = along.topk(2).values
+            assert int(along.argmax()) == each.image, "the images do not separate; take another"
+            model.patch.weight[each.slot] = weight
+            model.patch.threshold[each.slot] = (top + second) / 2
+            model.patch.value[each.slot, each.expected] = 40 / (top - second)
+    return model
+
+
+@cache
+def exported() -> bytes:
+    """The graph, exported once: of one architecture it is the same whatever the weights (tests/editing/test_export)."""
+    return onnx_bytes(small_model(), {})
+
+
+def onnx_of(model: EditableModel, metadata: dict[str, str]) -> bytes:
+    """The ONNX file of `model`."""
+    proto = parse_onnx(exported())
+    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
+    for tensor in proto.graph.initializer:
+        if tensor.name in weights:
+            tensor.raw_data = weights[tensor.name].numpy().tobytes()
+    set_metadata(proto, metadata)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def bundle(version: int, corrections: tuple[Correction, ...] = (), seed: int = 0) -> Bundle:
+    """A bundle as inference clients read it."""
+    model = patched(corrections, seed)
+    metadata = {"errata.version": str(version), "errata.classes": json.dumps(model.spec.classes)}
+    slots = [{"key": each.key, "slot": each.slot, "separated": True} for each in corrections]
+    slots.append({"key": "fell back", "slot": 7, "separated": False})
+    files = {
+        layout.model_file(version): onnx_of(model, metadata),
+        "edit.json": json.dumps({"slots": slots}).encode(),
+    }
+    entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
+    manifest = Manifest(version, "edit", "r" * 64, "l" * 64, "s" * 64, "p" * 64, len(corrections), entries)
+    return Bundle(manifest, files)
+
+
+def point_at(storage: Storage, manifest: Manifest) -> None:
+    """Make a published release live."""
+    make_live(storage, manifest, read_live(storage), action="released", by="test", why="test")
+
+
+def release(storage: Storage, version: int, corrections: tuple[Correction, ...] = (), seed: int = 0) -> Bundle:
+    """Publish a bundle and make it live."""
+    made = bundle(version, corrections, seed)
+    publish(storage, made)
+    point_at(storage, made.manifest)
+    return made

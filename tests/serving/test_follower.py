@@ -1,0 +1,216 @@
+"""The follower: serves what verifies, swaps whole, keeps the last good release and says so."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data import layout
+from data.manifest import FileEntry, Live, sha256
+from data.storage.base import Storage
+from data.storage.local import LocalStorage
+from editing.errors import Damaged, NothingServed
+from flows.release import Bundle, publish
+from serving.follower import Follower
+from serving.release import Release, load_release
+from tests.serving.releases import IMAGES, Correction, bundle, patched, point_at, release
+
+FIRST, SECOND = Correction(3, 1, 2), Correction(5, 2, 0)
+
+
+def damage(storage: LocalStorage, key: str) -> None:
+    path = Path(storage.url) / key
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_predictions_are_the_models_and_name_the_correction_that_decided(storage: LocalStorage) -> None:
+    made = release(storage, 1, (FIRST, SECOND))
+    follower = Follower(storage)
+    assert follower.refresh()
+    model = patched((FIRST, SECOND))
+    with torch.no_grad():
+        expected = torch.softmax(model(torch.from_numpy(IMAGES)), 1).numpy()
+    answers = follower.predict(IMAGES)
+    np.testing.assert_allclose(np.stack([each.probabilities for each in answers]), expected, atol=1e-5)
+    assert [each.predicted for each in answers] == [model.spec.classes[index] for index in expected.argmax(1)]
+    assert {index: each.correction for index, each in enumerate(answers) if each.correction} == {
+        FIRST.image: FIRST.key,
+        SECOND.image: SECOND.key,
+    }
+    assert answers[FIRST.image].predicted == "class 1"
+    assert {each.version for each in answers} == {1}
+    assert (follower.state.version, follower.state.digest) == (1, made.manifest.digest)
+
+
+def test_nothing_released_is_a_state_and_an_error_to_who_asks(storage: LocalStorage) -> None:
+    follower = Follower(storage)
+    assert not follower.refresh()
+    assert "nothing is released yet" in follower.state.problem
+    with pytest.raises(NothingServed, match="errata train"):
+        follower.predict(IMAGES)
+
+
+def test_it_follows_releases_and_rollbacks(storage: LocalStorage) -> None:
+    first = release(storage, 1, (FIRST,))
+    follower = Follower(storage)
+    assert follower.refresh()
+    assert not follower.refresh(), "nothing changed"
+    release(storage, 2, (FIRST, SECOND))
+    assert follower.refresh()
+    assert follower.predict(IMAGES)[SECOND.image].correction == SECOND.key
+    point_at(storage, first.manifest)
+    assert follower.refresh()
+    assert follower.predict(IMAGES)[SECOND.image].correction is None
+    assert follower.state.version == 1
+
+
+@pytest.mark.parametrize("name", [layout.model_file(2), "edit.json", "manifest.json"])
+def test_a_changed_byte_is_never_served(storage: LocalStorage, name: str) -> None:
+    release(storage, 1)
+    follower = Follower(storage)
+    follower.refresh()
+    release(storage, 2, (FIRST,))
+    damage(storage, layout.release_file(2, name))
+    assert not follower.refresh()
+    state = follower.state
+    assert (state.version, state.wanted) == (1, 2)
+    assert "SHA-256" in state.problem
+    assert name in state.problem
+    assert follower.predict(IMAGES)[0].version == 1
+    damage(storage, layout.release_file(2, name))  # the same bit again: it is whole
+    assert follower.refresh()
+    assert (follower.state.version, follower.state.problem) == (2, "")
+
+
+def wrong_model(content: bytes) -> Callable[[], Bundle]:
+    def make() -> Bundle:
+        good = bundle(2)
+        files = {**good.files, layout.model_file(2): content}
+        entries = {each: FileEntry(sha256(files[each]), len(files[each])) for each in files}
+        return Bundle(replace(good.manifest, files=entries), files)
+
+    return make
+
+
+def other_version() -> Bundle:
+    return wrong_model(bundle(3).files[layout.model_file(3)])()
+
+
+@pytest.mark.parametrize("make", [wrong_model(b"no model"), other_version], ids=["not ONNX", "of another version"])
+def test_a_release_that_verifies_but_cannot_be_served_is_not(storage: LocalStorage, make: Callable[[], Bundle]) -> None:
+    release(storage, 1)
+    follower = Follower(storage)
+    follower.refresh()
+    made = make()
+    publish(storage, made)
+    point_at(storage, made.manifest)
+    assert not follower.refresh()
+    assert follower.predict(IMAGES)[0].version == 1
+    assert follower.state.problem
+
+
+def test_a_pointer_to_a_manifest_of_another_digest_is_refused(storage: LocalStorage) -> None:
+    release(storage, 1)
+    with pytest.raises(Damaged):
+        load_release(storage, Live(1, "0" * 64, None, 1, 1))
+
+
+def test_a_refused_release_is_not_fetched_at_every_look_but_a_rollback_is_seen_at_the_next(
+    storage: LocalStorage,
+) -> None:
+    first = release(storage, 1)
+    loads: list[int] = []
+
+    def load(store: Storage, live: Live) -> Release:
+        loads.append(live.version)
+        if live.version == 2:
+            raise Damaged("as if damaged")
+        return load_release(store, live)
+
+    with Follower(storage, load=load, every=0.05) as follower:
+        release(storage, 2)
+        wait_for(lambda: follower.state.wanted == 2)
+        time.sleep(0.5)
+        assert 1 <= loads.count(2) <= 4, "looked about ten times, fetched at 0.1, 0.3, 0.7 seconds"
+        assert follower.state.problem == "as if damaged"
+        point_at(storage, first.manifest)
+        wait_for(lambda: follower.state.problem == "")
+        assert follower.state.version == 1
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_the_thread_survives_what_nobody_expected(storage: LocalStorage) -> None:
+    release(storage, 1)
+    faults = [RuntimeError("no error of ours")]
+
+    def load(store: Storage, live: Live) -> Release:
+        if live.version == 2 and faults:
+            raise faults.pop()
+        return load_release(store, live)
+
+    with Follower(storage, load=load, every=0.02) as follower:
+        release(storage, 2)
+        wait_for(lambda: follower.state.version == 2)
+    assert not faults
+
+
+def test_no_batch_is_answered_by_two_releases(storage: LocalStorage) -> None:
+    """Threads predict while releases come and go: each answer is whole, of the release that it names."""
+    bundles = {version: bundle(version, seed=version) for version in (1, 2, 3)}
+    for made in bundles.values():
+        publish(storage, made)
+    manifests = {version: made.manifest for version, made in bundles.items()}
+    truth: dict[int, np.ndarray] = {}
+    follower = Follower(storage, every=0.01)
+    for version, manifest in manifests.items():
+        point_at(storage, manifest)
+        follower.refresh()
+        truth[version] = np.stack([each.probabilities for each in follower.predict(IMAGES)])
+    assert not np.allclose(truth[1], truth[2])
+    seen: set[int] = set()
+    wrong: list[str] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            answers = follower.predict(IMAGES)
+            versions = {each.version for each in answers}
+            seen.update(versions)
+            got = np.stack([each.probabilities for each in answers])
+            if len(versions) != 1 or not np.array_equal(got, truth[versions.pop()]):
+                wrong.append("mixed")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    with follower:
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            for version, manifest in manifests.items():
+                point_at(storage, manifest)
+                wait_for(lambda version=version: follower.state.version == version)  # type: ignore[misc]
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+    assert seen == {1, 2, 3}
+
+
+def test_serving_needs_no_torch() -> None:
+    code = "import serving.follower, sys; sys.exit(bool({'torch', 'prefect', 'dvc'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
