@@ -1,18 +1,63 @@
-"""The editor that params.yaml names."""
+"""The editor that params.yaml names, with the coefficients that the root was trained to be edited with."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, cast
 
+from editing.editors.gradient import GradientEditor
+from editing.editors.natural import NaturalGradient
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
+from editing.rules import Adam, GradientDescent, Momentum, RMSProp, RProp, Rule, ScaledGradientDescent
+from editing.scopes import Scope
 from editing.types import Editor
 from editing.views import ViewSettings
 from flows.params import EditParams
 
+RULES: dict[str, type[Any]] = {
+    "gd": GradientDescent,
+    "scaled_gd": ScaledGradientDescent,
+    "rprop": RProp,
+    "rmsprop": RMSProp,
+    "momentum": Momentum,
+    "adam": Adam,
+}
+MARGIN = 0.05  # what survives rounding in the exported file
 
-def build_editor(params: EditParams, views: ViewSettings, seed: int) -> Editor[Any]:
-    """An editor ready to use; raises DataError if no editor has that name."""
+
+def build_editor(
+    params: EditParams, views: ViewSettings, seed: int, learned: dict[str, Any] | None = None
+) -> Editor[Any]:
+    """An editor ready to use; `learned` is `learned_rule`'s answer. Raises DataError if no editor has that name."""
     if params.editor == "patch":
         return CalibratedPatch(alpha=params.alpha, gamma=params.gamma, views=views, seed=seed)
-    raise DataError(f"params.yaml: edit.editor: no editor is called {params.editor!r}; known: patch")
+    scope = Scope(params.scope)
+    if params.editor == "natural":
+        return NaturalGradient(scope, steps=params.steps, views=views, seed=seed)
+    if params.editor not in RULES:
+        known = ", ".join(["patch", "natural", *RULES])
+        raise DataError(f"params.yaml: edit.editor: no editor is called {params.editor!r}; known: {known}")
+    kind = RULES[params.editor]
+    coefficients = params.rule
+    if not coefficients and learned and learned["name"] == params.editor:
+        coefficients = {name: value for name, value in learned.items() if name != "name"}
+    if unknown := set(coefficients) - {one.name for one in fields(kind)}:
+        raise DataError(f"params.yaml: edit.rule: {params.editor} has no coefficient {sorted(unknown)[0]!r}")
+    return GradientEditor(cast(Rule, kind(**coefficients)), scope, params.steps, MARGIN)
+
+
+def describe_rule(rule: Rule) -> dict[str, Any]:
+    """A rule's name and coefficients, as plain data."""
+    name = next(name for name, kind in RULES.items() if type(rule) is kind)
+    return {"name": name, **asdict(cast(Any, rule))}
+
+
+def learned_rule(root: Path) -> dict[str, Any] | None:
+    """What `describe_rule` wrote beside the root; None if it was trained plainly."""
+    try:
+        return json.loads((root / "training.json").read_text())["rule"] or None
+    except (OSError, ValueError, KeyError):
+        return None

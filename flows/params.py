@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,11 +34,15 @@ class ModelParams(Section):
 
 
 class TrainParams(Section):
+    method: Literal["editable", "plain"] = "editable"
     epochs: int = Field(ge=1)
     batch: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
     shift: int = Field(default=0, ge=0)
     flip: bool = False
+    edit_weight: float = Field(default=0.01, ge=0)
+    locality_weight: float = Field(default=0.01, ge=0)
+    scope: str = "chain3"
 
 
 class ViewParams(Section):
@@ -53,6 +58,9 @@ class EditParams(Section):
     editor: str = "patch"
     alpha: float = Field(default=0.0, ge=0, lt=1)
     gamma: float = Field(default=1.0, ge=0)
+    scope: str = "chain3"
+    steps: int = Field(default=10, ge=1)
+    rule: dict[str, float] = {}
 
 
 class GateParams(Section):

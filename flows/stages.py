@@ -15,22 +15,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as ProgressBar
 
 from data.datasets import load_dataset
 from data.manifest import sha256
 from data.splits import load_split, make_splits, save_splits, splits_digest
 from editing import metrics
+from editing.editable_training import EditableSettings, train_editable
 from editing.errors import ErrataError
 from editing.export import METADATA_PREFIX, OnnxClassifier, export_onnx, parity, with_weights
 from editing.model import EditableModel, ModelSpec, load_model, save_model
-from editing.training import TrainingSettings, train
+from editing.scopes import Scope
+from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from editing.types import Constraint
 from editing.views import ViewSettings, unseen_views
-from flows.editor import build_editor
+from flows.editor import build_editor, describe_rule, learned_rule
 from flows.gate import control_criteria, correction_criteria, parity_criterion
 from flows.ledger import read_ledger
-from flows.params import Params
+from flows.params import Params, TrainParams
 from flows.workspace import Workspace, tree_digest
 
 Classes = NDArray[np.int64]
@@ -69,20 +71,40 @@ def train_root(workspace: Workspace, params: Params) -> None:
     )
     torch.manual_seed(params.seed)
     model = EditableModel.from_spec(spec)
-    settings = TrainingSettings(seed=params.seed, **params.train.model_dump())
-    with Progress(transient=True, console=Console(stderr=True)) as bar:
+    chosen = params.train.model_dump(include={"epochs", "batch", "learning_rate", "shift", "flip"})
+    settings = TrainingSettings(seed=params.seed, **chosen)
+    with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
         task = bar.add_task("training the root model", total=settings.epochs)
-        record = train(
+        record, rule = fit_root(
             model,
             torch.from_numpy(split.images),
             torch.from_numpy(split.labels),
+            params.train,
             settings,
-            progress=lambda epoch: bar.update(task, completed=epoch.number),
+            lambda epoch: bar.update(task, completed=epoch.number),
         )
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
     losses = [epoch.loss for epoch in record.epochs]
-    write_json(workspace.root / "training.json", {"losses": losses, "settings": record.settings})
+    write_json(workspace.root / "training.json", {"losses": losses, "settings": record.settings, "rule": rule})
+
+
+def fit_root(
+    model: EditableModel,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    params: TrainParams,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> tuple[TrainingRecord, dict[str, Any]]:
+    """Train by the method of params.yaml; the record, and the update rule that Editable Training learned."""
+    if params.method == "plain":
+        return train(model, images, labels, settings, progress), {}
+    editable = EditableSettings(
+        scope=Scope(params.scope), edit_weight=params.edit_weight, locality_weight=params.locality_weight
+    )
+    record = train_editable(model, images, labels, settings, editable, progress)
+    return record.training, describe_rule(record.rule)
 
 
 def edit(workspace: Workspace, params: Params) -> None:
@@ -97,7 +119,7 @@ def edit(workspace: Workspace, params: Params) -> None:
     report: dict[str, Any] = {"success": True, "steps": 0, "reason": "", "holds": {}, "slots": []}
     model = root
     if constraints:
-        editor = build_editor(params.edit, view_settings(params), params.seed)
+        editor = build_editor(params.edit, view_settings(params), params.seed, learned_rule(workspace.root))
         control = {
             name: torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
         }
