@@ -28,7 +28,8 @@ from data.storage.base import Storage
 from editing.errors import Damaged, DataError, NightError, NotStored
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
-from flows.gate import Judgement, from_rows
+from flows.gate import Judgement
+from flows.judging import Opponent, judge_candidate
 from flows.ledger import Correction, Ledger, Pixels, write_ledger
 from flows.release import Bundle, build_bundle, make_live, publish, record, require_live, verified
 from flows.summary import NightSummary
@@ -87,7 +88,7 @@ def run(night: Night, as_step: Callable[[str, Step], Step] = lambda _name, step:
         return summarise(night, parent.ledger, found, None)
     ledger: Ledger = as_step("lay out", lay_out)(night, parent, found, parent.live.newest + 1)
     as_step("reproduce", reproduce)(night, root=parent.manifest.root)
-    judgement: Judgement = as_step("gate", judge)(night)
+    judgement: Judgement = as_step("gate", judge)(night, parent)
     released = judgement.verdict == "pass"
     if released:
         why = f"{len(found.corrections)} new corrections"
@@ -174,10 +175,10 @@ def collect(night: Night, parent: Parent) -> Batch:
     return Batch(count, tuple(corrections), images, tuple(done), tuple(refused))
 
 
-def judge(night: Night) -> Judgement:
-    """The gate's answer on what the pipeline measured."""
-    measured = night.workspace.read_json(night.workspace.gate)
-    return Judgement(measured["kind"], from_rows(measured["criteria"]))
+def judge(night: Night, parent: Parent | None = None) -> Judgement:
+    """The gate's answer, also on the candidate against the live release `parent` where there is one."""
+    live = Opponent(parent.model, parent.manifest.splits) if parent else None
+    return judge_candidate(night.workspace, live)
 
 
 def lay_out(night: Night, parent: Parent, batch: Batch, version: int) -> Ledger:

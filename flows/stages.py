@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from data.datasets import load_dataset
+from data.images import pixel_digest
 from data.manifest import sha256
 from data.splits import load_split, make_splits, save_splits, splits_digest
 from editing import metrics
@@ -29,9 +30,10 @@ from editing.scopes import Scope
 from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from editing.types import Constraint
 from editing.views import ViewSettings, unseen_views
+from flows.criteria import control_criteria, correction_criteria, parity_criterion, reach
 from flows.editor import build_editor, describe_rule, learned_rule
-from flows.gate import control_criteria, correction_criteria, parity_criterion
-from flows.ledger import read_ledger
+from flows.gate import Criterion, Name, not_computed
+from flows.ledger import Ledger, read_ledger
 from flows.params import Params, TrainParams
 from flows.workspace import Workspace, tree_digest
 
@@ -161,12 +163,13 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     ledger, images = read_ledger(workspace.ledger, candidate.spec.image_shape)
     root_file = OnnxClassifier(workspace.root / "root.onnx")
     file = OnnxClassifier(workspace.onnx / "model.onnx")
-    before, after = classes_of(root_file, gate.images), classes_of(file, gate.images)
+    root_logits, logits = (each.predict(gate.images).logits for each in (root_file, file))
+    before, after = metrics.predicted_classes(root_logits), metrics.predicted_classes(logits)
     agreement = parity(candidate, file, gate.images)
     classes = {name: index for index, name in enumerate(gate.classes)}
     expected = np.array([classes[each.expected] for each in ledger.corrections], np.int64)
 
-    criteria = control_criteria(gate.labels, before, after, params.gate, edited=bool(ledger.corrections))
+    criteria = control_criteria(gate.labels, root_logits, logits, params.gate, edited=bool(ledger.corrections))
     criteria.append(parity_criterion(agreement, params.gate))
     if ledger.corrections:
         held = classes_of(file, images) == expected
@@ -174,6 +177,8 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         views = [unseen_views(torch.from_numpy(image), settings, params.seed).numpy() for image in images]
         seen = np.stack([classes_of(file, view) for view in views])
         criteria += correction_criteria(held, seen, expected, params.gate)
+        if (workspace.splits / "traffic.npz").is_file():
+            criteria.append(traffic_reach(workspace, ledger, root_file, file, params))
     write_json(
         workspace.gate,
         {
@@ -187,7 +192,6 @@ def evaluate(workspace: Workspace, params: Params) -> None:
                 "gate": errors(before, after, gate.labels),
                 "test": errors(classes_of(root_file, test.images), classes_of(file, test.images), test.labels),
             },
-            "reach": float((file.predict(gate.images).correction >= 0).mean()),
         },
     )
     rows = ["class,before,after"]
@@ -196,6 +200,18 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         if mine.any():
             rows.append(f"{name},{(before[mine] == index).mean():.4f},{(after[mine] == index).mean():.4f}")
     (workspace.gate.parent / "recall.csv").write_text("\n".join(rows) + "\n")
+
+
+def traffic_reach(
+    workspace: Workspace, ledger: Ledger, root_file: OnnxClassifier, file: OnnxClassifier, params: Params
+) -> Criterion:
+    """Reach on unlabelled traffic, less the images in the ledger: those are meant to change."""
+    images = load_split(workspace.splits, "traffic").images
+    corrected = {each.id for each in ledger.corrections}
+    others = images[[pixel_digest(image) not in corrected for image in images]]
+    if len(others) == 0:
+        return not_computed(Name.REACH_TRAFFIC, params.gate)
+    return reach(Name.REACH_TRAFFIC, root_file.predict(others).logits, file.predict(others).logits, params.gate)
 
 
 def errors(before: Classes, after: Classes, labels: Classes) -> dict[str, float]:
