@@ -13,6 +13,7 @@
     │   ├── Superseded          compare-and-swap lost: somebody else wrote first
     │   └── StoreUnusable       the store cannot keep its contract (or cannot be reached)
     ├── NothingServed           an inference client has no release that verifies and loads
+    ├── UnknownPrediction       a report on a prediction that this service never made
     ├── Damaged                 bytes that do not match their recorded digest
     ├── TooLarge                more bytes or pixels than the limit allows
     └── NightError              a step of the night failed; the old model stays live
@@ -84,6 +85,10 @@ class TooLarge(ErrataError):  # noqa: N818
 
 class NothingServed(ErrataError):  # noqa: N818 - a state of the client
     """An inference client has no release that verifies and loads."""
+
+
+class UnknownPrediction(ErrataError):  # noqa: N818 - a fault of who asks
+    """A report on a prediction that this service never made, or on another image."""
 
 
 class NightError(ErrataError):

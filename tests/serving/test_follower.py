@@ -212,5 +212,5 @@ def test_no_batch_is_answered_by_two_releases(storage: LocalStorage) -> None:
 
 
 def test_serving_needs_no_torch() -> None:
-    code = "import serving.follower, sys; sys.exit(bool({'torch', 'prefect', 'dvc'} & set(sys.modules)))"
+    code = "import serving.service, sys; sys.exit(bool({'torch', 'prefect', 'dvc'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

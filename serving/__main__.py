@@ -1,0 +1,57 @@
+"""`python -m serving --store STORE`: the reference service over a store, in uvicorn."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+import uvicorn
+
+from data.images import ImageLimits
+from data.storage import open_storage
+from editing.errors import ErrataError
+from serving.follower import Follower
+from serving.service import Settings, create_app
+from serving.tokens import Tokens
+
+SECRET = "ERRATA_SERVING_SECRET"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    default = Settings()
+    options = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    options.add_argument("--store", required=True, help="a folder, or s3://bucket/prefix")
+    options.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    options.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+    options.add_argument("--every", type=float, default=5.0, help="seconds between two looks at live.json")
+    options.add_argument("--max-bytes", type=int, default=default.image.max_bytes, help="of an image file")
+    options.add_argument("--max-pixels", type=int, default=default.image.max_pixels, help="of an image")
+    options.add_argument("--workers", type=int, default=default.workers, help="images predicted at once")
+    options.add_argument("--no-reports", action="store_true", help="offer no /report: the store is only read")
+    options.epilog = f"{SECRET} in the environment lets several services accept each other's predictions in /report."
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop."""
+    given = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings(
+        image=ImageLimits(given.max_bytes, given.max_pixels), workers=given.workers, reports=not given.no_reports
+    )
+    secret = os.environ.get(SECRET, "").encode()
+    try:
+        storage = open_storage(given.store)
+        app = create_app(storage, Follower(storage, every=given.every), settings, Tokens(secret or None))
+    except ErrataError as fault:
+        print(f"Error: {fault}", file=sys.stderr)
+        return fault.exit_code
+    uvicorn.run(app, host=given.host, port=given.port, log_level="warning", timeout_graceful_shutdown=30)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

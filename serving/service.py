@@ -1,0 +1,252 @@
+"""The reference inference service: `/predict`, `/report`, `/healthz`, `/metrics`. How to call it: docs/serving.md.
+
+An image is the body of its request, read into memory under limits: nothing that a client sends names a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from data.images import ImageLimits, decode_image, fit_image
+from data.reports import file_report
+from data.storage.base import Storage
+from editing.errors import DataError, TooLarge, UnknownPrediction
+from serving import problems
+from serving.follower import Follower
+from serving.metrics import Metrics
+from serving.tokens import Made, Tokens
+
+Result = TypeVar("Result")
+ROUTES = ("/predict", "/report", "/healthz", "/metrics")
+IMAGE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits of a service: of an image; how many requests may be in progress; seconds in which a body must arrive;
+    how many images are decoded and predicted at once. `reports` says whether `/report` is offered."""
+
+    image: ImageLimits = field(default_factory=lambda: ImageLimits(max_bytes=8 * 2**20, max_pixels=16 * 10**6))
+    in_progress: int = 256
+    body_seconds: float = 30.0
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    reports: bool = True
+
+
+class Answer(BaseModel):
+    """What `/predict` answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prediction: str = Field(description="names this prediction in a report")
+    predicted: str = Field(serialization_alias="class", description="the most probable class")
+    probabilities: dict[str, float] = Field(description="by class")
+    version: int = Field(description="the release that predicted")
+    correction: str | None = Field(description="the correction that decided, if one did: its identity in the ledger")
+
+
+class Filed(BaseModel):
+    """What `/report` answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    report: str = Field(description="the report's identity; the same claim again has the same")
+
+
+class Health(BaseModel):
+    """What `/healthz` answers: `behind` serves an older release than live.json names, `empty` nothing at all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["ok", "behind", "empty"]
+    version: int | None = Field(description="the release now served")
+    wanted: int | None = Field(description="the release that live.json names")
+    manifest_sha256: str = Field(description="digest of the manifest of the release now served")
+
+
+class Service:
+    """What the routes do, once a body is in memory. Blocking: run it on a worker thread."""
+
+    def __init__(self, storage: Storage, follower: Follower, settings: Settings, tokens: Tokens) -> None:
+        self.storage = storage
+        self.follower = follower
+        self.settings = settings
+        self.tokens = tokens
+        self.metrics = Metrics(follower)
+
+    def predict(self, content: bytes) -> Answer:
+        """Predict one image file. Raises DataError, TooLarge, NothingServed."""
+        release = self.follower.release  # taken once: the whole answer is of this release
+        image = fit_image(decode_image(content, self.settings.image), release.image_shape)
+        (prediction,) = release.predict(image[None])
+        self.metrics.predicted(prediction)
+        made = Made(hashlib.sha256(content).hexdigest(), prediction.predicted, prediction.version)
+        return Answer(
+            prediction=self.tokens.issue(made),
+            predicted=prediction.predicted,
+            probabilities=dict(zip(release.classes, prediction.probabilities.tolist(), strict=True)),
+            version=prediction.version,
+            correction=prediction.correction,
+        )
+
+    def report(self, content: bytes, token: str, expected: str, reporter: str, note: str) -> Filed:
+        """File a report on a prediction of this very image. Raises UnknownPrediction, DataError, StoreError."""
+        made = self.tokens.read(token)
+        if made.image != hashlib.sha256(content).hexdigest():
+            raise UnknownPrediction("the prediction was of another image; send the bytes that were predicted")
+        classes = self.follower.release.classes
+        if expected not in classes:
+            raise DataError(f"{expected!r} is no class of this model; it has {', '.join(classes)[:500]}")
+        filed = file_report(
+            self.storage,
+            content,
+            expected,
+            predicted=made.predicted,
+            reporter=reporter,
+            model_version=made.version,
+            note=note,
+            limits=self.settings.image,
+        )
+        self.metrics.reported()
+        return Filed(report=filed.id)
+
+    def health(self) -> Health:
+        """What is served."""
+        state = self.follower.state
+        status: Literal["ok", "behind", "empty"] = "behind" if state.problem else "ok"
+        return Health(
+            status="empty" if state.version is None else status,
+            version=state.version,
+            wanted=state.wanted,
+            manifest_sha256=state.digest,
+        )
+
+
+class Intake:
+    """Takes request bodies into memory and work onto threads, no more of either than the settings allow."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._in_progress = 0
+        self._threads: CapacityLimiter | None = None
+
+    async def handle(self, request: Request, job: Callable[[bytes], Result]) -> Result:
+        """`job` of the request's body, on a worker thread."""
+        if self._in_progress >= self._settings.in_progress:
+            raise HTTPException(503, f"{self._in_progress} requests are in progress; try again")
+        self._threads = self._threads or CapacityLimiter(self._settings.workers)  # needs the running event loop
+        self._in_progress += 1
+        try:
+            try:
+                async with asyncio.timeout(self._settings.body_seconds):
+                    content = await self._body(request)
+            except TimeoutError:
+                raise HTTPException(408, f"the body took over {self._settings.body_seconds:g} seconds") from None
+            return await to_thread.run_sync(job, content, limiter=self._threads)
+        finally:
+            self._in_progress -= 1
+
+    async def _body(self, request: Request) -> bytes:
+        limit = self._settings.image.max_bytes
+        content = bytearray()
+        async for part in request.stream():
+            content += part
+            if len(content) > limit:
+                raise TooLarge(f"the image has more than {limit:,} bytes; send a smaller copy")
+        if not content:
+            raise DataError("the body is empty; send an image file as the body")
+        return bytes(content)
+
+
+def create_app(
+    storage: Storage,
+    follower: Follower | None = None,
+    settings: Settings | None = None,
+    tokens: Tokens | None = None,
+) -> FastAPI:
+    """The service over a store. It starts the follower when it starts, and stops it when it ends."""
+    settings = settings or Settings()
+    service = Service(storage, follower or Follower(storage), settings, tokens or Tokens())
+    intake = Intake(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await to_thread.run_sync(service.follower.start)
+        yield
+        await to_thread.run_sync(service.follower.stop)
+
+    # no docs_url: those pages load their scripts from elsewhere; /openapi.json describes the same
+    app = FastAPI(title="Errata", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    problems.install(app)
+
+    @app.middleware("http")
+    async def measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        start = time.perf_counter()
+        status = 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.url.path if request.url.path in ROUTES else "other"
+            service.metrics.request(route, status, time.perf_counter() - start)
+
+    @app.post(
+        "/predict",
+        summary="Classify one image",
+        openapi_extra=IMAGE_BODY,
+        responses=problems.responses(408, 413, 422, 503),
+    )
+    async def predict(request: Request) -> Answer:
+        return await intake.handle(request, service.predict)
+
+    @app.get("/healthz", summary="What is served", responses={503: {"model": Health}})
+    async def healthz(response: Response) -> Health:
+        health = service.health()
+        response.status_code = 503 if health.status == "empty" else 200
+        return health
+
+    @app.get("/metrics", summary="For Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    if settings.reports:
+
+        @app.post(
+            "/report",
+            status_code=201,
+            summary="Say what a prediction should have been",
+            openapi_extra=IMAGE_BODY,
+            responses=problems.responses(408, 413, 422, 503),
+        )
+        async def report(
+            request: Request,
+            prediction: Annotated[str, Query(max_length=2000, description="`prediction` of the answer")],
+            expected: Annotated[str, Query(min_length=1, max_length=200, description="the class it should be")],
+            reporter: Annotated[str, Query(min_length=1, max_length=200, description="who says so")] = "anonymous",
+            note: Annotated[str, Query(max_length=2000, description="anything to add")] = "",
+        ) -> Filed:
+            def job(content: bytes) -> Filed:
+                return service.report(content, prediction, expected, reporter, note)
+
+            return await intake.handle(request, job)
+
+    return app

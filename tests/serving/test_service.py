@@ -1,0 +1,213 @@
+"""The service as a client meets it: answers, refusals, reports, health and metrics."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from data import layout
+from data.images import ImageLimits, encode_png
+from data.reports import parse_report
+from data.storage.local import LocalStorage
+from editing.classifier import OnnxClassifier
+from serving.follower import Follower
+from serving.problems import Code
+from serving.service import Settings, create_app
+from tests.serving.releases import IMAGES, Correction, point_at, release
+
+HELD = Correction(3, 1, 2)
+PNG = encode_png(IMAGES[HELD.image])
+OTHER = encode_png(IMAGES[9])
+
+
+@pytest.fixture
+def follower(storage: LocalStorage) -> Follower:
+    return Follower(storage, every=3600)
+
+
+@pytest.fixture
+def client(storage: LocalStorage, follower: Follower) -> Iterator[TestClient]:
+    release(storage, 1, (HELD,))
+    settings = Settings(image=ImageLimits(max_bytes=2000, max_pixels=100 * 100), workers=2)
+    with TestClient(create_app(storage, follower, settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+def problem(response: Any, status: int) -> Code:
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert set(body) == {"error", "detail"}
+    assert body["detail"]
+    return Code(body["error"])
+
+
+def test_a_prediction_is_the_files_own(client: TestClient, storage: LocalStorage) -> None:
+    answer = client.post("/predict", content=PNG).json()
+    file = OnnxClassifier(storage.get(layout.release_file(1, layout.model_file(1))), threads=1)
+    expected = file.predict(IMAGES[HELD.image][None]).probabilities[0]
+    assert list(answer["probabilities"].values()) == expected.tolist()
+    assert (answer["class"], answer["version"], answer["correction"]) == ("class 1", 1, HELD.key)
+    assert client.post("/predict", content=OTHER).json()["correction"] is None
+
+
+def test_an_image_of_another_size_is_fitted(client: TestClient) -> None:
+    large = np.repeat(np.repeat(IMAGES[9], 4, axis=0), 4, axis=1)
+    assert client.post("/predict", content=encode_png(large)).json()["class"].startswith("class")
+
+
+def test_a_swap_is_seen_and_a_bad_release_is_told(
+    client: TestClient, storage: LocalStorage, follower: Follower
+) -> None:
+    assert client.get("/healthz").json()["status"] == "ok"
+    made = release(storage, 2)
+    follower.refresh()
+    answer = client.post("/predict", content=PNG).json()
+    assert (answer["version"], answer["correction"]) == (2, None)
+    third = release(storage, 3, (HELD,))
+    path = Path(storage.url) / layout.release_file(3, "edit.json")
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    follower.refresh()
+    health = client.get("/healthz")
+    assert (health.status_code, health.json()) == (
+        200,
+        {"status": "behind", "version": 2, "wanted": 3, "manifest_sha256": made.manifest.digest},
+    )
+    assert client.post("/predict", content=PNG).json()["version"] == 2
+    assert "errata_behind 1.0" in client.get("/metrics").text
+    assert third.manifest.version == 3
+
+
+def test_nothing_released_yet(storage: LocalStorage) -> None:
+    with TestClient(create_app(storage, Follower(storage, every=3600))) as client:
+        assert client.get("/healthz").status_code == 503
+        response = client.post("/predict", content=PNG)
+        assert problem(response, 503) == Code.NOTHING_SERVED
+        assert response.headers["retry-after"]
+        assert str(storage.url) not in response.text
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 422, Code.UNUSABLE),
+        (b"plain text", 422, Code.UNUSABLE),
+        (PNG[:60], 422, Code.UNUSABLE),
+        (b"x" * 2001, 413, Code.TOO_LARGE),
+        (encode_png(np.zeros((101, 100, 1), np.uint8)), 413, Code.TOO_LARGE),
+        (b"../../etc/passwd", 422, Code.UNUSABLE),
+    ],
+    ids=["empty", "text", "truncated", "bytes", "pixels", "path"],
+)
+def test_refusals_are_typed(client: TestClient, content: bytes, status: int, code: Code) -> None:
+    assert problem(client.post("/predict", content=content), status) == code
+
+
+def test_unknown_routes_methods_and_faults_have_the_same_form(
+    client: TestClient, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert problem(client.get("/releases/1/manifest.json"), 404) == Code.NOT_FOUND
+    assert problem(client.get("/predict"), 405) == Code.NOT_ALLOWED
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret path")
+
+    monkeypatch.setattr(type(follower.release), "predict", broken)
+    response = client.post("/predict", content=PNG)
+    assert problem(response, 500) == Code.FAULT
+    assert "secret" not in response.text
+
+
+def report(client: TestClient, content: bytes, **parameters: str) -> Any:
+    return client.post("/report", params=parameters, content=content)
+
+
+def test_a_report_says_what_was_predicted_and_by_which_release(client: TestClient, storage: LocalStorage) -> None:
+    answer = client.post("/predict", content=PNG).json()
+    filed = report(client, PNG, prediction=answer["prediction"], expected="class 2", reporter="ann", note="look")
+    assert filed.status_code == 201
+    stored = parse_report(storage.get(layout.inbox_report(filed.json()["report"])))
+    assert (stored.expected, stored.predicted, stored.model_version) == ("class 2", "class 1", 1)
+    assert (stored.reporter, stored.note) == ("ann", "look")
+    assert storage.get(layout.image(stored.image)) == PNG
+    again = report(client, PNG, prediction=answer["prediction"], expected="class 2", reporter="ann")
+    assert again.json() == filed.json()
+
+
+def test_reports_that_are_refused_leave_nothing_in_the_store(client: TestClient, storage: LocalStorage) -> None:
+    token = client.post("/predict", content=PNG).json()["prediction"]
+    before = list(storage.keys(""))
+    assert problem(report(client, OTHER, prediction=token, expected="class 2"), 422) == Code.UNKNOWN_PREDICTION
+    assert problem(report(client, PNG, prediction="made-up", expected="class 2"), 422) == Code.UNKNOWN_PREDICTION
+    assert problem(report(client, PNG, prediction=token, expected="class 9"), 422) == Code.UNUSABLE
+    assert problem(report(client, PNG, prediction=token, expected="class 1"), 422) == Code.UNUSABLE  # as predicted
+    assert problem(report(client, PNG, prediction=token), 422) == Code.INVALID
+    assert problem(report(client, PNG, prediction=token, expected="class 2", reporter="a\nb"), 422) == Code.UNUSABLE
+    assert list(storage.keys("")) == before
+
+
+def test_without_reports_there_is_no_route(storage: LocalStorage, follower: Follower) -> None:
+    with TestClient(create_app(storage, follower, Settings(reports=False))) as client:
+        assert problem(client.post("/report", content=PNG), 404) == Code.NOT_FOUND
+
+
+def sample(page: str, name: str) -> float:
+    return float(next(line.rsplit(" ", 1)[1] for line in page.splitlines() if line.startswith(name + " ")))
+
+
+def test_metrics_count_what_happened(client: TestClient) -> None:
+    for content in (PNG, PNG, OTHER, b"not an image"):
+        client.post("/predict", content=content)
+    client.get("/no/such/page")
+    page = client.get("/metrics").text
+    assert sample(page, 'errata_predictions_total{version="1"}') == 3
+    assert sample(page, f'errata_slots_fired_total{{correction="{HELD.key}"}}') == 2
+    assert sample(page, 'errata_request_seconds_count{route="/predict",status="200"}') == 3
+    assert sample(page, 'errata_request_seconds_count{route="/predict",status="422"}') == 1
+    assert sample(page, 'errata_request_seconds_count{route="other",status="404"}') == 1
+    assert sample(page, "errata_live_version") == 1
+    assert "/no/such/page" not in page
+
+
+def test_a_slow_body_and_too_many_requests_are_told(storage: LocalStorage) -> None:
+    release(storage, 1)
+    app = create_app(storage, Follower(storage, every=3600), Settings(body_seconds=0.3, in_progress=1))
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(5)
+
+    async def run() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            slow = asyncio.create_task(client.post("/predict", content=dripping()))
+            await asyncio.sleep(0.1)
+            return [await client.post("/predict", content=PNG), await slow]
+
+    busy, slow = asyncio.run(run())
+    assert problem(busy, 503) == Code.BUSY
+    assert problem(slow, 408) == Code.TOO_SLOW
+
+
+def test_the_description_names_every_refusal(client: TestClient) -> None:
+    described: dict[str, Any] = client.get("/openapi.json").json()
+    assert set(described["paths"]) == {"/predict", "/report", "/healthz", "/metrics"}
+    for path in ("/predict", "/report"):
+        responses = described["paths"][path]["post"]["responses"]
+        for status in ("408", "413", "422", "503"):
+            assert "Problem" in json.dumps(responses[status]), (path, status)
+
+
+def test_a_rollback_is_served(client: TestClient, storage: LocalStorage, follower: Follower) -> None:
+    first = release(storage, 2)
+    release(storage, 3, (HELD,))
+    follower.refresh()
+    point_at(storage, first.manifest)
+    follower.refresh()
+    assert client.post("/predict", content=PNG).json()["version"] == 2
