@@ -83,17 +83,23 @@ class CalibratedPatch:
         free = (model.patch.weight.abs().amax(1) + model.patch.value.abs().amax(1) == 0).nonzero()[:, 0]
         reason = "" if bool(separated[wanted].all()) else "their features are not apart from those of control images"
         refused = torch.zeros_like(wanted)
+        strict = torch.ones_like(wanted)  # whose other views must win too, not only the image itself
         while True:
             chosen = (wanted & separated & ~refused).nonzero()[:, 0]
             if len(chosen) > len(free):
                 reason = f"the patch has {len(free)} free slots for {len(chosen)} corrections; train a new root"
                 chosen = chosen[: len(free)]
-            demands = self._demands(chosen, features, logits, expected, own, detectors)
+            demands = self._demands(chosen, strict, features, logits, expected, own, detectors)
             values, unsolved = solve_lifts(demands, len(chosen), self.margin)
             broken = _broken(demands, values, wanted) & separated & ~refused
-            if bool(unsolved.any()):
+            stuck = chosen[unsolved]
+            if bool(strict[stuck].any()):
+                # A view of one may be all but another's image: promises before generalization.
+                strict[stuck] = False
+            elif len(stuck):
                 reason = "nearly the same image is corrected to another class; remove one of the two"
-                refused[chosen[unsolved]] = True
+                # What pulls hardest cannot win; most of those that it pulled along can, once it is out.
+                refused[stuck[values[unsolved].abs().amax(1).topk(-(-len(stuck) // 4)).indices]] = True
             elif bool(broken.any()) and len(chosen) < len(free):
                 wanted |= broken
             else:
@@ -113,6 +119,7 @@ class CalibratedPatch:
     def _demands(
         self,
         chosen: Tensor,
+        strict: Tensor,
         features: Tensor,
         logits: Tensor,
         expected: Tensor,
@@ -133,6 +140,7 @@ class CalibratedPatch:
             0, chosen, torch.arange(len(chosen), device=rows.device)
         )
         counts = own >= self.weakest * own[:, :1]
+        counts[~strict, 1:] = False
         return Demands(
             logits.flatten(0, 1),
             expected.repeat_interleave(views),

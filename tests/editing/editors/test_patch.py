@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from editing.constraints import violation
 from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel, batched_features
 from editing.types import Constraint
-from editing.views import ViewSettings
+from editing.views import ViewSettings, fitting_views
 from tests.editing.models import small_images, small_model
 
 VIEWS = ViewSettings(fitting=5, max_shift=0.0, flip=False, light=0.05, noise=0.01)
@@ -131,6 +133,16 @@ def test_nearly_equal_images_with_other_classes_do_not_spoil_the_rest() -> None:
     assert result.holds[1:4] == (True, True, True)
     assert "nearly the same image" in result.reason
     assert bool(torch.isfinite(result.model.patch.value).all())
+
+
+def test_an_image_that_is_a_view_of_another_with_another_class_costs_views_not_promises() -> None:
+    model = small_model(slots=8)
+    (first,) = mistakes(model, 1)
+    editor = replace(EDITOR, views=ViewSettings(fitting=9, max_shift=0.4, flip=False, light=0.05, noise=0.01))
+    view = fitting_views(first.image, editor.views, editor.seed)[1]
+    second = Constraint(view, (first.expected + 1) % 4, "view")
+    result = editor.edit(model, [first, second], editor.prepare(model, REFERENCE, CALIBRATION))
+    assert result.holds == (True, True), result.reason
 
 
 def test_bfloat16() -> None:
