@@ -111,6 +111,12 @@ def write_ledger(folder: Path, ledger: Ledger, images: Mapping[str, Pixels]) -> 
     (folder / "ledger.jsonl").write_text(ledger.to_jsonl())
 
 
+def correction_images(folder: Path, ledger: Ledger) -> dict[str, Pixels]:
+    """The images that `write_ledger` laid out, by correction id; raises OSError if one is gone."""
+    names = [each.id for each in ledger.corrections]
+    return {name: decode_image((folder / "images" / f"{name}.png").read_bytes()) for name in names}
+
+
 def read_ledger(folder: Path, image_shape: tuple[int, int, int]) -> tuple[Ledger, Pixels]:
     """The ledger and its images, uint8 `[corrections, height, width, channels]` in its order.
 

@@ -17,7 +17,8 @@ from data.manifest import FileEntry, Live, Manifest, read_live, read_manifest, s
 from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, Superseded
-from flows.ledger import Ledger
+from flows.ledger import Ledger, correction_images
+from flows.report import bundle_lineage, render_report
 from flows.workspace import Workspace, tree_digest
 
 Action = Literal["released", "rolled back"]
@@ -40,24 +41,29 @@ def build_bundle(workspace: Workspace) -> Bundle:
         "ledger.jsonl": workspace.ledger / "ledger.jsonl",
         "gate.json": workspace.gate,
         "edit.json": workspace.candidate / "edit.json",
+        "findings.json": workspace.findings,
         "dvc.yaml": workspace.folder / "dvc.yaml",
         "dvc.lock": workspace.folder / "dvc.lock",
         "params.yaml": workspace.folder / "params.yaml",
     }
     try:
         files = {name: path.read_bytes() for name, path in sources.items()}
+        images = correction_images(workspace.ledger, ledger)
     except OSError as fault:
         raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
     judged = json.loads(files["gate.json"])
     if judged["model"] != sha256(files[model]) or judged["version"] != ledger.version:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
+    root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
+    inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
+    files["report.html"] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))
     manifest = Manifest(
         version=ledger.version,
         kind="edit" if ledger.corrections else "root",
-        root=tree_digest(workspace.root),
+        root=root,
         ledger=ledger.digest,
-        splits=splits_digest(workspace.splits),
-        params=sha256(files["params.yaml"]),
+        splits=splits,
+        params=params,
         corrections=len(ledger.corrections),
         files={name: FileEntry(sha256(content), len(content)) for name, content in files.items()},
     )

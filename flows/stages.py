@@ -32,6 +32,7 @@ from editing.types import Constraint
 from editing.views import ViewSettings, unseen_views
 from flows.criteria import control_criteria, correction_criteria, parity_criterion, reach
 from flows.editor import build_editor, describe_rule, learned_rule
+from flows.findings import CorrectionFinding, Findings, class_findings, correction_findings, decided_by_slot
 from flows.gate import Criterion, Name, not_computed
 from flows.ledger import Ledger, read_ledger
 from flows.params import Params, TrainParams
@@ -163,7 +164,8 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     ledger, images = read_ledger(workspace.ledger, candidate.spec.image_shape)
     root_file = OnnxClassifier(workspace.root / "root.onnx")
     file = OnnxClassifier(workspace.onnx / "model.onnx")
-    root_logits, logits = (each.predict(gate.images).logits for each in (root_file, file))
+    on_root, on_release = (each.predict(gate.images) for each in (root_file, file))
+    root_logits, logits = on_root.logits, on_release.logits
     before, after = metrics.predicted_classes(root_logits), metrics.predicted_classes(logits)
     agreement = parity(candidate, file, gate.images)
     classes = {name: index for index, name in enumerate(gate.classes)}
@@ -171,6 +173,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
 
     criteria = control_criteria(gate.labels, root_logits, logits, params.gate, edited=bool(ledger.corrections))
     criteria.append(parity_criterion(agreement, params.gate))
+    corrected: tuple[CorrectionFinding, ...] = ()
     if ledger.corrections:
         held = classes_of(file, images) == expected
         settings = view_settings(params)
@@ -179,6 +182,10 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         criteria += correction_criteria(held, seen, expected, params.gate)
         if (workspace.splits / "traffic.npz").is_file():
             criteria.append(traffic_reach(workspace, ledger, root_file, file, params))
+        corrected = correction_findings(ledger, gate.classes, root_file.predict(images), file.predict(images), seen)
+    on_gate = class_findings(gate.labels, before, after, gate.classes)
+    findings = Findings(corrected, on_gate, decided_by_slot(on_release.correction))
+    write_json(workspace.findings, findings.to_json())
     write_json(
         workspace.gate,
         {

@@ -64,6 +64,10 @@ class Workspace:
         return self.folder / "metrics" / "gate.json"
 
     @property
+    def findings(self) -> Path:
+        return self.folder / "metrics" / "findings.json"
+
+    @property
     def params(self) -> Params:
         """params.yaml, checked."""
         return load_params(self.folder / "params.yaml")

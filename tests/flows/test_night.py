@@ -13,6 +13,7 @@ from data.splits import load_split
 from editing.export import OnnxClassifier
 from flows import night
 from flows.ledger import Ledger
+from flows.pages import release_page
 from tests.flows.conftest import Place
 
 
@@ -39,6 +40,15 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     assert list(place.storage.keys(layout.INBOX)) == []
     settled = {layout.stem(key) for key in place.storage.keys(f"{layout.SETTLED}2/")}
     assert settled == {report.id for report in reports}
+
+    # the report shows each of them, and the page on demand has the history too
+    shown = read_file(place.storage, manifest, "report.html").decode()
+    assert all(each.id[:12] in shown for each in ledger.corrections)
+    assert f"{len(reports)} of {len(reports)} corrections hold" in shown
+    assert f"<code>{manifest.files[layout.model_file(2)].sha256}</code>" in shown
+    page = release_page(place.storage).decode()
+    assert "Drawdown over releases" in page
+    assert "Drawdown over releases" not in shown
 
     again = night.run(place.night())
     assert (again.outcome, again.version, again.reports) == ("nothing to correct", 2, 0)
