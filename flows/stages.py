@@ -36,6 +36,7 @@ from flows.findings import CorrectionFinding, Findings, class_findings, correcti
 from flows.gate import Criterion, Name, not_computed
 from flows.ledger import Ledger, read_ledger
 from flows.params import Params, TrainParams
+from flows.plots import write_headline, write_recall
 from flows.workspace import Workspace, tree_digest
 
 Classes = NDArray[np.int64]
@@ -186,6 +187,10 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     on_gate = class_findings(gate.labels, before, after, gate.classes)
     findings = Findings(corrected, on_gate, decided_by_slot(on_release.correction))
     write_json(workspace.findings, findings.to_json())
+    error = {
+        "gate": errors(before, after, gate.labels),
+        "test": errors(classes_of(root_file, test.images), classes_of(file, test.images), test.labels),
+    }
     write_json(
         workspace.gate,
         {
@@ -195,18 +200,11 @@ def evaluate(workspace: Workspace, params: Params) -> None:
             "model": sha256((workspace.onnx / "model.onnx").read_bytes()),
             "corrections": len(ledger.corrections),
             "criteria": {each.name: each.to_row() for each in criteria},
-            "error": {
-                "gate": errors(before, after, gate.labels),
-                "test": errors(classes_of(root_file, test.images), classes_of(file, test.images), test.labels),
-            },
+            "error": error,
         },
     )
-    rows = ["class,before,after"]
-    for name, index in classes.items():
-        mine = gate.labels == index
-        if mine.any():
-            rows.append(f"{name},{(before[mine] == index).mean():.4f},{(after[mine] == index).mean():.4f}")
-    (workspace.gate.parent / "recall.csv").write_text("\n".join(rows) + "\n")
+    write_headline(workspace.gate.parent / "headline.json", criteria, error)
+    write_recall(workspace.gate.parent, gate.classes, gate.labels, before, after)
 
 
 def traffic_reach(
