@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from editing.model import EditableModel
 from editing.protocol import Control, Demand, Trial, run_protocol
 from editing.types import Editor
 from editing.views import ViewSettings
@@ -16,7 +17,7 @@ from editing.views import ViewSettings
 def run_row(
     path: Path,
     editor: Editor[Any],
-    prepare: Callable[[], Any],
+    prepare: Callable[[EditableModel], Any],
     control: Callable[[], Control],
     demands: Sequence[Demand],
     views: ViewSettings,
@@ -31,8 +32,9 @@ def run_row(
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(json.dumps(header) + "\n")
-        state = prepare()
-        for trial in run_protocol(editor, state, control(), demands[len(trials) :], views):
+        measured_on = control()
+        state = prepare(measured_on.root)
+        for trial in run_protocol(editor, state, measured_on, demands[len(trials) :], views):
             trials.append(trial)
             with path.open("a") as file:
                 file.write(json.dumps(asdict(trial)) + "\n")

@@ -55,6 +55,7 @@ class Kfac:
             matrix = gradients[layer.weight].flatten(2)
             if layer.bias:
                 matrix = torch.cat([matrix, gradients[layer.bias][:, :, None]], dim=2)
+            matrix = matrix.to(layer.root.dtype)  # a bfloat16 model's gradients meet float32 factors
             columns.append((layer.outputs.T @ matrix @ layer.inputs / layer.root).flatten(1))
         return torch.cat(columns, dim=1)
 

@@ -1,0 +1,104 @@
+"""The paper's three tables, row by row, and the editors past the paper beside them."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+from benchmarks.cifar_models import conditional_model, editable_model
+from benchmarks.cifar_tables import Bench, Row, gradient_row, measured, tuned_rule, write_table
+from editing.editors.cnp import ConditionalEditor
+from editing.editors.dknn import DeepNeighbours, NeighbourModel
+from editing.editors.ewc import ElasticPenalty
+from editing.editors.gradient import GradientEditor
+from editing.editors.natural import NaturalGradient
+from editing.editors.patch import CalibratedPatch
+from editing.model import EditableModel
+from editing.protocol import Control
+from editing.scopes import Scope
+from editing.types import Editor
+
+NAMES = {
+    "gd": "Gradient descent",
+    "scaled_gd": "Scaled GD",
+    "rprop": "RProp",
+    "rmsprop": "RMSProp",
+    "momentum": "Momentum",
+    "adam": "Adam",
+}
+SCOPES = {
+    "head": "Head",
+    "chain4": "Chain 4",
+    "chain3": "Chain 3",
+    "chain2": "Chain 2",
+    "chain1": "Chain 1",
+    "whole": "Whole model",
+}
+LOCALITIES = (0.01, 0.1)
+NEIGHBOURS = 5
+
+
+def table1(bench: Bench, plain: EditableModel) -> None:
+    """Plain training, every update rule on chain 3; then the two editors past the paper."""
+    rough = cache(lambda: bench.rough_control(plain))
+    rows = past_the_paper(bench, plain)
+    for rule in ("rmsprop", "rprop", "gd", "scaled_gd", "momentum", "adam"):
+        rows.append(gradient_row(bench, plain, rough, bench.key(f"plain-{rule}-chain3"), NAMES[rule], rule, "chain3"))
+        about = "Plainly trained ResNet-18, editable layers: chain 3, one row an update rule (the paper's Table 1)."
+        write_table(bench, "table1", "Table 1: update rules", about, rows)
+
+
+def past_the_paper(bench: Bench, plain: EditableModel) -> list[Row]:
+    """Natural gradient and calibrated patch on the plain model."""
+    control = cache(lambda: bench.control(plain))
+    editors: dict[str, tuple[str, Editor[Any]]] = {
+        "natural-chain4": ("**Natural gradient**", NaturalGradient(Scope("chain4"))),
+        "patch": ("**Calibrated patch**", CalibratedPatch()),
+    }
+    return [measured(bench, control, bench.key(f"plain-{key}"), *editor) for key, editor in editors.items()]
+
+
+def table2(bench: Bench, plain: EditableModel) -> None:
+    """Plain training, RMSProp on every choice of editable layers, cheap ones first."""
+    control = cache(lambda: bench.rough_control(plain))
+    rows = []
+    for scope, name in SCOPES.items():
+        rows.append(gradient_row(bench, plain, control, bench.key(f"plain-rmsprop-{scope}"), name, "rmsprop", scope))
+        about = "Plainly trained ResNet-18, RMSProp, one row a choice of editable layers (the paper's Table 2)."
+        write_table(bench, "table2", "Table 2: editable layers", about, rows)
+
+
+def table3(bench: Bench, plain: EditableModel) -> None:
+    """Editable Training beside plain training, the other baselines, and the editors past the paper."""
+    rule = tuned_rule(bench, plain, bench.key("plain-rmsprop-chain3"), "rmsprop", "chain3")
+    control = cache(lambda: bench.rough_control(plain))
+    rows = [
+        *past_the_paper(bench, plain),
+        gradient_row(bench, plain, control, bench.key("plain-rmsprop-chain3"), "Plain, RMSProp", "rmsprop", "chain3"),
+    ]
+    about = (
+        "Editable Training (RMSProp, chain 3, learned coefficients) fine-tuned from the plain model, beside plain "
+        "training and the other baselines (the paper's Table 3). Test errors differ where the models do."
+    )
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        write_table(bench, "table3", "Table 3: Editable Training and other baselines", about, rows)
+
+    for locality in LOCALITIES:
+        key = bench.key(f"editable-{locality}")
+        model, learned = editable_model(bench.cache / key, plain, locality, bench.data, bench.device)
+        trained = partial(bench.rough_control, model)
+        add(measured(bench, trained, key, f"Editable, c_loc {locality}", GradientEditor(learned, Scope("chain3"))))
+    for weight in (1.0, 100.0):
+        editor = GradientEditor(rule, Scope("chain3"), penalty=ElasticPenalty(weight))
+        add(measured(bench, control, bench.key(f"ewc-{weight:g}"), f"EWC, RMSProp, weight {weight:g}", editor))
+    conditional, network = conditional_model(bench.cache / bench.key("cnp"), plain, bench.data, bench.device)
+    with_vector = partial(bench.rough_control, conditional)
+    add(measured(bench, with_vector, bench.key("cnp"), "Editable + CNP", ConditionalEditor(network)))
+    train = bench.data.train
+
+    def memories() -> Control:
+        return bench.control(NeighbourModel(plain, train.images, train.labels, ("chain3", "chain4"), NEIGHBOURS))
+
+    add(measured(bench, memories, bench.key("dknn"), "Deep k-NN", DeepNeighbours()))
