@@ -47,17 +47,12 @@ class OnnxClassifier:
         import onnxruntime  # noqa: PLC0415
 
         name = "the model" if isinstance(source, bytes) else str(source)
-        content = parse_onnx(source).SerializeToString()
+        proto = parse_onnx(source)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
-        # ONNX Runtime keeps a pointer to these, not a copy.
-        self._replaced = {
-            key: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
-            for key, value in (initializers or {}).items()
-        }
-        for key, value in self._replaced.items():
-            options.add_initializer(key, value)
+        self._replaced = _replace(proto, options, initializers or {})
+        content = proto.SerializeToString()
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=list(providers))
         except Exception as error:  # ONNX Runtime's own errors have no common base that it exports
@@ -82,3 +77,26 @@ class OnnxClassifier:
         ]
         logits, probabilities, correction = (np.concatenate([part[i] for part in parts]) for i in range(3))
         return Predictions(logits, probabilities, correction)
+
+
+def _replace(proto: Any, options: Any, initializers: Mapping[str, NDArray[Any]]) -> list[Any]:
+    """Give ONNX Runtime other initializers; what it returns must outlive the session, which keeps pointers only.
+
+    They are declared external: `SessionOptions.add_initializer` comes after constant folding, which has then folded
+    the file's own values into the graph already.
+    """
+    import onnx  # noqa: PLC0415
+    import onnxruntime  # noqa: PLC0415
+
+    values = {name: np.ascontiguousarray(array) for name, array in initializers.items()}
+    for tensor in proto.graph.initializer:
+        if tensor.name in values:
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            entries = {"location": "given", "offset": "0", "length": str(values[tensor.name].nbytes)}
+            for key, value in entries.items():
+                tensor.external_data.add(key=key, value=value)
+    given = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in values.values()]
+    if given:
+        options.add_external_initializers(list(values), given)
+    return given

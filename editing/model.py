@@ -1,9 +1,10 @@
 """The editable model: backbone, linear head and zeroed patch slots; saved as safetensors beside JSON, never pickle.
 
     h      = backbone(normalise(images))            [n, features]
-    logits = head(h) + V relu(W h - b)              [n, classes]
+    logits = head(h) + V relu(W z(h) - b)           [n, classes]
 
-Every slot starts as zeros, so an unpatched model is exactly `head(h)`; a release fills slots, the graph never changes.
+`z` is the direction of the whitened features, see `PatchSlots`. Every slot starts as zeros, so an unpatched model is
+exactly `head(h)`; a release fills slots, the graph never changes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from editing.architectures import build
 from editing.errors import ModelError
@@ -57,21 +59,58 @@ class ModelSpec:
 
 
 class PatchSlots(nn.Module):
-    """Reserved rectified units beside the head: `V relu(W h - b)`, one slot a correction, all zeros until used."""
+    """Reserved rectified units beside the head: `V relu(W z - b)`, one slot a correction, all zeros until used.
+
+    They look at `z = M (h - m) / |M (h - m)|`: features around their mean `m`, whitened by `M`, as a direction. On a
+    sphere every point can be cut off from all others by a plane, which is what a slot has to do; and whitening lets a
+    feature count by how much it varies over control images. `m` and `M` are the root's, no correction changes them.
+    """
+
+    centre: Tensor
+    whitening: Tensor
 
     def __init__(self, slots: int, features: int, classes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(slots, features))  # W
         self.threshold = nn.Parameter(torch.zeros(slots))  # b
         self.value = nn.Parameter(torch.zeros(slots, classes))  # V, one row a slot
+        self.register_buffer("centre", torch.zeros(features))  # m
+        self.register_buffer("whitening", torch.eye(features))  # M, symmetric
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `m` and `M` are those of a root already."""
+        return not torch.equal(self.whitening, torch.eye(len(self.whitening)).to(self.whitening))
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, ridge: float = 0.01) -> None:
+        """Set `m` and `M` from features `[n, d]` of control images; `ridge` is a share of the mean variance."""
+        centred = features.double() - features.double().mean(0)
+        values, vectors = torch.linalg.eigh(centred.T @ centred / max(len(centred) - 1, 1))
+        values = values.clamp(min=0)
+        scales = (values + ridge * values.mean().clamp(min=1e-12)).rsqrt()
+        self.centre.copy_(features.double().mean(0))
+        # The symmetric root: eigenvectors have no sign of their own, and another machine may choose the other one.
+        self.whitening.copy_(vectors * scales @ vectors.T)
+
+    def directions(self, features: Tensor) -> Tensor:
+        """What the slots look at: unit vectors `[n, d]`."""
+        return F.normalize((features - self.centre) @ self.whitening, dim=1)
 
     def activations(self, features: Tensor) -> Tensor:
         """How strongly each slot fires on `features` `[n, d]`: `[n, slots]`, zero where it does not."""
-        return torch.relu(features @ self.weight.T - self.threshold)
+        return torch.relu(self.directions(features) @ self.weight.T - self.threshold)
 
     def forward(self, features: Tensor) -> Tensor:
         """What the slots add to the logits: `[n, classes]`."""
         return self.activations(features) @ self.value
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # A model saved before its patch was fitted to a root may lack both; one with slots in use must not.
+        if not bool(state_dict.get(prefix + "weight", torch.ones(1)).any()):
+            for name in ("centre", "whitening"):
+                state_dict.setdefault(prefix + name, getattr(self, name))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class EditableModel(nn.Module):
@@ -124,6 +163,11 @@ def batched_features(model: EditableModel, images: Tensor, batch: int = 256) -> 
     """Penultimate features `[n, d]` of any number of images, on the model's device."""
     device = model.head.weight.device
     return torch.cat([model.features(part.to(device)) for part in images.split(batch)])
+
+
+def fit_patch(model: EditableModel, images: Tensor) -> None:
+    """Fit what the patch's slots look at to a root, once, on control or training images uint8 `[n, h, w, c]`."""
+    model.patch.fit(batched_features(model, images))
 
 
 def save_model(model: EditableModel, folder: Path) -> None:

@@ -25,7 +25,7 @@ from editing import metrics
 from editing.editable_training import EditableSettings, train_editable
 from editing.errors import ErrataError
 from editing.export import METADATA_PREFIX, OnnxClassifier, export_onnx, parity, with_weights
-from editing.model import EditableModel, ModelSpec, load_model, save_model
+from editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
 from editing.scopes import Scope
 from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from editing.types import Constraint
@@ -87,6 +87,7 @@ def train_root(workspace: Workspace, params: Params) -> None:
             settings,
             lambda epoch: bar.update(task, completed=epoch.number),
         )
+    fit_patch(model, torch.from_numpy(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
     losses = [epoch.loss for epoch in record.epochs]

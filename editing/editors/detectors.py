@@ -1,5 +1,7 @@
 """When a patch slot fires: the direction `w` that tells a correction's views from everything else, and its threshold.
 
+Features here are what the slots look at: unit vectors of whitened features (`PatchSlots.directions`).
+
 *Direction.* The Fisher discriminant, `w = (C + gamma S + eps I)^-1 (mean of views - mean of controls)`: `C` is the
 covariance of the reference split's features, `S` that of the views. `C` is factorised once per root; the views, of low
 rank, come in through Woodbury's identity, so that the cost is linear in the number of corrections.
@@ -85,8 +87,9 @@ def calibrate(weight: Tensor, control: Background, alpha: float) -> Detectors:
     for chunk in weight.split(_CHUNK):
         scores = features @ chunk.T
         high = scores.topk(above + 1, dim=0).values[above]
-        # Sums in another order, as another batch size gives, may round differently: stay clear of that.
-        high = high + 4 * torch.finfo(scores.dtype).eps * scores.abs().amax(0)
-        parts.append((high, (scores > high).double().mean(0), scores.double().std(0)))
+        deviation = scores.double().std(0)
+        # Another batch size or runtime rounds differently: stay clear of that.
+        high = high + 4 * torch.finfo(scores.dtype).eps * scores.abs().amax(0) + 1e-3 * deviation.to(scores.dtype)
+        parts.append((high, (scores > high).double().mean(0), deviation))
     threshold, firing, deviation = (torch.cat(column) for column in zip(*parts, strict=True))
     return Detectors(weight, threshold, firing, deviation)

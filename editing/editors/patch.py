@@ -1,6 +1,6 @@
 """The calibrated patch: one rectified slot beside the head for each correction, with a bounded rate of firing.
 
-    logits = head(h) + V relu(W h - b)
+    logits = head(h) + V relu(W z - b)        z: whitened features of unit length, see `PatchSlots`
 
 `editing.editors.detectors` says when a slot fires (W, b), `editing.editors.lift` what it then adds (V), for all
 corrections together, since slots may fire on each other's images. Where no slot fires the logits are the root's, bit
@@ -28,6 +28,15 @@ _CHUNK = 256  # slots whose activations on all views are held at a time
 
 
 @dataclass(frozen=True)
+class PatchState:
+    """What depends on the root only: `controls`, and the `centre` and `whitening` of what the slots look at."""
+
+    controls: Background
+    centre: Tensor
+    whitening: Tensor
+
+
+@dataclass(frozen=True)
 class CalibratedPatch:
     """Writes one slot a correction; a constraint that holds already takes none, unless another slot breaks it.
 
@@ -42,24 +51,35 @@ class CalibratedPatch:
     gamma: float = 1.0
     views: ViewSettings = field(default_factory=ViewSettings)
     eps: float = 0.01
-    margin: float = 0.5
+    margin: float = 3.0
     faintest: float = 0.1
     weakest: float = 0.3
     seed: int = 0
 
-    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> Background:
-        """Features of both splits, uint8 `[n, h, w, c]`, and what follows from them; raises DataError if too few."""
-        return background(batched_features(model, reference), batched_features(model, calibration), self.eps)
+    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> PatchState:
+        """Features of both splits, uint8 `[n, h, w, c]`, and what follows from them; raises DataError if too few.
 
-    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: Background) -> EditResult:
+        A root whose patch was never fitted (`fit_patch`) gets it from the reference split: the result is the same, but
+        the first delta then carries the whitening as well.
+        """
+        slots = copy.deepcopy(model.patch)
+        features = batched_features(model, reference)
+        if not slots.fitted:
+            slots.fit(features)
+        seen = slots.directions(features), slots.directions(batched_features(model, calibration))
+        return PatchState(background(*seen, self.eps), slots.centre, slots.whitening)
+
+    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: PatchState) -> EditResult:
         """Fill slots in a copy of `model`. Raises ConstraintError."""
         started = time.perf_counter()
         images, expected = check_constraints(model, constraints)
         order = canonical_order(constraints)
         edited = copy.deepcopy(model).eval()
+        edited.patch.centre.copy_(state.centre)
+        edited.patch.whitening.copy_(state.whitening)
         with torch.no_grad():
             slots, reason = self._write(
-                edited, [constraints[i].key for i in order], images[order], expected[order], state
+                edited, [constraints[i].key for i in order], images[order], expected[order], state.controls
             )
             logits = torch.cat([edited(part) for part in images.split(256)])
         holds = tuple(bool(one) for one in violation(logits, expected) <= 0)
@@ -68,16 +88,17 @@ class CalibratedPatch:
         return EditResult(edited, not missing, holds, int(bool(slots)), reason, time.perf_counter() - started, slots)
 
     def _write(
-        self, model: EditableModel, keys: Sequence[str], images: Tensor, expected: Tensor, state: Background
+        self, model: EditableModel, keys: Sequence[str], images: Tensor, expected: Tensor, controls: Background
     ) -> tuple[tuple[SlotDiagnostics, ...], str]:
         """Fill the free slots of `model`; what came of each, and a sentence on what did not."""
         fitted = torch.stack([fitting_views(image, self.views, self.seed) for image in images])
-        features = batched_features(model, fitted.flatten(0, 1)).unflatten(0, fitted.shape[:2])  # [k, v, d]
-        logits = model.classify(features.flatten(0, 1)).double().unflatten(0, fitted.shape[:2])
+        hidden = batched_features(model, fitted.flatten(0, 1))
+        logits = model.classify(hidden).double().unflatten(0, fitted.shape[:2])
+        features = model.patch.directions(hidden).unflatten(0, fitted.shape[:2])  # [k, v, d]
         wanted = violation(logits[:, 0], expected) > 0
         if not bool(wanted.any()):
             return (), ""
-        detectors = calibrate(directions(features, state, self.gamma), state, self.alpha)
+        detectors = calibrate(directions(features, controls, self.gamma), controls, self.alpha)
         own = (features @ detectors.weight[:, :, None])[:, :, 0] - detectors.threshold[:, None]  # [k, v]
         separated = own[:, 0] > self.faintest * detectors.deviation
         free = (model.patch.weight.abs().amax(1) + model.patch.value.abs().amax(1) == 0).nonzero()[:, 0]

@@ -32,7 +32,9 @@ def patched() -> EditableModel:
     """Slot 1 fires on picture 0 alone, slots 2 and 4 on picture 3, slot 4 the stronger; slot 0 and 3 are empty."""
     model = untrained()
     with torch.no_grad():
-        features = model.features(torch.from_numpy(pictures()))
+        hidden = model.features(torch.from_numpy(pictures()))
+        model.patch.fit(hidden)
+        features = model.patch.directions(hidden)
         for slot, picture, strength in ((1, 0, 3.0), (2, 3, 1.0), (4, 3, 2.0)):
             direction = features[picture] - features.mean(0)
             scores = features @ direction

@@ -37,7 +37,7 @@ def patched(corrections: tuple[Correction, ...], seed: int = 0) -> EditableModel
     """The model with a slot for each correction that fires on its image and on no other of IMAGES."""
     model = small_model(seed)
     with torch.no_grad():
-        features = model.features(torch.from_numpy(IMAGES))
+        features = model.patch.directions(model.features(torch.from_numpy(IMAGES)))
         for each in corrections:
             weight = features[each.image] - features.mean(0)
             along = features @ weight

@@ -63,13 +63,14 @@ def test_diagnostics_say_what_the_slots_do() -> None:
     model = small_model()
     editor = CalibratedPatch(views=VIEWS, eps=1e-3, alpha=0.02)
     result = editor.edit(model, mistakes(model, 4), editor.prepare(model, REFERENCE, CALIBRATION))
-    scores = batched_features(model, CALIBRATION) @ result.model.patch.weight.T
+    slots = result.model.patch
+    scores = slots.directions(batched_features(model, CALIBRATION)) @ slots.weight.T
     for one in result.slots:
         column = scores[:, one.slot]
-        assert one.calibration_firing == (column > result.model.patch.threshold[one.slot]).double().mean()
+        assert one.calibration_firing == (column > slots.threshold[one.slot]).double().mean()
         image = next(c.image for c in mistakes(model, 4) if c.key == one.key)
-        activation = (batched_features(model, image[None]) @ result.model.patch.weight[one.slot])[0]
-        assert one.margin <= (activation - result.model.patch.threshold[one.slot]) / column.std() + 1e-4
+        activation = (slots.directions(batched_features(model, image[None])) @ slots.weight[one.slot])[0]
+        assert one.margin <= (activation - slots.threshold[one.slot]) / column.std() + 1e-4
 
 
 def test_order_of_constraints_is_no_part_of_the_result() -> None:

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from editing.errors import ModelError
+from editing.model import batched_features, fit_patch, load_model, save_model
+from tests.editing.models import small_images, small_model
+
+
+def test_slots_look_at_whitened_directions() -> None:
+    model = small_model()
+    fit_patch(model, small_images(200))
+    assert model.patch.fitted
+    features = batched_features(model, small_images(200)).double().numpy()
+    covariance = np.cov(features.T)
+    ridge = 0.01 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(covariance + ridge)
+    whitened = (features - features.mean(0)) @ (vectors / np.sqrt(values)) @ vectors.T
+    expected = whitened / np.linalg.norm(whitened, axis=1, keepdims=True)
+    with torch.no_grad():
+        found = model.patch.directions(batched_features(model, small_images(200))).numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_an_unpatched_model_is_exactly_its_head_whether_fitted_or_not() -> None:
+    model = small_model()
+    with torch.no_grad():
+        before = model(small_images(20))
+        assert torch.equal(before, model.head(model.features(small_images(20))))
+        fit_patch(model, small_images(50))
+        assert torch.equal(model(small_images(20)), before)
+
+
+def test_it_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    model = small_model()
+    fit_patch(model, small_images(50))
+    save_model(model, tmp_path / "one")
+    back = load_model(tmp_path / "one")
+    save_model(back, tmp_path / "two")
+    assert back.spec == model.spec
+    for name in ("model.safetensors", "model.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_only_an_unpatched_model_may_lack_what_its_slots_look_at() -> None:
+    state = small_model().state_dict()
+    del state["patch.centre"], state["patch.whitening"]
+    fresh = small_model(seed=3)
+    fresh.load_state_dict(state)
+    assert not fresh.patch.fitted
+    state["patch.weight"] = torch.ones_like(state["patch.weight"])
+    with pytest.raises(RuntimeError, match=r"patch\.whitening"):
+        fresh.load_state_dict(state)
+
+
+def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="No such file"):
+        load_model(tmp_path)
+    save_model(small_model(), tmp_path)
+    content = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(content[:-10])
+    with pytest.raises(ModelError, match="restore"):
+        load_model(tmp_path)
