@@ -10,7 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data import layout
 from data.batches import file_singly, is_single, oversize_id
@@ -18,8 +22,11 @@ from data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_dige
 from data.refusals import Reason, Refusal
 from data.reports import Report, parse_report
 from data.storage.base import Storage
+from data.trust import Claim
 from editing.errors import Damaged, DataError, NotStored, TooLarge
 
+Predict = Callable[[Pixels], NDArray[np.integer[Any]]]
+IsControl = Callable[[Pixels], NDArray[np.bool_]]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -129,3 +136,42 @@ def _ahead(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def weigh(
+    accepted: Iterable[Accepted], classes: Sequence[str], predict: Predict, is_control: IsControl, block: int = 256
+) -> Iterator[Claim]:
+    """Each accepted report as a claim, without its pixels, in blocks: what the live model predicts, whether the image
+    is of the control set. `predict` takes uint8 `[n, h, w, c]` to class indices `[n]`, `is_control` to booleans."""
+    waiting = iter(accepted)
+    while items := list(islice(waiting, block)):
+        pixels = np.stack([item.pixels for item in items])
+        for item, index, control in zip(items, predict(pixels), is_control(pixels), strict=True):
+            report = item.report
+            yield Claim(
+                report_id=report.id,
+                image=report.image,
+                correction=item.correction,
+                expected=report.expected,
+                predicted=report.predicted,
+                reporter=report.reporter,
+                filed_at=report.filed_at,
+                now=classes[int(index)],
+                control=bool(control),
+            )
+
+
+def evidence(
+    storage: Storage, claim: Claim, image_shape: tuple[int, int, int], limits: ImageLimits | None = None
+) -> Pixels:
+    """The fitted pixels behind a claim, fetched again: a night keeps only those that it needs.
+
+    Raises Damaged or NotStored if the stored image has changed or gone since.
+    """
+    content = storage.get(layout.image(claim.image), sha256=claim.image)
+    pixels = fit_image(decode_image(content, limits), image_shape)
+    if pixel_digest(pixels) != claim.correction:
+        raise Damaged(
+            f"image {claim.image} no longer fits to correction {claim.correction[:12]}; start the night again"
+        )
+    return pixels

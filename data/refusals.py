@@ -22,7 +22,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"  # the ledger has this correction, or this reporter already said so
     CONFLICT = "conflict"  # reports of one image contradict each other, and no side has the quorum
     REPORTER_CAP = "reporter over its cap"  # more reports in one night than one reporter may bring
-    CLASS_CAP = "class over its cap"  # more corrections towards one class than one night may make
+    NO_QUORUM = "no quorum"  # too few reporters said the same for too long
     HARMFUL = "harmful"  # a correction that was deferred for harm too often
 
 

@@ -1,0 +1,136 @@
+"""How well the control guard tells copies of control images from distinct images.
+
+    python -m benchmarks.control_guard digits
+    python -m benchmarks.control_guard cifar10 --root FOLDER --sheet pairs.png
+
+Distinct: images of the data set that are not in the control set, and must not be taken for copies. CIFAR-10 itself
+holds many near-duplicates (the same photograph, reframed); every flagged pair is drawn on the sheet, and the pairs of
+this seed that a person saw to be one photograph are named in ONE_PHOTOGRAPH, and counted apart.
+Copies: control images re-encoded, resized and cropped as a person would, then fitted as intake fits a report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.stats import binomtest
+
+from data.control_guard import ControlGuard
+from data.datasets import load_dataset
+from data.images import Pixels, decode_image, fit_image
+
+SIZES = {"digits": (1047, 750), "cifar10": (4000, 10_000)}
+ONE_PHOTOGRAPH: dict[str, set[tuple[int, int]]] = {
+    "digits": set(),
+    "cifar10": {
+        *((702, 7519), (7774, 32681), (36194, 27404), (26782, 38856), (21437, 32681), (5834, 32681)),
+        *((42316, 8235), (57120, 35922), (53033, 56086), (21137, 26315), (23706, 18126), (43719, 41135)),
+        *((36845, 38096), (37544, 27245), (8873, 47464)),
+    },
+}
+Copying = Callable[[Image.Image, np.random.Generator], bytes]
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def recoded(quality: int) -> Copying:
+    """Saved again as JPEG."""
+    return lambda image, _rng: jpeg(image, quality)
+
+
+def resized(factor: float) -> Copying:
+    """Scaled by `factor` and saved as JPEG."""
+
+    def copy(image: Image.Image, _rng: np.random.Generator) -> bytes:
+        return jpeg(image.resize((round(image.width * factor),) * 2, Image.Resampling.BICUBIC), 80)
+
+    return copy
+
+
+def cropped(kept: float) -> Copying:
+    """Enlarged eightfold, cut to a share `kept` of each side anywhere, saved as JPEG."""
+
+    def copy(image: Image.Image, rng: np.random.Generator) -> bytes:
+        large = image.resize((image.width * 8,) * 2, Image.Resampling.BICUBIC)
+        side = round(large.width * kept)
+        x, y = rng.integers(0, large.width - side + 1, 2)
+        return jpeg(large.crop((x, y, x + side, y + side)), 80)
+
+    return copy
+
+
+COPIES: dict[str, Copying] = {
+    "JPEG, quality 90": recoded(90),
+    "JPEG, quality 75": recoded(75),
+    "enlarged 2 times": resized(2),
+    "enlarged 7.3 times": resized(7.3),
+    "cropped to 97% of each side": cropped(0.97),
+    "cropped to 95% of each side": cropped(0.95),
+    "cropped to 92% of each side": cropped(0.92),
+    "cropped to 90% of each side": cropped(0.90),
+}
+
+
+def copies(control: Pixels, copying: Copying, rng: np.random.Generator) -> Pixels:
+    """Each control image copied, then fitted to its own size again."""
+    shape = control.shape[1:]
+    made = [copying(Image.fromarray(image.squeeze()), rng) for image in control]
+    return np.stack([fit_image(decode_image(content), (shape[0], shape[1], shape[2])) for content in made])
+
+
+def sheet(queries: Pixels, control: Pixels) -> Image.Image:
+    """Each flagged image above the control image that it was taken for, 20 pairs a row."""
+    tiles = [np.concatenate(pair) for pair in zip(queries, control, strict=True)]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 20)
+    rows = [np.concatenate(tiles[start : start + 20], axis=1) for start in range(0, len(tiles), 20)]
+    picture = Image.fromarray(np.concatenate(rows).squeeze())
+    return picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=sorted(SIZES))
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--sheet", type=Path, help="where to draw the flagged pairs")
+    arguments = parser.parse_args()
+    images = load_dataset(arguments.dataset, arguments.root).images
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(images))
+    controls, others = SIZES[arguments.dataset]
+    inside, outside = order[:controls], order[controls : controls + others]
+
+    start = time.perf_counter()
+    guard = ControlGuard(images[inside])
+    print(
+        f"{controls} control images, prepared in {time.perf_counter() - start:.1f} s; threshold {guard.threshold:.4f}"
+    )
+    start = time.perf_counter()
+    found = guard.match(images[outside])
+    print(f"{others} other images compared in {time.perf_counter() - start:.1f} s")
+    flagged = np.flatnonzero(found >= 0)
+    pairs = [(int(outside[index]), int(inside[found[index]])) for index in flagged]
+    wrong = [pair for pair in pairs if pair not in ONE_PHOTOGRAPH[arguments.dataset]]
+    bound = binomtest(len(wrong), others, alternative="less").proportion_ci(0.95).high
+    print(f"flagged: {len(pairs)}, of which one photograph: {len(pairs) - len(wrong)}")
+    print(f"distinct images flagged: {len(wrong)} of {others} ({len(wrong) / others:.3%}, 95% bound {bound:.3%})")
+    print("pairs (image, control image):", pairs)
+    if arguments.sheet and pairs:
+        sheet(images[outside[flagged]], images[inside[found[flagged]]]).save(arguments.sheet)
+    sample = rng.choice(controls, min(300, controls), replace=False)
+    for name, copying in COPIES.items():
+        matched = guard.match(copies(images[inside[sample]], copying, rng))
+        print(f"{name:30} caught {np.mean(matched >= 0):6.1%}, as the right image {np.mean(matched == sample):6.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Nobody tunes the judge: whether a reported image is equal, or nearly equal, to an image of the control set.
+
+A copy that was re-encoded, resized, brightened or slightly cropped is, up to noise, a window of the control image times
+a gain, plus a share of that window blurred (resampling blurs or sharpens), plus an offset. So every control image is
+cut to a few windows (91% to 100% of each side); a query is fitted by least squares with a window, the window blurred,
+and a constant; and what is left unexplained of its variance, 0 to 1, is the distance. A coarse pass (8 x 8, luminance)
+finds candidates among all control images, a fine pass at the model's own size decides.
+
+How near is too near depends on the images: 8 x 8 digits resemble each other more than photographs do. So the threshold
+is set on the control set itself, from the distances between its distinct images (median and 5% quantile of their
+logarithms, which real duplicates among them do not move): four standard deviations below the median.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from data.images import Pixels, pixel_digest
+from editing.errors import DataError
+
+Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+_KEPT = (1.0, 0.97, 0.94, 0.91)
+_PLACES = (0.0, 0.5, 1.0)
+_COARSE = 8
+_CANDIDATES = 4
+_BLOCK = 256
+_FINE_BLOCK = 32
+_CALIBRATION_IMAGES = 1000
+_DEVIATIONS = 4.0
+_NORMAL_5_PERCENT = 1.645
+
+
+class ControlGuard:
+    """The control images, uint8 `[n, height, width, channels]`, prepared for comparison.
+
+    `threshold` is the unexplained variance below which an image counts as a copy. Raises DataError on other shapes.
+    """
+
+    def __init__(self, control: Pixels) -> None:
+        if control.ndim != 4 or control.dtype != np.uint8:
+            raise DataError(f"{control.dtype} {control.shape} are no control images; give uint8 [n, h, w, c]")
+        self._control = control
+        self._exact = {pixel_digest(image): index for index, image in enumerate(control)}
+        height, width = control.shape[1:3]
+        self._fine = _Windows((height, width), (height, width))
+        self._coarse = _Windows((height, width), (min(height, _COARSE), min(width, _COARSE)))
+        self._bases = self._coarse.bases(_luminance(control))
+        self.threshold = self._calibrated()
+
+    def match(self, pixels: Pixels) -> Indices:
+        """For each image of uint8 `[m, height, width, channels]` the control image that it copies, or -1: `[m]`."""
+        shape = self._control.shape[1:]
+        if pixels.shape[1:] != shape:
+            raise DataError(f"images {pixels.shape[1:]} cannot be held against control images {shape}; fit them first")
+        distances, nearest = self._nearest(pixels, self.threshold)
+        found = np.where(distances < self.threshold, nearest, -1)
+        for index, image in enumerate(pixels):
+            found[index] = self._exact.get(pixel_digest(image), found[index])
+        return found
+
+    def distances(self, pixels: Pixels) -> Floats:
+        """The unexplained variance of each image by the control image that explains it best: `[m]`, 0 to 1."""
+        return self._nearest(pixels, np.inf)[0]
+
+    def _calibrated(self) -> float:
+        """The threshold, from distances between distinct control images (a fixed sample of them, if there are many)."""
+        count = len(self._control)
+        if count < 2:
+            return 0.0
+        sample = np.linspace(0, count - 1, min(count, _CALIBRATION_IMAGES)).astype(np.int64)
+        distances = np.log(np.maximum(self._nearest(self._control[sample], np.inf, sample)[0], 1e-9))
+        median, low = np.quantile(distances, [0.5, 0.05])
+        return float(np.exp(median - _DEVIATIONS * (median - low) / _NORMAL_5_PERCENT))
+
+    def _nearest(self, pixels: Pixels, worth: float, itself: Indices | None = None) -> tuple[Floats, Indices]:
+        """Distance to and index of the nearest control image, for each image.
+
+        Only what lies within `worth` on the coarse pass gets a fine one. `itself`: one control image to leave out for
+        each image.
+        """
+        distances, nearest = np.ones(len(pixels), np.float32), np.zeros(len(pixels), np.int64)
+        for start in range(0, len(pixels), _BLOCK):
+            some = pixels[start : start + _BLOCK]
+            coarse = self._coarse_distances(some)
+            if itself is not None:
+                coarse[np.arange(len(some)), itself[start : start + _BLOCK]] = 1
+            candidates = np.argsort(coarse, axis=1)[:, :_CANDIDATES]
+            rows, ranks = np.nonzero(np.take_along_axis(coarse, candidates, axis=1) < min(worth, 1))
+            chosen = candidates[rows, ranks]
+            fine = self._fine_distances(some, rows, chosen)
+            for place in np.argsort(-fine):  # the nearest is written last
+                distances[start + rows[place]], nearest[start + rows[place]] = fine[place], chosen[place]
+        return distances, nearest
+
+    def _coarse_distances(self, pixels: Pixels) -> Floats:
+        """`[m, control images]`: unexplained variance of the shrunk luminance."""
+        queries = _unit(self._coarse.whole(_luminance(pixels)))
+        columns = [np.ones((len(pixels), 0), np.float32)]
+        for start in range(0, len(self._control), _BLOCK):
+            sharp, extra = (basis[start : start + _BLOCK] for basis in self._bases)
+            size = sharp.shape[2]
+            shape = (len(queries), *sharp.shape[:2])
+            along, beside = (queries @ basis.reshape(-1, size).T for basis in (sharp, extra))
+            columns.append(_unexplained(along.reshape(shape), beside.reshape(shape)))
+        return np.concatenate(columns, axis=1)
+
+    def _fine_distances(self, pixels: Pixels, rows: Indices, chosen: Indices) -> Floats:
+        """Unexplained variance of image `rows[p]` by control image `chosen[p]`, at the model's own size: `[p]`."""
+        queries = _unit(self._fine.whole(pixels.astype(np.float32)))
+        found = [np.ones(0, np.float32)]
+        for start in range(0, len(rows), _FINE_BLOCK):
+            part = slice(start, start + _FINE_BLOCK)
+            bases = self._fine.bases(self._control[chosen[part]].astype(np.float32))
+            along, beside = (np.einsum("pd,pkd->pk", queries[rows[part]], basis) for basis in bases)
+            found.append(_unexplained(along, beside))
+        return np.concatenate(found)
+
+
+class _Windows:
+    """Cutting windows of an image and resizing them is linear, and separable: a pair of matrices for each window."""
+
+    def __init__(self, size: tuple[int, int], out: tuple[int, int]) -> None:
+        whole = [(1.0, 0.0, 0.0)]
+        parts = [*whole, *((kept, y, x) for kept in _KEPT[1:] for y, x in product(_PLACES, _PLACES))]
+        self._pairs = [(_resizing(size[0], out[0], k, y), _resizing(size[1], out[1], k, x)) for k, y, x in parts]
+        self._blur = _box_blur(out[0]), _box_blur(out[1])
+
+    def whole(self, images: Floats) -> Floats:
+        """The uncut images `[n, h, w, c]`, resized and flat: `[n, d]`."""
+        return _applied(*self._pairs[0], images)
+
+    def bases(self, images: Floats) -> tuple[Floats, Floats]:
+        """For each image and window two orthonormal directions, sharp and blurred: twice `[n, windows, d]`."""
+        sharp, extra = [], []
+        for rows, columns in self._pairs:
+            first = _unit(_applied(rows, columns, images))
+            blurred = _unit(_applied(self._blur[0] @ rows, self._blur[1] @ columns, images))
+            sharp.append(first)
+            extra.append(_normalised(blurred - (blurred * first).sum(axis=1, keepdims=True) * first))
+        return np.stack(sharp, axis=1), np.stack(extra, axis=1)
+
+
+def _resizing(size: int, out: int, kept: float, place: float) -> Floats:
+    """The matrix `[out, size]` that cuts a share `kept` of a side, at `place` (0 to 1) of the slack, and resizes it."""
+    start = place * (1 - kept) * size
+    identity = Image.fromarray(np.eye(size, dtype=np.float32))
+    box = (0, start, size, start + kept * size)
+    return np.asarray(identity.resize((size, out), Image.Resampling.BILINEAR, box=box), dtype=np.float32)
+
+
+def _box_blur(size: int) -> Floats:
+    """The matrix of a mean over three neighbours, the edge repeated."""
+    near = np.clip(np.arange(size)[:, None] + np.array([-1, 0, 1]), 0, size - 1)
+    matrix = np.zeros((size, size), np.float32)
+    np.add.at(matrix, (np.repeat(np.arange(size), 3), near.ravel()), np.float32(1 / 3))
+    return matrix
+
+
+def _applied(rows: Floats, columns: Floats, images: Floats) -> Floats:
+    """`rows @ image @ columns.T` for each channel of each image, flat: `[n, d]`."""
+    size = len(rows) * len(columns) * images.shape[3]
+    tall = np.tensordot(images, rows, axes=(1, 1))  # [n, w, c, out]
+    return np.ascontiguousarray(np.tensordot(tall, columns, axes=(1, 1)).reshape(len(images), size))
+
+
+def _luminance(images: Pixels) -> Floats:
+    """Float `[n, h, w, 1]`, the plain mean of the channels."""
+    return np.asarray(images.mean(axis=3, keepdims=True, dtype=np.float32))
+
+
+def _unit(flat: Floats) -> Floats:
+    return _normalised(flat - flat.mean(axis=-1, keepdims=True))
+
+
+def _normalised(flat: Floats) -> Floats:
+    length = np.linalg.norm(flat, axis=-1, keepdims=True)
+    return np.where(length > 1e-3, flat / np.maximum(length, 1e-3), np.float32(0)).astype(np.float32)
+
+
+def _unexplained(along: Floats, beside: Floats) -> Floats:
+    """1 - R^2 by the best window (the last axis), from the query's components along the two directions of each.
+
+    A window counts only if it lies the same way as the query: a negative is another image.
+    """
+    left = np.where(along > 0.5, 1 - along**2 - beside**2, 1).min(axis=-1)
+    distances: Floats = np.clip(left, 0, 1).astype(np.float32)
+    return distances

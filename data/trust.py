@@ -1,0 +1,222 @@
+"""Which claims become corrections: quorum, trusted reporters, caps, contradictions. A pure function.
+
+Each claim is judged alone first (control image, consumed before, already right, not reproducible, cap); what is left is
+judged image by image. A *side* is all claims that want one class for one image. It carries if a trusted reporter is on
+it, or as many distinct reporters as the quorum; a side with a trusted reporter beats those without. One side that
+carries wins; two that carry are a conflict; none waits for more reporters, in the inbox, until patience ends.
+
+Reporters' names are what the reports say: Errata knows no identities. Where strangers can file, anyone can invent a
+hundred names, so there set `trusted_needed`, and let the service that files reports vouch for its names.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from data.refusals import Reason, Refusal
+
+
+class InForce(Protocol):
+    """A correction of the ledger, as far as trust looks at it."""
+
+    @property
+    def expected(self) -> str: ...
+
+    @property
+    def reports(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An accepted report without its pixels.
+
+    `image`: SHA-256 of its file; `correction`: pixel digest of the fitted image; `now`: the class that the live model
+    predicts for that; `control`: whether it is one of the control set, or nearly (`data.control_guard`).
+    """
+
+    report_id: str
+    image: str
+    correction: str
+    expected: str
+    predicted: str | None
+    reporter: str
+    filed_at: datetime
+    now: str
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class TrustSettings:
+    """What a correction needs.
+
+    `quorum`: how many distinct reporters; `trusted`: reporters whose word alone is enough; `trusted_needed`: without
+    one of them nothing is corrected. A night takes at most `per_reporter` reports from one reporter, and at most
+    `per_class` corrections towards one class (the rest waits); a claim waits `patience_days` for its quorum.
+    """
+
+    quorum: int = 1
+    trusted: frozenset[str] = frozenset()
+    trusted_needed: bool = False
+    per_reporter: int = 500
+    per_class: int = 200
+    patience_days: float = 30
+
+
+@dataclass(frozen=True, order=True)
+class Agreed:
+    """A correction that tonight's reports support: image, class, and the reports that say so."""
+
+    correction: str
+    expected: str
+    reports: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Every claim is in exactly one place: behind a correction, refused, waiting in the inbox, or consumed before."""
+
+    agreed: tuple[Agreed, ...]
+    refusals: tuple[Refusal, ...]
+    waiting: tuple[str, ...]
+    done: tuple[str, ...]
+
+
+def decide(claims: Iterable[Claim], ledger: Mapping[str, InForce], settings: TrustSettings, now: datetime) -> Decision:
+    """What the night makes of `claims`; `ledger` holds the corrections in force by their identity.
+
+    The order of the claims does not matter: the same set gives the same decision.
+    """
+    night = _Night(ledger, settings, now)
+    for claim in sorted(claims, key=lambda claim: claim.report_id):
+        night.hear(claim)
+    for correction, heard in sorted(night.heard.items()):
+        night.settle(correction, heard)
+    return night.decision()
+
+
+def same_reporter(name: str) -> str:
+    """What two spellings of one reporter's name have in common."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+class _Night:
+    """The claims on their way to a decision."""
+
+    def __init__(self, ledger: Mapping[str, InForce], settings: TrustSettings, now: datetime) -> None:
+        self._ledger, self._settings, self._now = ledger, settings, now
+        self._trusted = {same_reporter(name) for name in settings.trusted}
+        self._brought: Counter[str] = Counter()
+        self._said: dict[tuple[str, str, str], str] = {}
+        self._carried: list[Agreed] = []
+        self._refusals: list[Refusal] = []
+        self._waiting: list[str] = []
+        self._done: list[str] = []
+        self.heard: defaultdict[str, list[Claim]] = defaultdict(list)
+
+    def hear(self, claim: Claim) -> None:
+        """Judge one claim alone."""
+        held = self._ledger.get(claim.correction)
+        if held is not None and claim.report_id in held.reports:
+            self._done.append(claim.report_id)
+        elif refusal := self._refusal(claim, held):
+            self._refusals.append(refusal)
+        else:
+            self.heard[claim.correction].append(claim)
+
+    def _refusal(self, claim: Claim, held: InForce | None) -> Refusal | None:
+        reporter, limit = same_reporter(claim.reporter), self._settings.per_reporter
+        said = (claim.correction, claim.expected, reporter)
+        checks = [
+            (claim.control, Reason.CONTROL_IMAGE, "it is, or nearly is, an image that judges releases"),
+            (held is not None and held.expected == claim.expected, Reason.DUPLICATE, "the ledger has this correction"),
+            (claim.now == claim.expected, Reason.ALREADY_RIGHT, f"the live model predicts {claim.now}"),
+            (
+                claim.predicted not in (None, claim.now),
+                Reason.NOT_REPRODUCIBLE,
+                f"the report says {claim.predicted} was predicted, the live model predicts {claim.now}",
+            ),
+            (said in self._said, Reason.DUPLICATE, f"its reporter said so in {self._said.get(said, '')[:12]}"),
+            (
+                self._brought[reporter] >= limit,
+                Reason.REPORTER_CAP,
+                f"{claim.reporter} has brought {limit} reports tonight, the most that one may",
+            ),
+        ]
+        for applies, reason, detail in checks:
+            if applies:
+                return Refusal(claim.report_id, reason, detail)
+        self._said[said] = claim.report_id
+        self._brought[reporter] += 1
+        return None
+
+    def settle(self, correction: str, claims: list[Claim]) -> None:
+        """Judge all claims about one image."""
+        sides: defaultdict[str, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            sides[claim.expected].append(claim)
+        carrying = self._carrying(correction, sides)
+        if len(carrying) == 1:
+            [winner] = carrying
+            self._carried.append(Agreed(correction, winner, tuple(claim.report_id for claim in sides.pop(winner))))
+            self._refuse(sides, Reason.CONFLICT, f"other reports say {winner}, and carry")
+        elif carrying:
+            self._refuse(sides, Reason.CONFLICT, f"reports of this image say {' and '.join(sorted(carrying))}")
+        elif correction in self._ledger:
+            detail = (
+                f"the ledger says {self._ledger[correction].expected}, with more reporters behind it; retract it first"
+            )
+            self._refuse(sides, Reason.CONFLICT, detail)
+        else:
+            self._wait(sides)
+
+    def _carrying(self, correction: str, sides: Mapping[str, list[Claim]]) -> list[str]:
+        """The sides that carry. Against a correction in force a quorum alone must outnumber the reports behind it."""
+        with_trusted, with_quorum = [], []
+        needed = self._settings.quorum
+        if correction in self._ledger:
+            needed = max(needed, len(self._ledger[correction].reports) + 1)
+        for expected, claims in sides.items():
+            reporters = {same_reporter(claim.reporter) for claim in claims}
+            if reporters & self._trusted:
+                with_trusted.append(expected)
+            elif len(reporters) >= needed and not self._settings.trusted_needed:
+                with_quorum.append(expected)
+        return with_trusted or with_quorum
+
+    def _refuse(self, sides: Mapping[str, list[Claim]], reason: Reason, detail: str) -> None:
+        for claims in sides.values():
+            self._refusals += [Refusal(claim.report_id, reason, detail) for claim in claims]
+
+    def _wait(self, sides: Mapping[str, list[Claim]]) -> None:
+        """Leave claims in the inbox for more reporters to come, but not for ever."""
+        patience = timedelta(days=self._settings.patience_days)
+        who = "a trusted reporter" if self._settings.trusted_needed else f"{self._settings.quorum} reporters"
+        for claims in sides.values():
+            for claim in claims:
+                if self._now - claim.filed_at > patience:
+                    detail = f"{who} did not say the same within {self._settings.patience_days:g} days"
+                    self._refusals.append(Refusal(claim.report_id, Reason.NO_QUORUM, detail))
+                else:
+                    self._waiting.append(claim.report_id)
+
+    def decision(self) -> Decision:
+        """The outcome, with each class held to its cap: what most reports support comes first, the rest waits."""
+        agreed: list[Agreed] = []
+        taken: Counter[str] = Counter()
+        for each in sorted(self._carried, key=lambda each: (-len(each.reports), each.correction)):
+            if taken[each.expected] < self._settings.per_class:
+                taken[each.expected] += 1
+                agreed.append(each)
+            else:
+                self._waiting += each.reports
+        return Decision(
+            agreed=tuple(sorted(agreed)),
+            refusals=tuple(sorted(self._refusals, key=lambda refusal: refusal.report_id)),
+            waiting=tuple(sorted(self._waiting)),
+            done=tuple(sorted(self._done)),
+        )
