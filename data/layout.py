@@ -9,6 +9,7 @@ IMAGES = "images/"
 RELEASES = "releases/"
 LOG = "log/"
 CORRECTIONS = "corrections/"
+RETRACTED = "retracted/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 CLASSIFIER = "classifier"
@@ -47,6 +48,11 @@ def model_file(version: int) -> str:
 def correction_image(identity: str) -> str:
     """What a correction's image looks like at the model's input size, under the digest of its pixels."""
     return f"{CORRECTIONS}{identity}.png"
+
+
+def retraction(identity: str, number: int) -> str:
+    """One decision about a correction, that it is withdrawn or back; zero-padded, so that the last one stands."""
+    return f"{RETRACTED}{identity}/{number:08d}.json"
 
 
 def log_entry(number: int) -> str:

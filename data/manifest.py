@@ -1,18 +1,19 @@
 """What a release is made of: the manifest of a bundle, the pointer to the live one, and how both are verified.
 
     releases/<version>/manifest.json   {"format", "version", "kind", "root", "ledger", ..., "files": {...}}
-    live.json                          {"version", "manifest_sha256", "previous", "serial", "newest"}
+    live.json                          {"version", "manifest_sha256", "previous", "serial", "newest", "action", ...}
 
 A release's digest is the SHA-256 of its manifest, which names that of every file: nothing in it carries the time.
 `serial` counts the changes of live.json, so that the pointer never repeats its content (a compare-and-swap by content
-hash cannot mistake an old state for a new one). `newest` is the highest version that ever was live.
+hash cannot mistake an old state for a new one). `newest` is the highest version that ever was live. The pointer says
+itself who set it and why, so that its line of the log can always be written, also after a crash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from data import layout
@@ -20,6 +21,7 @@ from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 
 FORMAT = "errata-release/1"
+Action = Literal["released", "rolled back", "retracted", "reinstated"]
 
 
 def sha256(content: bytes) -> str:
@@ -40,7 +42,8 @@ class Manifest:
     """The central noun of a release; `Manifest.from_json(m.to_json()) == m`.
 
     `kind` is "root" (trained; no correction shaped it) or "edit"; `root`, `ledger`, `splits` and `params` are the
-    SHA-256 digests of what the release is a function of; `corrections` is how many are in force.
+    SHA-256 digests of what the release is a function of; `corrections` is how many are in force. `code` is the digest
+    of the sources that made it, `libraries` the versions of those that compute: on others, expect other last bits.
     """
 
     version: int
@@ -51,6 +54,8 @@ class Manifest:
     params: str
     corrections: int
     files: dict[str, FileEntry]
+    code: str = ""
+    libraries: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
@@ -76,13 +81,21 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Live:
-    """Which release inference serves, and its manifest's digest."""
+    """Which release inference serves, and its manifest's digest; then who set it so, why, and when.
+
+    `about` is the correction that a retraction or a reinstatement concerns.
+    """
 
     version: int
     manifest_sha256: str
     previous: int | None
     serial: int
     newest: int
+    action: Action = "released"
+    by: str = ""
+    why: str = ""
+    at: str = ""
+    about: str = ""
 
     def to_json(self) -> bytes:
         """Canonical bytes."""

@@ -33,6 +33,11 @@ class Correction:
     expected: str
     reports: tuple[str, ...] = ()
 
+    @property
+    def claim(self) -> tuple[str, str]:
+        """What is claimed, whoever says so."""
+        return self.id, self.expected
+
 
 @dataclass(frozen=True)
 class Ledger:

@@ -20,20 +20,23 @@ from numpy.typing import NDArray
 from data import intake, layout
 from data.images import decode_image, encode_png, fit_image, pixel_digest
 from data.intake import Accepted
-from data.manifest import Live, Manifest, read_file, read_model
+from data.manifest import Live, Manifest, read_file, read_live, read_model
 from data.quarantine import quarantine as quarantine_report
 from data.quarantine import settle as settle_reports
 from data.refusals import Reason, Refusal
 from data.storage.base import Storage
-from editing.errors import Damaged, DataError, NightError, NotStored
+from editing.errors import AlreadyStored, Damaged, DataError, NightError, NotStored, Superseded
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.gate import Judgement
 from flows.judging import Opponent, judge_candidate
 from flows.ledger import Correction, Ledger, Pixels, write_ledger
 from flows.release import Bundle, build_bundle, make_live, publish, record, require_live, verified
+from flows.retraction import as_correction, decisions
 from flows.summary import NightSummary
 from flows.workspace import Log, Workspace, tree_digest
+
+VERSIONS = 5  # version numbers to try, where runs that died have taken some
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,15 @@ class Parent:
 class Batch:
     """What the night's reports came to.
 
-    `corrections` are new to the ledger, with their `images`; `done` are reports that the live release has consumed
-    already (a crash came between its swap and its settling); `refused` go to quarantine.
+    `corrections` are new to the ledger, with their `images`; `withdrawn` leave it, for somebody retracted them; `done`
+    are reports that the live release has consumed already (a crash came between its swap and its settling); `refused`
+    go to quarantine.
     """
 
     reports: int = 0
     corrections: tuple[Correction, ...] = ()
     images: dict[str, Pixels] = field(default_factory=dict, repr=False)
+    withdrawn: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
 
@@ -84,18 +89,24 @@ def run(night: Night, as_step: Callable[[str, Step], Step] = lambda _name, step:
     as_step("quarantine", quarantine)(night, found)
     if found.done:
         as_step("settle", settle)(night, found.done, parent.live.version)
-    if not found.corrections:
+    if not found.corrections and not found.withdrawn:
         return summarise(night, parent.ledger, found, None)
-    ledger: Ledger = as_step("lay out", lay_out)(night, parent, found, parent.live.newest + 1)
-    as_step("reproduce", reproduce)(night, root=parent.manifest.root)
-    judgement: Judgement = as_step("gate", judge)(night, parent)
-    released = judgement.verdict == "pass"
-    if released:
-        why = f"{len(found.corrections)} new corrections"
-        bundle = as_step("release", release)(night, (parent.live, parent.tag), why=why)
+    why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
+    for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
+        ledger: Ledger = as_step("lay out", lay_out)(night, parent, found, version)
+        as_step("reproduce", reproduce)(night, root=parent.manifest.root)
+        judgement: Judgement = as_step("gate", judge)(night, parent)
+        if judgement.verdict != "pass":
+            return summarise(night, parent.ledger, found, judgement)
+        try:
+            as_step("release", release)(night, (parent.live, parent.tag), why=why)
+        except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
+            night.log(f"{fault}; taking the next version")
+            continue
         consumed = tuple(report for each in found.corrections for report in each.reports)
-        as_step("settle", settle)(night, consumed, bundle.manifest.version)
-    return summarise(night, ledger if released else parent.ledger, found, judgement)
+        as_step("settle", settle)(night, consumed, version)
+        return summarise(night, ledger, found, judgement)
+    raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
 
 
 def sync(night: Night) -> Parent:
@@ -104,8 +115,7 @@ def sync(night: Night) -> Parent:
     storage.probe()
     live, tag = require_live(storage)
     manifest = verified(storage, live.version, live.manifest_sha256)
-    # a crash between swap and log left no entry: what is live is a fact, so the log gains it now
-    record(storage, live, action="released", by=night.by, why="found live without an entry")
+    record(storage, live)  # a crash between swap and log left no entry
     restore_root(night, manifest)
     spec = json.loads((workspace.root / "model.json").read_text())
     height, width, channels = spec["image_shape"]
@@ -145,6 +155,7 @@ def collect(night: Night, parent: Parent) -> Batch:
     """The inbox as a batch: reports checked one by one, merged by image, held against the live model."""
     classifier = OnnxClassifier(parent.model)
     held = {each.id: each for each in parent.ledger.corrections}
+    standing = decisions(night.storage)
     accepted: dict[str, list[Accepted]] = {}
     refused: list[Refusal] = []
     done: list[str] = []
@@ -155,6 +166,9 @@ def collect(night: Night, parent: Parent) -> Batch:
             refused.append(each)
         elif each.correction in held and each.report.id in held[each.correction].reports:
             done.append(each.report.id)
+        elif (verdict := standing.get((each.correction, each.report.expected))) and verdict.action == "retracted":
+            detail = f"{verdict.by} withdrew this correction: {verdict.why}; `errata reinstate {each.correction[:12]}`"
+            refused.append(Refusal(each.report.id, Reason.RETRACTED, detail))
         else:
             accepted.setdefault(each.correction, []).append(each)
     corrections, images = [], {}
@@ -172,7 +186,19 @@ def collect(night: Night, parent: Parent) -> Batch:
             behind = tuple(sorted(each.report.id for each in reports))
             corrections.append(Correction(identity, wanted.pop(), behind))
             images[identity] = reports[0].pixels
-    return Batch(count, tuple(corrections), images, tuple(done), tuple(refused))
+    for decision in standing.values():
+        if decision.action == "reinstated" and decision.correction not in {*held, *images}:
+            pixels = correction_image(night.storage, decision.correction, parent.image_shape)
+            logits = classifier.predict(pixels[None]).logits
+            if parent.classes[predicted_classes(logits)[0]] != decision.expected:
+                corrections.append(as_correction(decision))
+                images[decision.correction] = pixels
+    withdrawn = tuple(
+        each.id
+        for each in parent.ledger.corrections
+        if (verdict := standing.get(each.claim)) and verdict.action == "retracted"
+    )
+    return Batch(count, tuple(corrections), images, withdrawn, tuple(done), tuple(refused))
 
 
 def judge(night: Night, parent: Parent | None = None) -> Judgement:
@@ -183,7 +209,7 @@ def judge(night: Night, parent: Parent | None = None) -> Judgement:
 
 def lay_out(night: Night, parent: Parent, batch: Batch, version: int) -> Ledger:
     """Write the night's ledger and its images where the edit stage reads them; keep new images in the store."""
-    ledger = parent.ledger.grown(version, batch.corrections)
+    ledger = parent.ledger.without(version, batch.withdrawn).grown(version, batch.corrections)
     images = dict(batch.images)
     for each in ledger.corrections:
         if each.id in images:
@@ -222,11 +248,20 @@ def reproduce(night: Night, *, root: str | None = None) -> None:
 
 
 def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundle:
-    """Push the bytes, publish the bundle, make it live. Raises Superseded if live.json is not `parent` any more."""
+    """Push the bytes, publish the bundle, make it live.
+
+    Raises Superseded if live.json is not `parent` any more, and AlreadyStored if the version's files are taken.
+    """
     bundle = build_bundle(night.workspace)
     night.workspace.use_remote(night.storage.url)
     night.workspace.dvc("push", "--quiet", log=night.log)
-    publish(night.storage, bundle)
+    try:
+        publish(night.storage, bundle)
+    except AlreadyStored:
+        found = read_live(night.storage)
+        if (found and found[1]) != (parent and parent[1]):
+            raise Superseded("superseded: another release went live meanwhile; nothing was consumed") from None
+        raise
     make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why)
     return bundle
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
 
 from data import layout
-from data.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
+from data.manifest import Action, FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
 from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, Superseded
 from flows.ledger import Ledger, correction_images
 from flows.report import bundle_lineage, render_report
 from flows.workspace import Workspace, tree_digest
-
-Action = Literal["released", "rolled back"]
 
 
 @dataclass(frozen=True)
@@ -78,46 +76,54 @@ def publish(storage: Storage, bundle: Bundle) -> None:
 
 
 def make_live(
-    storage: Storage, manifest: Manifest, parent: tuple[Live, str] | None, *, action: Action, by: str, why: str
+    storage: Storage,
+    manifest: Manifest,
+    parent: tuple[Live, str] | None,
+    *,
+    action: Action,
+    by: str,
+    why: str,
+    about: str = "",
 ) -> Live:
     """Point live.json at a published release, if it still is what `parent` says; raises Superseded otherwise.
 
     A swap whose answer was lost has happened all the same: live.json then says what was asked for, which is success.
     """
     old = parent[0] if parent else None
+    if old:
+        record(storage, old)  # a crash may have left it unlogged; after this swap nobody could tell
     new = Live(
         version=manifest.version,
         manifest_sha256=manifest.digest,
-        previous=old.version if old else None,
+        previous=None if old is None else old.previous if old.version == manifest.version else old.version,
         serial=old.serial + 1 if old else 1,
         newest=max(manifest.version, old.newest if old else 0),
+        action=action,
+        by=by,
+        why=why,
+        at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        about=about,
     )
     try:
         storage.swap(layout.LIVE, new.to_json(), expected=parent[1] if parent else None)
     except Superseded:
         now = read_live(storage)
-        if now is None or now[0] != new:
-            other = now[0].version if now else "nothing"
-            raise Superseded(f"superseded: release {other} went live meanwhile; nothing was consumed") from None
-    record(storage, new, action=action, by=by, why=why)
+        if now is None or replace(now[0], at=new.at) != new:
+            other = f"release {now[0].version} was {now[0].action}" if now else "live.json vanished"
+            raise Superseded(f"superseded: {other} meanwhile; nothing was consumed") from None
+    record(storage, new)
     return new
 
 
-def record(storage: Storage, live: Live, *, action: str, by: str, why: str) -> None:
-    """Append what happened to the log: one entry for each change of live.json; an entry that is there already stays."""
-    entry = {
-        "serial": live.serial,
-        "action": action,
-        "version": live.version,
-        "previous": live.previous,
-        "by": by,
-        "why": why,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        storage.put_once(layout.log_entry(live.serial), (json.dumps(entry, sort_keys=True) + "\n").encode())
-    except AlreadyStored:
-        return
+def record(storage: Storage, live: Live) -> None:
+    """Append a change of live.json to the log; an entry that is there already stays."""
+    with suppress(AlreadyStored):
+        storage.put_once(layout.log_entry(live.serial), live.to_json())
+
+
+def history(storage: Storage) -> list[Live]:
+    """Every change of live.json, oldest first, as the log has it."""
+    return [Live.from_json(storage.get(key)) for key in storage.keys(layout.LOG)]
 
 
 def verified(storage: Storage, version: int, expected: str | None = None) -> Manifest:

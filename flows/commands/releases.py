@@ -10,6 +10,9 @@ from rich.table import Table
 
 from flows.commands.base import AsJson, Store, app, out, say_json
 
+Why = Annotated[str, typer.Option("--why", help="The reason, for the log")]
+Expected = Annotated[str | None, typer.Option(help="The claimed class, where one image has had several")]
+
 
 @app.command()
 def status(store: Store = None, as_json: AsJson = False) -> None:
@@ -86,3 +89,76 @@ def verify(
         out.print(f"release {which} is whole")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def retract(
+    correction: Annotated[str, typer.Argument(help="The correction's identity, or how it begins")],
+    why: Why,
+    expected: Expected = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Withdraw a correction: the next night releases a model without it, and nothing brings it back by itself."""
+    from flows import settings
+    from flows.retraction import retract as withdraw
+
+    decision, live = withdraw(settings.storage(store), correction, expected, by=settings.operator(), why=why)
+    if as_json:
+        say_json({"correction": decision.correction, "expected": decision.expected, "live": live.version})
+        return
+    out.print(f"retracted: {decision.correction[:12]} is {decision.expected}. Release {live.version} still holds it;")
+    out.print("`errata correct` now, or the next night, releases a model without it")
+
+
+@app.command()
+def reinstate(
+    correction: Annotated[str, typer.Argument(help="The retracted correction's identity, or how it begins")],
+    why: Why,
+    expected: Expected = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a retraction back: the next night solves for the correction again."""
+    from flows import settings
+    from flows.retraction import reinstate as restore
+
+    decision, live = restore(settings.storage(store), correction, expected, by=settings.operator(), why=why)
+    if as_json:
+        say_json({"correction": decision.correction, "expected": decision.expected, "live": live.version})
+        return
+    out.print(f"reinstated: {decision.correction[:12]} is {decision.expected}; the next night brings it back.")
+    out.print("reports of it that came meanwhile are in quarantine: `errata requeue` sends them back")
+
+
+@app.command()
+def rollback(
+    why: Why,
+    version: Annotated[int | None, typer.Argument(help="By default, the release before the live one")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier release live again, at once, after checking every digest of it."""
+    from flows import settings
+    from flows.rollback import rollback as go_back
+
+    done = go_back(settings.storage(store), version, by=settings.operator(), why=why)
+    if as_json:
+        say_json(
+            {
+                "live": done.live.version,
+                "left": done.left,
+                "dropped": None if done.dropped is None else [each.id for each in done.dropped],
+                "regained": [each.id for each in done.regained],
+            }
+        )
+        return
+    out.print(f"release {done.live.version} is live, as it was; it was release {done.left}")
+    if done.dropped is None:
+        out.print(f"[yellow]release {done.left} is too damaged to say which corrections it held[/]")
+    elif done.dropped:
+        out.print(f"{len(done.dropped)} corrections that it lacks stay out until `errata reinstate`:")
+        for each in done.dropped:
+            out.print(f"  {each.id[:12]} is {each.expected}")
+    if done.regained:
+        out.print(f"{len(done.regained)} corrections that a rollback had taken are back")

@@ -1,7 +1,7 @@
 """A workspace with a trained root, released as version 1: made once, copied for each test that changes it."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from data.images import encode_png
+from data.manifest import sha256
 from data.reports import Report, file_report
 from data.splits import load_split
 from data.storage.local import LocalStorage
-from flows import train_model
+from editing.export import parse_onnx, set_metadata
+from editing.model import EditableModel
+from flows import stages, train_model
 from flows.demo import live_classifier
 from flows.night import Night
 from flows.workspace import Workspace
@@ -76,3 +79,56 @@ def place(_released: Place, tmp_path: Path) -> Place:
     """A fresh copy of the place in which version 1 is live."""
     shutil.copytree(_released.folder, tmp_path / "place", symlinks=True)
     return Place(tmp_path / "place")
+
+
+@pytest.fixture(scope="session")
+def _solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("solved")
+
+
+@pytest.fixture
+def quick(place: Place, _solved: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The place, with DVC's commands replaced by the stages themselves: what is tested is neither DVC nor the export.
+
+    The same ledger on the same root is solved once in a session; later nights copy the outputs.
+    """
+    template = (place.workspace.onnx / "model.onnx").read_bytes()
+
+    def export(model: EditableModel, path: Path, metadata: Mapping[str, str]) -> None:
+        path.write_bytes(onnx_from(template, model, metadata))
+
+    def dvc(workspace: Workspace, *words: str, log: Callable[[str], None], env: object = None) -> None:
+        if words[0] == "repro":
+            solve(workspace, _solved)
+
+    monkeypatch.setattr(Workspace, "dvc", dvc)
+    monkeypatch.setattr(stages, "export_onnx", export)
+    return place
+
+
+def onnx_from(template: bytes, model: EditableModel, metadata: Mapping[str, str]) -> bytes:
+    """What `export_onnx` gives for a model of the template's architecture: the graph does not depend on weights."""
+    proto = parse_onnx(template)
+    weights = model.state_dict()
+    for tensor in proto.graph.initializer:
+        if (name := tensor.name.removeprefix("model.")) in weights:
+            tensor.raw_data = weights[name].numpy().tobytes()
+    set_metadata(proto, metadata)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def solve(workspace: Workspace, memory: Path) -> None:
+    """What `dvc repro evaluate` does where the root is there, by a memory of what was solved before."""
+    key = sha256((workspace.ledger / "ledger.jsonl").read_bytes() + (workspace.folder / "params.yaml").read_bytes())
+    outputs = {"candidate": workspace.candidate, "onnx": workspace.onnx, "metrics": workspace.gate.parent}
+    for name, folder in outputs.items():
+        shutil.rmtree(folder, ignore_errors=True)
+        if (memory / key).is_dir():
+            shutil.copytree(memory / key / name, folder)
+    if not (memory / key).is_dir():
+        for stage in (stages.edit, stages.export, stages.evaluate):
+            stage(workspace, workspace.params)
+        for name, folder in outputs.items():
+            shutil.copytree(folder, memory / f"{key}.new" / name)
+        (memory / f"{key}.new").rename(memory / key)
+    (workspace.folder / "dvc.lock").write_text(f"# stands for DVC's lock of {key}\n")
