@@ -12,6 +12,7 @@ CORRECTIONS = "corrections/"
 RETRACTED = "retracted/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 CLASSIFIER = "classifier"
 
 

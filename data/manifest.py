@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from data import layout
+from data.signing import check_signature, signatures_wanted
 from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 
@@ -120,8 +121,22 @@ def read_live(storage: Storage) -> tuple[Live, str] | None:
 
 
 def read_manifest(storage: Storage, version: int, expected: str | None = None) -> Manifest:
-    """The manifest of a release; `expected` is its digest where a pointer names one. Raises NotStored or Damaged."""
-    return Manifest.from_json(storage.get(layout.release_file(version, layout.MANIFEST), sha256=expected))
+    """The manifest of a release; `expected` is its digest where a pointer names one.
+
+    Raises NotStored, and Damaged also if it lacks the signature that this client wants (`data.signing`).
+    """
+    key = layout.release_file(version, layout.MANIFEST)
+    content = storage.get(key, sha256=expected)
+    if signatures_wanted():
+        try:
+            signature = storage.get(layout.release_file(version, layout.SIGNATURE))
+        except NotStored:
+            signature = b""
+        check_signature(content, signature, f"{storage.url}/{key}")
+    manifest = Manifest.from_json(content)
+    if manifest.version != version:
+        raise Damaged(f"{storage.url}/{key} is that of release {manifest.version}; go back to a release that verifies")
+    return manifest
 
 
 def read_file(storage: Storage, manifest: Manifest, name: str) -> bytes:
@@ -145,7 +160,7 @@ def verify_bundle(storage: Storage, version: int, expected: str | None = None) -
     problems = []
     folder = layout.release_file(version, "")
     present = {key.removeprefix(folder) for key in storage.keys(folder)}
-    for name in sorted(present - set(manifest.files) - {layout.MANIFEST}):
+    for name in sorted(present - set(manifest.files) - {layout.MANIFEST, layout.SIGNATURE}):
         problems.append(f"extra: {name}")
     for name in sorted(manifest.files):
         try:

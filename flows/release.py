@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 
 from data import layout
 from data.manifest import Action, FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
+from data.signing import signature_of
 from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, Superseded
 from flows.ledger import Ledger, correction_images
+from flows.provenance import code_digest, libraries
 from flows.report import bundle_lineage, render_report
 from flows.workspace import Workspace, tree_digest
 
@@ -64,15 +66,24 @@ def build_bundle(workspace: Workspace) -> Bundle:
         params=params,
         corrections=len(ledger.corrections),
         files={name: FileEntry(sha256(content), len(content)) for name, content in files.items()},
+        code=code_digest(),
+        libraries=libraries(),
     )
     return Bundle(manifest, files)
 
 
 def publish(storage: Storage, bundle: Bundle) -> None:
-    """Put the bundle, its manifest last. Again with the same bytes is success; raises AlreadyStored on others."""
+    """Put the bundle, its signature (if a key is set) and its manifest last.
+
+    Again with the same bytes is success; raises AlreadyStored on others.
+    """
+    manifest = bundle.manifest.to_json()
+    signature = signature_of(manifest)
     for name, content in sorted(bundle.files.items()):
         storage.put_once(layout.release_file(bundle.manifest.version, name), content)
-    storage.put_once(layout.release_file(bundle.manifest.version, layout.MANIFEST), bundle.manifest.to_json())
+    if signature is not None:
+        storage.put_once(layout.release_file(bundle.manifest.version, layout.SIGNATURE), signature)
+    storage.put_once(layout.release_file(bundle.manifest.version, layout.MANIFEST), manifest)
 
 
 def make_live(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from flows.commands.base import AsJson, Store, app, out, say_json
+from flows.commands.base import AsJson, Store, app, out, say_json, tell
 
 Why = Annotated[str, typer.Option("--why", help="The reason, for the log")]
 Expected = Annotated[str | None, typer.Option(help="The claimed class, where one image has had several")]
@@ -162,3 +163,74 @@ def rollback(
             out.print(f"  {each.id[:12]} is {each.expected}")
     if done.regained:
         out.print(f"{len(done.regained)} corrections that a rollback had taken are back")
+
+
+@app.command()
+def show(
+    version: Annotated[int | None, typer.Argument(help="The live release by default")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a release was made of: its inputs, every correction with the reports behind it, the gate's rows."""
+    from flows import settings
+    from flows.gate import Judgement
+    from flows.lineage import trace
+    from flows.summary import gate_rows
+
+    lineage = trace(settings.storage(store), version)
+    manifest = lineage.manifest
+    if as_json:
+        say_json(lineage.to_json())
+        return
+    table = Table(title=f"Release {manifest.version}", show_header=False, title_justify="left")
+    for name in ("kind", "digest", "root", "ledger", "splits", "params", "code"):
+        table.add_row(name, str(getattr(manifest, name)))
+    table.add_row("made with", ", ".join(f"{name} {value}" for name, value in manifest.libraries.items()))
+    out.print(table)
+    if lineage.corrections:
+        table = Table("correction", "is", "holds", "said by", title="Corrections in force", title_justify="left")
+        for each in lineage.corrections:
+            said = "; ".join(f"{one.reporter}: was {one.predicted or '?'} ({one.id[:12]})" for one in each.reports)
+            holds = {True: "yes", False: "[red]no[/]", None: "?"}[each.holds]
+            table.add_row(each.correction.id[:12], each.correction.expected, holds, said or "-")
+        out.print(table)
+    table = Table("criterion", "value", "bound", "limit", "n", "verdict", title="The gate", title_justify="left")
+    for row in gate_rows(Judgement(manifest.kind, lineage.criteria)):
+        table.add_row(*row)
+    out.print(table)
+
+
+@app.command()
+def reproduce(
+    version: Annotated[int, typer.Argument(help="The release to make again")],
+    into: Annotated[Path | None, typer.Option(help="An empty folder to work in, which stays")] = None,
+    from_scratch: Annotated[bool, typer.Option(help="Make splits and root again as well")] = False,
+    tolerance: Annotated[float, typer.Option(help="How far the gate's values may lie apart on another machine")] = 0.01,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a release again from its bundle in a clean folder, through DVC, and compare every digest."""
+    from dataclasses import asdict
+    from tempfile import TemporaryDirectory
+
+    from flows import settings
+    from flows.reproduce import reproduce as again
+
+    with TemporaryDirectory(prefix="errata-reproduce-") as temporary:
+        folder = into.resolve() if into else Path(temporary) / "workspace"
+        made = again(settings.storage(store), version, folder, from_scratch=from_scratch, tolerance=tolerance, log=tell)
+    if as_json:
+        say_json({**asdict(made), "outcome": made.outcome})
+    else:
+        out.print(f"release {version}: {made.outcome}")
+        for what, names in (
+            ("differs", made.changed),
+            ("not made again", made.not_rebuilt),
+            ("made by another", made.elsewhere),
+        ):
+            if names:
+                out.print(f"{what}: {', '.join(names)}")
+        if made.changed:
+            out.print(f"the gate's values lie at most {made.distance:.4f} apart; {made.tolerance:.4f} is the tolerance")
+    if made.outcome == "different":
+        raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """A workspace with a trained root, released as version 1: made once, copied for each test that changes it."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,6 @@ from data.manifest import sha256
 from data.reports import Report, file_report
 from data.splits import load_split
 from data.storage.local import LocalStorage
-from editing.export import parse_onnx, set_metadata
-from editing.model import EditableModel
 from flows import stages, train_model
 from flows.demo import live_classifier
 from flows.night import Night
@@ -88,33 +86,17 @@ def _solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(place: Place, _solved: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """The place, with DVC's commands replaced by the stages themselves: what is tested is neither DVC nor the export.
+    """The place, with DVC's commands replaced by the stages themselves: what is tested is not DVC.
 
     The same ledger on the same root is solved once in a session; later nights copy the outputs.
     """
-    template = (place.workspace.onnx / "model.onnx").read_bytes()
-
-    def export(model: EditableModel, path: Path, metadata: Mapping[str, str]) -> None:
-        path.write_bytes(onnx_from(template, model, metadata))
 
     def dvc(workspace: Workspace, *words: str, log: Callable[[str], None], env: object = None) -> None:
         if words[0] == "repro":
             solve(workspace, _solved)
 
     monkeypatch.setattr(Workspace, "dvc", dvc)
-    monkeypatch.setattr(stages, "export_onnx", export)
     return place
-
-
-def onnx_from(template: bytes, model: EditableModel, metadata: Mapping[str, str]) -> bytes:
-    """What `export_onnx` gives for a model of the template's architecture: the graph does not depend on weights."""
-    proto = parse_onnx(template)
-    weights = model.state_dict()
-    for tensor in proto.graph.initializer:
-        if (name := tensor.name.removeprefix("model.")) in weights:
-            tensor.raw_data = weights[name].numpy().tobytes()
-    set_metadata(proto, metadata)
-    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def solve(workspace: Workspace, memory: Path) -> None:

@@ -29,7 +29,8 @@ def in_force(place: Place) -> dict[str, str]:
 def corrected(place: Place, count: int = 3) -> dict[str, str]:
     """A first night over real mistakes; the ledger that it leaves."""
     place.report_mistakes(count)
-    assert night.run(place.night()).outcome == "released"
+    summary = night.run(place.night())
+    assert summary.outcome == "released", summary.sentence
     return in_force(place)
 
 
