@@ -93,7 +93,7 @@ def test_of_two_runs_from_one_parent_exactly_one_wins(storage: LocalStorage) -> 
     for version in (2, 3):
         publish(storage, a_bundle(version))
     make_live(storage, a_bundle(2).manifest, parent, action="released", by="one", why="")
-    with pytest.raises(Superseded, match="release 2 went live"):
+    with pytest.raises(Superseded, match="release 2 was released meanwhile"):
         make_live(storage, a_bundle(3).manifest, parent, action="released", by="two", why="")
     found = read_live(storage)
     assert found is not None
