@@ -34,7 +34,7 @@ SCOPES = {
     "chain1": "Chain 1",
     "whole": "Whole model",
 }
-LOCALITIES = (0.01, 0.1)
+WEIGHTS = ((10.0, 10.0), (0.1, 0.1), (0.1, 0.01))  # c_edit, c_loc; the paper gives c_loc only: 0.01 and 0.1
 NEIGHBOURS = 5
 
 
@@ -85,11 +85,14 @@ def table3(bench: Bench, plain: EditableModel) -> None:
         rows.append(row)
         write_table(bench, "table3", "Table 3: Editable Training and other baselines", about, rows)
 
-    for locality in LOCALITIES:
-        key = bench.key(f"editable-{locality}")
-        model, learned = editable_model(bench.cache / key, plain, locality, bench.data, bench.device)
+    for edit, locality in WEIGHTS:
+        key = bench.key(f"editable-{edit:g}-{locality:g}")
+        model, learned = editable_model(bench.cache / key, plain, edit, locality, bench.data, bench.device)
         trained = partial(bench.rough_control, model)
-        add(measured(bench, trained, key, f"Editable, c_loc {locality}", GradientEditor(learned, Scope("chain3"))))
+        name = f"Editable, c_edit {edit:g}, c_loc {locality:g}"
+        add(measured(bench, trained, key, f"{name}, learned rule", GradientEditor(learned, Scope("chain3"))))
+        tuned = bench.key(f"editable-{edit:g}-{locality:g}-tuned")
+        add(gradient_row(bench, model, trained, tuned, f"{name}, tuned rule", "rmsprop", "chain3"))
     for weight in (1.0, 100.0):
         editor = GradientEditor(rule, Scope("chain3"), penalty=ElasticPenalty(weight))
         add(measured(bench, control, bench.key(f"ewc-{weight:g}"), f"EWC, RMSProp, weight {weight:g}", editor))

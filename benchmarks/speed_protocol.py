@@ -1,0 +1,104 @@
+"""`python -m benchmarks.speed_protocol --width 16`: the issue's speed goals, as ratios measured in one run.
+
+The yardstick is an edit by the plain way: the whole network is run again on every control image, in batches of 512 and
+float32, and every step of the edit runs the whole network too. CPU seconds are compared, not wall seconds, so that a
+busy machine changes little; each number is the best of a few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.cifar_models import fresh_model
+from benchmarks.report import environment, markdown
+from editing.constraints import violation
+from editing.editable_training import EditableObjective, EditableSettings
+from editing.editors.gradient import GradientEditor
+from editing.editors.patch import CalibratedPatch
+from editing.model import EditableModel
+from editing.protocol import Control, Demand, run_protocol
+from editing.rules import RMSProp
+from editing.scopes import Scope
+from editing.training import CrossEntropy, Objective, TrainingSettings, fit
+from editing.types import Editor
+
+STEPS = 4  # about what an edit takes
+REPEATS = 3
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """The least CPU seconds of a few runs, after one to warm up."""
+    work()
+    found = []
+    for _ in range(REPEATS):
+        started = time.process_time()
+        work()
+        found.append(time.process_time() - started)
+    return min(found)
+
+
+def plain_way(model: EditableModel, images: torch.Tensor) -> None:
+    """An edit and its measurement without anything kept: `STEPS` passes forward and backward, then every image."""
+    target = torch.zeros(1, dtype=torch.long)
+    parameters = [value for name, value in model.named_parameters() if name.startswith("backbone.chain3")]
+    for _ in range(STEPS):
+        torch.autograd.grad(violation(model(images[:1]), target).sum(), parameters)
+    with torch.no_grad():
+        for part in images.split(512):
+            model(part)
+
+
+def protocol_seconds(model: EditableModel, images: torch.Tensor, editor: Editor[Any], precision: str) -> float:
+    """CPU seconds of one trial, once the control images have been prepared."""
+    control = Control(model, images, torch.zeros(len(images), dtype=torch.long), precision=precision)
+    state = editor.prepare(model, images[:1000], images[1000:2000])
+    expected = int(control.root_logits[0].argmin())
+    return cpu_seconds(lambda: list(run_protocol(editor, state, control, [Demand(0, expected)])))
+
+
+def step_seconds(width: int, images: torch.Tensor, objective: Objective) -> float:
+    """CPU seconds of one training step at batch 128, in bfloat16 autocast as the benchmark trains."""
+    model, steps = fresh_model(width), 4
+    labels = torch.arange(len(images)) % 10
+    settings = TrainingSettings(1, 128, 1e-3, shift=4, flip=True, precision="bfloat16", clip=10.0)
+    count = 128 * steps
+    return cpu_seconds(lambda: fit(model, images[:count], labels[:count], settings, objective)) / steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed_protocol", description=__doc__)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--images", type=int, default=10_000)
+    chosen = parser.parse_args()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (chosen.images, 32, 32, 3), generator=generator, dtype=torch.uint8)
+    model = fresh_model(chosen.width).eval()
+    yardstick = cpu_seconds(lambda: plain_way(model, images))
+    rows = [["an edit the plain way", f"{yardstick:.2f}", "1", "-"]]
+    rmsprop = RMSProp(1e-6)  # too small to end early: every trial makes all its steps
+    trials: tuple[tuple[str, Editor[Any], str, str], ...] = (
+        ("RMSProp, chain 3", GradientEditor(rmsprop, Scope("chain3"), STEPS), "float32", "at least 5"),
+        ("the same, control in bfloat16", GradientEditor(rmsprop, Scope("chain3"), STEPS), "bfloat16", ""),
+        ("RMSProp, head", GradientEditor(rmsprop, Scope("head"), STEPS), "float32", "at least 100"),
+        ("calibrated patch", CalibratedPatch(), "float32", "at least 100"),
+    )
+    for name, editor, precision, goal in trials:
+        seconds = protocol_seconds(model, images, editor, precision)
+        rows.append([name, f"{seconds:.3f}", f"{yardstick / seconds:.1f}", goal])
+    plain = step_seconds(chosen.width, images, CrossEntropy())
+    rows.append(["a step of plain training", f"{plain:.3f}", "1", "-"])
+    for share in (1.0, 0.5):
+        editable = step_seconds(chosen.width, images, EditableObjective(EditableSettings(local_share=share), 0))
+        name = f"a step of Editable Training, locality on {share:.0%} of the batch"
+        rows.append([name, f"{editable:.3f}", f"{plain / editable:.2f}", "at least 0.56 (1.8 times the cost)"])
+    print(f"ResNet-18 of width {chosen.width}, {chosen.images} control images. {environment('cpu')}\n")
+    print(markdown(("what", "CPU seconds", "speed against the first of its kind", "goal"), rows))
+
+
+if __name__ == "__main__":
+    main()
