@@ -1,23 +1,77 @@
-"""What a run leaves on its page in Prefect: markdown with a key, so that each has a history."""
+"""What a run leaves on its page in Prefect, each under a key, so that it has a history: the gate's table, the night's
+page (what was corrected, what was quarantined and why), and a link to the release report.
+"""
 
 from __future__ import annotations
 
-from prefect.artifacts import create_markdown_artifact
+from pathlib import Path
 
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from data import layout
+from flows.findings import CorrectionFinding, Findings
 from flows.gate import Judgement
+from flows.night import Night
+from flows.release import REPORT
 from flows.summary import NightSummary, gate_rows, markdown_table
+
+MOST_ROWS = 200
+
+
+def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
+    """Everything about one run; keys are `gate`, `night` and `report`, behind `prefix`."""
+    findings: Findings | None = None
+    if summary.judgement:
+        findings = Findings.from_json(night.workspace.findings.read_bytes())
+        publish_gate(summary.judgement, f"{prefix}gate")
+    create_markdown_artifact(
+        night_page(summary, findings), key=f"{prefix}night", description=f"The night: {summary.outcome}"
+    )
+    if summary.outcome == "released":
+        publish_report(night.storage.url, summary.version, f"{prefix}report")
 
 
 def publish_gate(judgement: Judgement, key: str) -> None:
     """The gate's table."""
     text = markdown_table(("criterion", "value", "bound", "limit", "n", "verdict"), gate_rows(judgement))
+    if judgement.verdict != "pass":
+        text += f"\n\nThe old model stays live: {judgement.sentence}."
     create_markdown_artifact(text, key=key, description=f"Gate: {judgement.verdict}")
 
 
-def publish_night(summary: NightSummary, key: str) -> None:
-    """What was corrected and what was quarantined, and why."""
+def publish_report(store_url: str, version: int, key: str) -> None:
+    """A link to the release's HTML report in the store."""
+    where = f"{store_url}/{layout.release_file(version, REPORT)}"
+    link = where if "://" in where else Path(where).as_uri()
+    create_link_artifact(link, link_text=f"Report of release {version}", key=key, description=where)
+
+
+def night_page(summary: NightSummary, findings: Findings | None) -> str:
+    """Markdown: the night in short, every correction before and after, every report that was refused and why."""
     text = markdown_table(("", ""), summary.lines())
+    if findings and findings.corrections:
+        ordered = sorted(findings.corrections, key=lambda each: (each.after == each.expected, each.id))
+        head = ("correction", "root", "release", "should be", "unseen views", "decided by")
+        text += "\n\n### Corrections\n\n" + _table(head, [_correction_row(each) for each in ordered])
     if summary.refused:
-        rows = [(each.report_id[:12], str(each.reason), each.detail) for each in summary.refused]
-        text += "\n\n### Quarantined\n\n" + markdown_table(("report", "reason", "detail"), rows)
-    create_markdown_artifact(text, key=key, description=f"The night: {summary.outcome}")
+        rows = [[each.report_id[:12], str(each.reason), each.detail] for each in summary.refused]
+        text += "\n\n### Quarantined\n\n" + _table(("report", "reason", "detail"), rows)
+        text += "\n\n`errata quarantine` lists them; `errata requeue REPORT` sends one back."
+    return text
+
+
+def _correction_row(each: CorrectionFinding) -> list[str]:
+    mark = "" if each.after == each.expected else " **does not hold**"
+    return [
+        each.id[:12],
+        f"{each.before} ({each.before_probability:.0%})",
+        f"{each.after} ({each.after_probability:.0%}){mark}",
+        each.expected,
+        f"{each.views_right} of {each.views}",
+        f"slot {each.slot}" if each.slot >= 0 else "the weights",
+    ]
+
+
+def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    more = len(rows) - MOST_ROWS
+    return markdown_table(head, rows[:MOST_ROWS]) + (f"\n\nand {more} more" if more > 0 else "")

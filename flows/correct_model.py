@@ -14,7 +14,8 @@ from prefect.logging import get_run_logger
 
 from editing.errors import StoreUnusable
 from flows import night, settings
-from flows.artifacts import publish_gate, publish_night
+from flows.artifacts import publish
+from flows.forms import By, Store, Workspace
 from flows.night import Step
 from flows.readable import make_readable
 from flows.summary import NightSummary
@@ -47,17 +48,18 @@ def as_task(name: str, step: Step) -> Step:
 
 
 @flow(name="correct-model")
-def correct_model(store: str | None = None, workspace: str | None = None, by: str = "errata") -> NightSummary:
+def correct_model(store: Store = None, workspace: Workspace = None, by: By = "errata") -> NightSummary:
     """Turn the day's reports into a corrected model, if the gate lets it pass.
 
     Args:
-        store: Where reports and releases lie: a folder or s3://bucket/prefix. Default: ERRATA_STORE, else `store`.
-        workspace: The folder with dvc.yaml and params.yaml. Default: ERRATA_WORKSPACE, else the current folder.
-        by: Who asked, for the log.
+        store: Where reports and releases lie: a folder, or s3://bucket/prefix. Left out: what ERRATA_STORE says on the
+            worker, else the folder `store` in the workspace.
+        workspace: The folder on the worker with dvc.yaml and params.yaml. Left out: what ERRATA_WORKSPACE says there,
+            else the folder that it runs in.
+        by: Who asked, for the log of releases.
     """
     make_readable()
-    summary = night.run(settings.open_night(store, workspace, by, get_run_logger().info), as_task)
-    if summary.judgement:
-        publish_gate(summary.judgement, "gate")
-    publish_night(summary, "night")
+    tonight = settings.open_night(store, workspace, by, get_run_logger().info)
+    summary = night.run(tonight, as_task)
+    publish(tonight, summary)
     return summary

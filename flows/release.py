@@ -23,6 +23,8 @@ from flows.provenance import code_digest, libraries
 from flows.report import bundle_lineage, render_report
 from flows.workspace import Workspace, tree_digest
 
+REPORT = "report.html"
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -56,7 +58,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
     root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
     inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
-    files["report.html"] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))
+    files[REPORT] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))
     manifest = Manifest(
         version=ledger.version,
         kind="edit" if ledger.corrections else "root",

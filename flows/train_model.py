@@ -7,8 +7,9 @@ from prefect.logging import get_run_logger
 
 from data.manifest import read_live
 from flows import night, settings
-from flows.artifacts import publish_gate, publish_night
+from flows.artifacts import publish
 from flows.correct_model import as_task
+from flows.forms import By, Store, Workspace
 from flows.ledger import Ledger, write_ledger
 from flows.night import Night, Step
 from flows.readable import make_readable
@@ -34,17 +35,18 @@ def run(night_: Night, as_step: Step = lambda _name, step: step) -> NightSummary
 
 
 @flow(name="train-model")
-def train_model(store: str | None = None, workspace: str | None = None, by: str = "errata") -> NightSummary:
+def train_model(store: Store = None, workspace: Workspace = None, by: By = "errata") -> NightSummary:
     """Train a root model and release it.
 
     Args:
-        store: Where releases lie: a folder or s3://bucket/prefix. Default: ERRATA_STORE, else `store` in the workspace.
-        workspace: The folder with dvc.yaml and params.yaml. Default: ERRATA_WORKSPACE, else the current folder.
-        by: Who asked, for the log.
+        store: Where reports and releases lie: a folder, or s3://bucket/prefix. Left out: what ERRATA_STORE says on the
+            worker, else the folder `store` in the workspace.
+        workspace: The folder on the worker with dvc.yaml and params.yaml. Left out: what ERRATA_WORKSPACE says there,
+            else the folder that it runs in.
+        by: Who asked, for the log of releases.
     """
     make_readable()
-    summary = run(settings.open_night(store, workspace, by, get_run_logger().info), as_task)
-    if summary.judgement:
-        publish_gate(summary.judgement, "root-gate")
-    publish_night(summary, "root")
+    tonight = settings.open_night(store, workspace, by, get_run_logger().info)
+    summary = run(tonight, as_task)
+    publish(tonight, summary, "root-")
     return summary
