@@ -1,0 +1,91 @@
+"""Prefect for real: a server, the deployments, a worker, and `prefect deployment run`, on a port of their own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+
+from data.manifest import read_live
+from flows.serve import prefect_services
+from tests.flows.conftest import REPOSITORY, Place
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(f"{url}/api{path}", data, {"Content-Type": "application/json"}), timeout=30) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.slow
+def test_a_deployment_runs_the_night(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("prefect.yaml", "prefect-docker.yaml"):
+        (place.workspace.folder / name).write_bytes((REPOSITORY / name).read_bytes())
+    reports = place.report_mistakes(2)
+    (place.folder / "store" / "reports" / "inbox" / f"{'0' * 64}.json").write_text("no report")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("ERRATA_IMAGE", "errata:test")
+    with prefect_services(free_port(), str(place.folder / "store"), place.workspace.folder) as url:
+        environment = {**os.environ, "PREFECT_API_URL": f"{url}/api"}
+
+        def prefect(*words: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-m", "prefect", *words],
+                cwd=place.workspace.folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=420,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        prefect("deployment", "run", "correct-model/nightly", "--param", "by=a test", "--watch")
+        live = read_live(place.storage)
+        assert live is not None
+        assert live[0].version == 2
+
+        artifacts = {each["key"]: each for each in ask(url, "/artifacts/filter", {})}
+        assert {"gate", "night", "report"} <= set(artifacts)
+        assert "drawdown" in artifacts["gate"]["data"]
+        assert "| malformed |" in artifacts["night"]["data"]
+        assert f"| reports in | {len(reports) + 1} |" in artifacts["night"]["data"]
+        page = place.folder / "store" / "releases" / "2" / "report.html"
+        assert page.as_uri() in artifacts["report"]["data"]
+
+        deployments = {each["name"]: each for each in ask(url, "/deployments/filter", {})}
+        assert set(deployments) == {"nightly", "on-demand", "root"}
+        assert deployments["nightly"]["schedules"][0]["schedule"]["timezone"] == "Etc/UTC"
+        explained = deployments["nightly"]["parameter_openapi_schema"]["properties"]
+        assert "s3://bucket/prefix" in explained["store"]["description"]
+
+        # the Docker variant: the pool and the deployments are made; no engine runs here to start a container
+        prefect("work-pool", "create", "errata-docker", "--type", "docker")
+        prefect("--no-prompt", "deploy", "--all", "--prefect-file", "prefect-docker.yaml")
+        (nightly,) = ask(url, "/deployments/filter", {"deployments": {"name": {"any_": ["nightly-docker"]}}})
+        assert nightly["job_variables"]["image"] == "errata:test"
+
+
+def test_deployments_name_flows_that_exist_and_run_one_at_a_time() -> None:
+    for name in ("prefect.yaml", "prefect-docker.yaml"):
+        for deployment in yaml.safe_load((REPOSITORY / name).read_text())["deployments"]:
+            module, flow = deployment["entrypoint"].split(":")
+            assert f"def {flow}(" in (REPOSITORY / f"{module.replace('.', '/')}.py").read_text()
+            assert deployment["concurrency_limit"] == 1
+            assert all("timezone" in schedule for schedule in deployment.get("schedules", []))
