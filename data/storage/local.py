@@ -99,7 +99,10 @@ class LocalStorage:
         return path
 
     def _content(self, key: str, at_most: int | None = None) -> bytes:
-        path = self._path(key)
+        try:
+            path = self._path(key)
+        except StoreUnusable as error:  # one link must not hold up whoever reads a thousand objects
+            raise NotStored(str(error)) from error
         try:
             with self._usable(key), open(path, "rb", opener=_open_no_link) as file:
                 size = os.fstat(file.fileno()).st_size

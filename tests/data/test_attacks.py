@@ -1,0 +1,244 @@
+"""What strangers may send or put into a store: each ends as one typed refusal, and the night goes on."""
+
+import hashlib
+import io
+import json
+import os
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import layout
+from data.control_guard import ControlGuard
+from data.images import Pixels, decode_image, encode_png
+from data.intake import Accepted, collect, evidence, weigh
+from data.quarantine import quarantine, quarantined
+from data.refusals import Reason, Refusal
+from data.reports import Report
+from data.storage import Storage, open_storage
+from data.trust import TrustSettings, decide
+from editing.errors import DataError, TooLarge
+from tests.data.conftest import NOON, picture
+
+CLASSES = ("cat", "dog")
+SHAPE = (8, 8, 3)
+FileOne = Callable[..., Report]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path / "store")
+
+
+@contextmanager
+def little_memory(mebibytes: float = 40) -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < mebibytes * 2**20
+
+
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG file of these dimensions with these chunks, whatever they hold."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), *chunks, (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def saved(kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture(0, 16)).save(out, kind, **options)
+    return out.getvalue()
+
+
+def frames(kind: str, count: int) -> bytes:
+    out = io.BytesIO()
+    more = [Image.fromarray(picture(seed, 4)) for seed in range(1, count)]
+    Image.fromarray(picture(0, 4)).save(out, kind, save_all=True, append_images=more)
+    return out.getvalue()
+
+
+JPEG = saved("JPEG")
+IDAT = (b"IDAT", zlib.compress(bytes(100)))
+IMAGES: dict[str, tuple[bytes, Reason]] = {
+    "zero bytes": (b"", Reason.UNDECODABLE_IMAGE),
+    "truncated JPEG": (JPEG[: len(JPEG) // 2], Reason.UNDECODABLE_IMAGE),
+    "JPEG that is all header": (JPEG[:200], Reason.UNDECODABLE_IMAGE),
+    "pixel bomb": (png(60_000, 60_000, IDAT), Reason.TOO_LARGE),
+    "pixel bomb just under Pillow's own limit": (png(9_000, 9_000, IDAT), Reason.TOO_LARGE),
+    "pixels promised but not there": (png(5_000, 5_000, IDAT), Reason.UNDECODABLE_IMAGE),
+    "text bomb": (png(8, 8, (b"zTXt", b"k\0\0" + zlib.compress(bytes(10**8))), IDAT), Reason.UNDECODABLE_IMAGE),
+    "profile bomb": (png(8, 8, (b"iCCP", b"k\0\0" + zlib.compress(bytes(10**8))), IDAT), Reason.UNDECODABLE_IMAGE),
+    "no width": (png(0, 8, IDAT), Reason.UNDECODABLE_IMAGE),
+    "animated PNG": (frames("PNG", 200), Reason.UNDECODABLE_IMAGE),
+    "animated WebP": (frames("WEBP", 200), Reason.UNDECODABLE_IMAGE),
+    "GIF as PNG": (saved("GIF"), Reason.UNDECODABLE_IMAGE),
+    "TIFF as PNG": (saved("TIFF"), Reason.UNDECODABLE_IMAGE),
+    "PostScript": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
+        Reason.UNDECODABLE_IMAGE,
+    ),
+    "SVG with an entity bomb": (b'<!DOCTYPE x [<!ENTITY a "ha">]><svg>&a;</svg>', Reason.UNDECODABLE_IMAGE),
+    "PNG signature, then none": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), Reason.UNDECODABLE_IMAGE),
+    "too many bytes": (png(8, 8, (b"tEXt", b"k\0" + bytes(17 * 2**20)), IDAT), Reason.TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_hostile_images(storage: Storage, file_one: FileOne, name: str) -> None:
+    content, reason = IMAGES[name]
+    bad, good = file_one(0, content=content), file_one(1)
+    with little_memory(100):  # of Python's; Pillow's buffer is bounded by the limit on pixels
+        items = list(collect(storage, CLASSES, SHAPE))
+    assert {item.report_id: item.reason for item in items if isinstance(item, Refusal)} == {bad.id: reason}
+    assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_changed_byte_never_does_more_than_be_refused(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for content in (JPEG, saved("PNG"), saved("WEBP"), saved("BMP")):
+        for _ in range(60):
+            changed = bytearray(content)
+            for place in rng.integers(0, len(content), rng.integers(1, 4)):
+                changed[place] = rng.integers(256)
+            try:
+                assert decode_image(bytes(changed)).ndim == 3
+            except (DataError, TooLarge):
+                continue
+
+
+def fields(**changes: object) -> bytes:
+    claim = {"image": "a" * 64, "expected": "cat", "filed_at": "2026-01-02T00:00:00Z"}
+    return json.dumps({**claim, **changes}).encode()
+
+
+DOCUMENTS: dict[str, tuple[bytes, Reason]] = {
+    "zero bytes": (b"", Reason.MALFORMED),
+    "not UTF-8": (fields().replace(b"cat", b"c\xe4t"), Reason.MALFORMED),
+    "UTF-16": (fields().decode().encode("utf-16"), Reason.MALFORMED),
+    "NaN label": (fields(expected=float("nan")), Reason.MALFORMED),
+    "infinite version": (fields(model_version=float("inf")), Reason.MALFORMED),
+    "a number too long for any type": (fields(model_version=10**400), Reason.MALFORMED),
+    "nested ten thousand deep": (b'{"image":' + b"[" * 10_000, Reason.MALFORMED),
+    "a list of reports": (b"[" + fields() + b"]", Reason.MALFORMED),
+    "a path as image": (fields(image="../../../../etc/passwd"), Reason.MALFORMED),
+    "a path as class": (fields(expected="../../live"), Reason.UNKNOWN_CLASS),
+    "a class with an end of string": (fields(expected="cat\0"), Reason.MALFORMED),
+    "a terminal's escape codes": (fields(reporter="\x1b]0;owned\x07"), Reason.MALFORMED),
+    "a pickle": (b"\x80\x04\x95cposix\nsystem\n", Reason.MALFORMED),
+    "10 MB of JSON": (fields(note="x" * 10 * 2**20), Reason.TOO_LARGE),
+    "an image nobody stored": (fields(), Reason.MISSING_IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_hostile_documents(storage: Storage, file_one: FileOne, name: str) -> None:
+    content, reason = DOCUMENTS[name]
+    good = file_one(1)
+    storage.put_once("reports/inbox/some-name.json", content)
+    with little_memory():
+        items = list(collect(storage, CLASSES, SHAPE))
+    [refusal] = [item for item in items if isinstance(item, Refusal)]
+    assert refusal.reason == reason
+    assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
+    quarantine(storage, refusal, NOON)
+    [record] = quarantined(storage)
+    assert record.reason == reason
+    if refusal.reason == Reason.MALFORMED:
+        assert record.content == content
+    assert list(storage.keys(layout.INBOX)) == [layout.inbox_report(good.id)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"../../../etc/passwd,cat,2026-01-02T00:00:00Z",
+        b'=HYPERLINK("x"),cat,2026-01-02T00:00:00Z',
+        b",,",
+        b"\xff,cat,x",
+    ],
+)
+def test_hostile_tables(storage: Storage, line: bytes) -> None:
+    storage.put_once("reports/inbox/t.csv", b"image,expected,filed_at\n" + line + b"\n")
+    items = list(collect(storage, CLASSES, SHAPE))
+    assert all(isinstance(item, Refusal) and item.reason == Reason.MALFORMED for item in items)
+
+
+def test_what_lies_about_in_a_folder_store(storage: Storage, file_one: FileOne, tmp_path: Path) -> None:
+    """Links, pipes, hidden and unprintable names, folders with a report's name: none is followed or stops the night."""
+    linked, good = file_one(0), file_one(1)
+    (tmp_path / "secret").write_bytes(encode_png(picture(0)))
+    inbox, images = tmp_path / "store/reports/inbox", tmp_path / "store/images"
+    (images / linked.image).unlink()
+    (images / linked.image).symlink_to(tmp_path / "secret")
+    (inbox / f"{'e' * 64}.json").symlink_to("/etc/passwd")
+    (inbox / "folder").symlink_to("/etc")
+    (inbox / ".hidden.json").write_text("{}")
+    (inbox / "bell\x07.json").write_text("{}")
+    (inbox / "back\\slash.json").write_text("{}")
+    (inbox / f"{'f' * 64}.json").mkdir()
+    os.mkfifo(inbox / f"{'d' * 64}.json")
+    items = list(collect(storage, CLASSES, SHAPE))
+    refused = {item.report_id: item.reason for item in items if isinstance(item, Refusal)}
+    assert refused == {linked.id: Reason.MISSING_IMAGE, "d" * 64: Reason.MALFORMED}
+    assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
+
+
+def night(storage: Storage, control: Pixels, settings: TrustSettings) -> tuple[dict[str, Pixels], list[Refusal]]:
+    """From the inbox to corrections with their pixels; the live model says dog to everything."""
+    guard = ControlGuard(control)
+    items = list(collect(storage, CLASSES, SHAPE))
+    accepted = [item for item in items if isinstance(item, Accepted)]
+    claims = list(
+        weigh(accepted, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: guard.match(pixels) >= 0)
+    )
+    decision = decide(claims, {}, settings, NOON)
+    by_report = {claim.report_id: claim for claim in claims}
+    pixels = {each.correction: evidence(storage, by_report[each.reports[0]], SHAPE) for each in decision.agreed}
+    refusals = [item for item in items if isinstance(item, Refusal)]
+    return pixels, [*refusals, *decision.refusals]
+
+
+def test_nobody_tunes_the_judge(storage: Storage, file_one: FileOne) -> None:
+    control = np.stack([picture(seed) for seed in range(40)])
+    larger = Image.fromarray(control[3]).resize((64, 64), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    larger.save(out, "JPEG", quality=90)
+    copies = {file_one(2).id, file_one(3, content=out.getvalue()).id}
+    file_one(100)
+    pixels, refusals = night(storage, control, TrustSettings())
+    assert {refusal.report_id for refusal in refusals if refusal.reason == Reason.CONTROL_IMAGE} == copies
+    assert [image.tobytes() for image in pixels.values()] == [picture(100).tobytes()]
+
+
+def test_one_flooding_reporter_does_not_drown_the_others(storage: Storage, file_one: FileOne) -> None:
+    for seed in range(40):
+        file_one(seed, reporter="mallory")
+    honest = [file_one(seed, reporter=f"person {seed}") for seed in range(100, 105)]
+    pixels, refusals = night(storage, np.zeros((0, *SHAPE), np.uint8), TrustSettings(per_reporter=5))
+    assert [refusal.reason for refusal in refusals] == [Reason.REPORTER_CAP] * 35
+    assert len(pixels) == 5 + len(honest)
+
+
+def test_evidence_that_was_exchanged_meanwhile_is_not_used(storage: Storage, file_one: FileOne) -> None:
+    report = file_one(1)
+    items = [item for item in collect(storage, CLASSES, SHAPE) if isinstance(item, Accepted)]
+    [claim] = weigh(
+        items, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: np.zeros(len(pixels), bool)
+    )
+    storage.delete(layout.image(report.image))
+    storage.put_once(layout.image(report.image), encode_png(picture(2)))
+    assert hashlib.sha256(encode_png(picture(2))).hexdigest() != report.image
+    with pytest.raises(Exception, match="not the recorded"):
+        evidence(storage, claim, SHAPE)
