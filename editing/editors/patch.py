@@ -19,8 +19,11 @@ from torch import Tensor
 
 from editing.constraints import canonical_order, check_constraints, violation
 from editing.editors.detectors import Background, Detectors, background, calibrate, directions
+from editing.editors.kfac import Kfac
 from editing.editors.lift import Demands, solve_lifts
+from editing.editors.natural import NaturalGradient
 from editing.model import EditableModel, batched_features
+from editing.scopes import Scope
 from editing.types import Constraint, EditResult, SlotDiagnostics
 from editing.views import ViewSettings, fitting_views
 
@@ -29,11 +32,13 @@ _CHUNK = 256  # slots whose activations on all views are held at a time
 
 @dataclass(frozen=True)
 class PatchState:
-    """What depends on the root only: `controls`, and the `centre` and `whitening` of what the slots look at."""
+    """What depends on the root only: `controls`, the `centre` and `whitening` of what the slots look at, and the
+    fallback's Fisher matrix."""
 
     controls: Background
     centre: Tensor
     whitening: Tensor
+    fisher: Kfac | None
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,20 @@ class CalibratedPatch:
     must win on fitted views. `faintest`: the least activation, in standard deviations of control scores, that counts
     as firing on the image itself. `weakest`: a fitted view is lifted only if its activation is at least this share of
     the image's own (where a slot barely fires it would need a large `v`, and do harm wherever else it fires).
+
+    `fallback`, an editor of the head alone, takes the corrections that no slot can tell from the calibration images. It
+    moves every prediction a little, so it comes first and the slots are solved on top of it. None: they do not hold.
     """
 
     alpha: float = 0.0
     gamma: float = 1.0
     views: ViewSettings = field(default_factory=ViewSettings)
     eps: float = 0.01
-    margin: float = 3.0
+    margin: float = 2.0
     faintest: float = 0.1
     weakest: float = 0.3
     seed: int = 0
+    fallback: NaturalGradient | None = field(default_factory=lambda: NaturalGradient(Scope("head"), margin=0.5))
 
     def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> PatchState:
         """Features of both splits, uint8 `[n, h, w, c]`, and what follows from them; raises DataError if too few.
@@ -67,7 +76,8 @@ class CalibratedPatch:
         if not slots.fitted:
             slots.fit(features)
         seen = slots.directions(features), slots.directions(batched_features(model, calibration))
-        return PatchState(background(*seen, self.eps), slots.centre, slots.whitening)
+        fisher = self.fallback.prepare(model, reference, calibration) if self.fallback else None
+        return PatchState(background(*seen, self.eps), slots.centre, slots.whitening, fisher)
 
     def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: PatchState) -> EditResult:
         """Fill slots in a copy of `model`. Raises ConstraintError."""
@@ -78,9 +88,7 @@ class CalibratedPatch:
         edited.patch.centre.copy_(state.centre)
         edited.patch.whitening.copy_(state.whitening)
         with torch.no_grad():
-            slots, reason = self._write(
-                edited, [constraints[i].key for i in order], images[order], expected[order], state.controls
-            )
+            slots, reason = self._write(edited, [constraints[i] for i in order], images[order], expected[order], state)
             logits = torch.cat([edited(part) for part in images.split(256)])
         holds = tuple(bool(one) for one in violation(logits, expected) <= 0)
         missing = len(holds) - sum(holds)
@@ -88,7 +96,12 @@ class CalibratedPatch:
         return EditResult(edited, not missing, holds, int(bool(slots)), reason, time.perf_counter() - started, slots)
 
     def _write(
-        self, model: EditableModel, keys: Sequence[str], images: Tensor, expected: Tensor, controls: Background
+        self,
+        model: EditableModel,
+        constraints: Sequence[Constraint],
+        images: Tensor,
+        expected: Tensor,
+        state: PatchState,
     ) -> tuple[tuple[SlotDiagnostics, ...], str]:
         """Fill the free slots of `model`; what came of each, and a sentence on what did not."""
         fitted = torch.stack([fitting_views(image, self.views, self.seed) for image in images])
@@ -98,9 +111,16 @@ class CalibratedPatch:
         wanted = violation(logits[:, 0], expected) > 0
         if not bool(wanted.any()):
             return (), ""
-        detectors = calibrate(directions(features, controls, self.gamma), controls, self.alpha)
+        detectors = calibrate(directions(features, state.controls, self.gamma), state.controls, self.alpha)
         own = (features @ detectors.weight[:, :, None])[:, :, 0] - detectors.threshold[:, None]  # [k, v]
         separated = own[:, 0] > self.faintest * detectors.deviation
+        apart = (wanted & ~separated).nonzero()[:, 0].tolist()
+        if apart and self.fallback and state.fisher:
+            with torch.enable_grad():
+                other = self.fallback.edit(model, [constraints[one] for one in apart], state.fisher).model
+            model.head.load_state_dict(other.head.state_dict())
+            logits = model.classify(hidden).double().unflatten(0, fitted.shape[:2])
+            wanted |= violation(logits[:, 0], expected) > 0
         free = (model.patch.weight.abs().amax(1) + model.patch.value.abs().amax(1) == 0).nonzero()[:, 0]
         reason = "" if bool(separated[wanted].all()) else "their features are not apart from those of control images"
         refused = torch.zeros_like(wanted)
@@ -133,7 +153,7 @@ class CalibratedPatch:
         lowest = (own.amin(1) / detectors.deviation).tolist()
         firing = detectors.firing.tolist()
         return tuple(
-            SlotDiagnostics(keys[one], slots.get(one, -1), lowest[one], firing[one], one in slots)
+            SlotDiagnostics(constraints[one].key, slots.get(one, -1), lowest[one], firing[one], one in slots)
             for one in wanted.nonzero()[:, 0].tolist()
         ), reason
 

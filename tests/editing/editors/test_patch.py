@@ -113,14 +113,21 @@ def test_slots_in_use_are_left_alone() -> None:
     assert torch.equal(second.model.patch.weight[:2], first.patch.weight[:2])
 
 
-def test_an_image_among_the_calibration_images_cannot_be_separated() -> None:
+def test_an_image_among_the_calibration_images_falls_back_to_the_head() -> None:
     model = small_model()
     constraints = mistakes(model, 3)
     calibration = torch.cat([CALIBRATION, constraints[1].image[None]])
-    result = EDITOR.edit(model, constraints, EDITOR.prepare(model, REFERENCE, calibration))
+    alone = replace(EDITOR, fallback=None)
+    result = alone.edit(model, constraints, alone.prepare(model, REFERENCE, calibration))
     assert result.holds == (True, False, True)
     assert "not apart" in result.reason
     assert [slot.separated for slot in result.slots] == [True, False, True]
+    result = EDITOR.edit(model, constraints, EDITOR.prepare(model, REFERENCE, calibration))
+    assert result.success, result.reason
+    assert [slot.slot for slot in result.slots] == [0, -1, 1]
+    for name, tensor in model.state_dict().items():
+        assert name.startswith(("patch.", "head.")) or torch.equal(result.model.state_dict()[name], tensor)
+    assert not torch.equal(result.model.head.weight, model.head.weight)
 
 
 def test_nearly_equal_images_with_other_classes_do_not_spoil_the_rest() -> None:

@@ -1,0 +1,247 @@
+"""`python -m benchmarks.joint`: many corrections at once, real mispredictions of CIFAR-10 with their true labels.
+
+Corrections are drawn from the test images that the root gets wrong; an edit is judged on *all other* test images, and
+on eight views of each corrected image that were never fitted. Editors may fit to 10,000 training images (reference) and
+set thresholds on the 10,000 validation images (calibration), on which the root was not trained. Draws and finished rows
+are kept in the cache: stop and start it at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.cifar_data import Cifar10, load_cifar10
+from benchmarks.cifar_models import plain_model
+from benchmarks.report import environment, markdown
+from editing.editors.gradient import GradientEditor
+from editing.editors.natural import NaturalGradient
+from editing.editors.patch import CalibratedPatch
+from editing.metrics import bootstrap_mean, compare_predictions, generalization
+from editing.model import EditableModel, batched_features, load_model
+from editing.rules import RMSProp
+from editing.scopes import Scope
+from editing.training import predict
+from editing.types import Constraint, Editor
+from editing.views import ViewSettings, unseen_views
+
+REFERENCE = 10_000
+DRAWS = {1: 20, 10: 8, 50: 4, 125: 3, 500: 2, 1000: 1}  # independent draws of k mispredictions
+VIEWS = ViewSettings()
+ONE_VIEW = ViewSettings(fitting=1)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An editor and the largest k it is run at (a gradient editor's cost grows where a patch's does not)."""
+
+    name: str
+    make: Callable[[], Editor[Any]]
+    most: int
+    figure: str
+
+
+CONTENDERS = (
+    Contender("calibrated patch", CalibratedPatch, 1000, "o"),
+    Contender("calibrated patch, margin 0.5", lambda: CalibratedPatch(margin=0.5), 1000, "v"),
+    Contender("calibrated patch, margin 6", lambda: CalibratedPatch(margin=6.0), 1000, "^"),
+    Contender("calibrated patch, alpha 0.03%", lambda: CalibratedPatch(alpha=3e-4), 1000, "s"),
+    Contender("calibrated patch, one view", lambda: CalibratedPatch(views=ONE_VIEW), 1000, "x"),
+    Contender("natural gradient, chain 4", lambda: NaturalGradient(Scope("chain4")), 125, "D"),
+    Contender("natural gradient, chain 4, 9 views", lambda: NaturalGradient(
+        Scope("chain4"), views=ViewSettings(fitting=9)), 10, "d"),
+    Contender("RMSProp, chain 3", lambda: GradientEditor(RMSProp(1e-4), Scope("chain3"), steps=50), 125, "*"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One edit of k corrections. Rates are shares of the `judged` images; `shares`: one for each correction."""
+
+    k: int
+    held: int
+    judged: int
+    error_before: float
+    error_after: float
+    negative_flips: int
+    positive_flips: int
+    shares: tuple[float, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What every row is measured with; `wrong` are the positions of the root's errors in the test split."""
+
+    root: EditableModel
+    data: Cifar10
+    features: Tensor
+    wrong: Tensor
+
+    @staticmethod
+    def of(root: EditableModel, data: Cifar10) -> Joint:
+        features = batched_features(root, data.test.images)
+        with torch.no_grad():
+            found = root.classify(features).argmax(1)
+        return Joint(root, data, features, (found != data.test.labels).nonzero()[:, 0])
+
+    def draw(self, k: int, number: int) -> Tensor:
+        """Positions `[k]` of the mispredictions of one draw."""
+        generator = torch.Generator().manual_seed(1000 * k + number)
+        return self.wrong[torch.randperm(len(self.wrong), generator=generator)[:k]]
+
+    def predictions(self, model: EditableModel) -> Tensor:
+        """Predicted classes of all test images; features are computed again only where the backbone changed."""
+        ours, theirs = self.root.backbone.state_dict(), model.backbone.state_dict()
+        if all(torch.equal(ours[name], theirs[name]) for name in ours):
+            with torch.no_grad():
+                return model.classify(self.features).argmax(1)
+        return predict(model, self.data.test.images).argmax(1)
+
+    def run(self, editor: Editor[Any], state: object, k: int, number: int) -> Outcome:
+        """Correct one draw, and judge it."""
+        chosen = self.draw(k, number)
+        images, labels = self.data.test.images, self.data.test.labels
+        constraints = [Constraint(images[one], int(labels[one]), f"{one:05}") for one in chosen.tolist()]
+        result = editor.edit(self.root, constraints, state)
+        rest = torch.ones(len(labels), dtype=torch.bool)
+        rest[chosen] = False
+        before, after = self.predictions(self.root)[rest], self.predictions(result.model)[rest]
+        paired = compare_predictions(before.numpy(), after.numpy(), labels[rest].numpy())
+        views = torch.cat([unseen_views(images[one], VIEWS) for one in chosen.tolist()])
+        seen = predict(result.model, views).argmax(1).reshape(k, -1)
+        return Outcome(
+            k,
+            sum(result.holds),
+            paired.n,
+            paired.error_before,
+            paired.error_after,
+            paired.negative_flips,
+            paired.positive_flips,
+            tuple(generalization(seen.numpy(), labels[chosen].numpy()).tolist()),
+            result.seconds,
+        )
+
+
+def measured(joint: Joint, contender: Contender, path: Path, sizes: Sequence[int]) -> list[Outcome]:
+    """All outcomes of one editor, those in `path` (JSON Lines) read, the others run and appended."""
+    editor = contender.make()
+    header = json.dumps({"editor": repr(editor), "views": repr(VIEWS), "errors": len(joint.wrong)})
+    lines = path.read_text().splitlines() if path.exists() else []
+    if not lines or lines[0] != header:
+        lines = [header]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(header + "\n")
+    found = [Outcome(**{**json.loads(line), "shares": tuple(json.loads(line)["shares"])}) for line in lines[1:]]
+    state: object = None
+    for k in (size for size in sizes if size <= min(contender.most, len(joint.wrong))):
+        for number in range(sum(one.k == k for one in found), DRAWS[k]):
+            if state is None:
+                reference = joint.data.train.images[:REFERENCE]
+                state = editor.prepare(joint.root, reference, joint.data.validation.images)
+            found.append(joint.run(editor, state, k, number))
+            with path.open("a") as file:
+                file.write(json.dumps(asdict(found[-1])) + "\n")
+            print(f"{contender.name}: k {k} draw {number}: {_words(found[-1:])}", flush=True)
+    return found
+
+
+def _words(outcomes: Sequence[Outcome]) -> list[str]:
+    """Cells of the table: hold, error, negative flips, generalization, seconds, over the draws of one k."""
+
+    def spread(values: Sequence[float], digits: int) -> str:
+        middle = f"{100 * float(np.mean(values)):.{digits}f}%"
+        if len(values) == 1:
+            return middle
+        return f"{middle} ({100 * min(values):.{digits}f} to {100 * max(values):.{digits}f})"
+
+    general = bootstrap_mean(np.array([share for one in outcomes for share in one.shares]), resamples=2000)
+    return [
+        spread([one.held / one.k for one in outcomes], 1),
+        f"{100 * np.mean([one.error_before for one in outcomes]):.2f} -> "
+        f"{100 * np.mean([one.error_after for one in outcomes]):.2f}%",
+        spread([one.negative_flips / one.judged for one in outcomes], 3),
+        spread([one.positive_flips / one.judged for one in outcomes], 3),
+        f"{100 * general.mean:.1f}% [{100 * general.low:.1f}, {100 * general.high:.1f}]",
+        f"{np.mean([one.seconds for one in outcomes]):.1f}",
+    ]
+
+
+HEADINGS = ("editor", "k", "draws", "hold", "error before -> after", "negative flips", "positive flips",
+            "generalization", "seconds")  # fmt: skip
+
+
+def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:
+    """Negative flips against generalization: every editor a line through its values of k."""
+    import matplotlib as mpl  # noqa: PLC0415
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    for contender in CONTENDERS:
+        outcomes = rows.get(contender.name, [])
+        sizes = sorted({one.k for one in outcomes})
+        groups = [[one for one in outcomes if one.k == k] for k in sizes]
+        flips = [100 * float(np.mean([one.negative_flips / one.judged for one in group])) for group in groups]
+        shares = [100 * float(np.mean([share for one in group for share in one.shares])) for group in groups]
+        axes.plot(flips, shares, contender.figure, linestyle="-", linewidth=0.8, markersize=6, label=contender.name)
+        for k, x, y in zip(sizes, flips, shares, strict=True):
+            if k in {125, 1000}:
+                axes.annotate(str(k), (x, y), textcoords="offset points", xytext=(6, -9), fontsize=7)
+    axes.set_xscale("symlog", linthresh=0.01)
+    axes.set_xlim(left=-0.001)
+    axes.set_ylim(0, 100)
+    axes.set_xticks([0, 0.01, 0.1, 1, 10], ["0", "0.01%", "0.1%", "1%", "10%"])
+    axes.set_xlabel("negative flips on all other test images (better to the left)")
+    axes.set_ylabel("generalization to unseen views, % (better to the top)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    axes.set_title("Joint corrections, numbers beside points: how many at once", fontsize=10)
+    figure.savefig(path, dpi=130, metadata={"Software": ""})
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.joint", description=__doc__)
+    parser.add_argument("--width", type=int, default=64, help="of the ResNet-18")
+    parser.add_argument("--root", type=Path, default=None, help="a saved model instead of the benchmark's own")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="to train on")
+    parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("ERRATA_DATA", "artifacts/data")))
+    parser.add_argument("--cache", type=Path, default=Path("artifacts/benchmarks"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(DRAWS), choices=list(DRAWS))
+    parser.add_argument("--only", nargs="+", default=[one.name for one in CONTENDERS], help="which editors to run")
+    chosen = parser.parse_args()
+    data = load_cifar10(chosen.data_root)
+    folder = chosen.cache / f"plain-{chosen.width}"
+    root = load_model(chosen.root) if chosen.root else plain_model(folder, chosen.width, data, chosen.device)
+    joint = Joint.of(root, data)
+    kept = chosen.cache / f"joint-{chosen.width}"
+    rows: dict[str, list[Outcome]] = {}
+    for contender in CONTENDERS:
+        sizes = chosen.sizes if contender.name in chosen.only else []
+        rows[contender.name] = measured(joint, contender, kept / f"{contender.name}.jsonl", sizes)
+    table = [
+        [name, str(k), str(len(group)), *_words(group)]
+        for name, outcomes in rows.items()
+        for k in sorted({one.k for one in outcomes})
+        if (group := [one for one in outcomes if one.k == k])
+    ]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    draw_frontier(rows, chosen.out / f"joint-{chosen.width}.png")
+    text = f"{environment(chosen.device)} Root: {len(joint.wrong)} errors on 10,000 test images.\n\n"
+    (chosen.out / f"joint-{chosen.width}.table.md").write_text(text + markdown(HEADINGS, table))
+
+
+if __name__ == "__main__":
+    main()
