@@ -1,1 +1,91 @@
-"""The method: constraints, editors, training, metrics and export. Imports torch and numpy, never Prefect, DVC or S3."""
+"""The method: constraints, editors, training, metrics and export. Imports torch and numpy, never Prefect, DVC or S3.
+
+    from editing import Constraint, edit, load_model
+
+    root = load_model(Path("artifacts/root"))
+    result = edit(root, [Constraint(image, expected=3)], reference=reference, calibration=calibration)
+    assert result.success, result.reason
+    result.model(image[None]).argmax()                      # 3; `root` is as it was
+
+Names are imported when they are first used, so that `import editing` alone costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from editing.classifier import OnnxClassifier
+    from editing.editors.natural import NaturalGradient
+    from editing.editors.patch import CalibratedPatch
+    from editing.export import export_onnx
+    from editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
+    from editing.scopes import Scope
+    from editing.types import Constraint, Editor, EditResult
+    from editing.views import ViewSettings
+
+__all__ = [
+    "CalibratedPatch",
+    "Constraint",
+    "EditResult",
+    "EditableModel",
+    "Editor",
+    "ModelSpec",
+    "NaturalGradient",
+    "OnnxClassifier",
+    "Scope",
+    "ViewSettings",
+    "edit",
+    "export_onnx",
+    "fit_patch",
+    "load_model",
+    "save_model",
+]
+
+_HOMES = {
+    "CalibratedPatch": "editing.editors.patch",
+    "Constraint": "editing.types",
+    "EditResult": "editing.types",
+    "EditableModel": "editing.model",
+    "Editor": "editing.types",
+    "ModelSpec": "editing.model",
+    "NaturalGradient": "editing.editors.natural",
+    "OnnxClassifier": "editing.classifier",
+    "Scope": "editing.scopes",
+    "ViewSettings": "editing.views",
+    "export_onnx": "editing.export",
+    "fit_patch": "editing.model",
+    "load_model": "editing.model",
+    "save_model": "editing.model",
+}
+
+
+def edit(
+    model: EditableModel,
+    constraints: Sequence[Constraint],
+    *,
+    reference: Tensor,
+    calibration: Tensor,
+    editor: Editor[Any] | None = None,
+) -> EditResult:
+    """Correct `model` for all constraints together; the result holds an edited copy, or says why not.
+
+    `reference` is what an editor may fit to and `calibration` what it may set thresholds on: disjoint control images,
+    uint8 `[n, height, width, channels]`, a few thousand each. `editor` is the calibrated patch unless given. For many
+    edits of one root, call `editor.prepare` once and `editor.edit` for each. Raises ConstraintError on bad input.
+    """
+    if editor is None:
+        from editing.editors.patch import CalibratedPatch  # noqa: PLC0415
+
+        editor = CalibratedPatch()
+    return editor.edit(model, constraints, editor.prepare(model, reference, calibration))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

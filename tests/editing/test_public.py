@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import torch
+
+import editing
+from tests.editing.models import small_images, small_model
+
+
+def test_one_image_is_corrected_in_memory() -> None:
+    root = small_model()
+    image = (small_images(1, 5)[0] > 127).to(torch.uint8) * 255
+    expected = int(root(image[None]).argmin())
+    views = editing.ViewSettings(fitting=3, flip=False)
+    result = editing.edit(
+        root,
+        [editing.Constraint(image, expected)],
+        reference=small_images(200, 7),
+        calibration=small_images(200, 8),
+        editor=editing.CalibratedPatch(views=views),
+    )
+    assert result.success, result.reason
+    assert int(result.model(image[None]).argmax()) == expected
+    assert int(root(image[None]).argmax()) != expected
+
+
+def test_every_public_name_is_there() -> None:
+    for name in editing.__all__:
+        assert getattr(editing, name).__name__ == name
+
+
+def test_importing_the_package_alone_loads_no_torch() -> None:
+    program = "import sys, editing; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
