@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data import intake, layout
+from data import layout
 from data.images import decode_image, encode_png, fit_image, pixel_digest
-from data.intake import Accepted
 from data.manifest import Live, Manifest, read_file, read_live, read_model
 from data.quarantine import quarantine as quarantine_report
 from data.quarantine import settle as settle_reports
-from data.refusals import Reason, Refusal
+from data.refusals import Refusal
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, NotStored, Superseded
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.gate import Judgement
+from flows.gathering import gather
 from flows.judging import Opponent, judge_candidate
 from flows.ledger import Correction, Ledger, Pixels, write_ledger
 from flows.release import Bundle, build_bundle, make_live, publish, record, require_live, verified
@@ -68,7 +68,7 @@ class Batch:
 
     `corrections` are new to the ledger, with their `images`; `withdrawn` leave it, for somebody retracted them; `done`
     are reports that the live release has consumed already (a crash came between its swap and its settling); `refused`
-    go to quarantine.
+    go to quarantine; `waiting` stay in the inbox until more people say the same.
     """
 
     reports: int = 0
@@ -77,6 +77,7 @@ class Batch:
     withdrawn: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 Step = Callable[..., Any]
@@ -152,40 +153,13 @@ def root_digest(workspace: Workspace) -> str | None:
 
 
 def collect(night: Night, parent: Parent) -> Batch:
-    """The inbox as a batch: reports checked one by one, merged by image, held against the live model."""
-    classifier = OnnxClassifier(parent.model)
-    held = {each.id: each for each in parent.ledger.corrections}
+    """The inbox as a batch: what was agreed on, and what people withdrew or took back."""
     standing = decisions(night.storage)
-    accepted: dict[str, list[Accepted]] = {}
-    refused: list[Refusal] = []
-    done: list[str] = []
-    count = 0
-    for each in intake.collect(night.storage, parent.classes, parent.image_shape):
-        count += 1
-        if isinstance(each, Refusal):
-            refused.append(each)
-        elif each.correction in held and each.report.id in held[each.correction].reports:
-            done.append(each.report.id)
-        elif (verdict := standing.get((each.correction, each.report.expected))) and verdict.action == "retracted":
-            detail = f"{verdict.by} withdrew this correction: {verdict.why}; `errata reinstate {each.correction[:12]}`"
-            refused.append(Refusal(each.report.id, Reason.RETRACTED, detail))
-        else:
-            accepted.setdefault(each.correction, []).append(each)
-    corrections, images = [], {}
-    for identity, reports in sorted(accepted.items()):
-        logits = classifier.predict(reports[0].pixels[None]).logits
-        now = parent.classes[predicted_classes(logits)[0]]
-        wanted = {each.report.expected for each in reports}
-        if len(wanted) > 1:
-            detail = f"reports of this image say {' and '.join(sorted(wanted))}"
-            refused += [Refusal(each.report.id, Reason.CONFLICT, detail) for each in reports]
-        elif now in wanted:
-            detail = f"release {parent.live.version} predicts {now}"
-            refused += [Refusal(each.report.id, Reason.ALREADY_RIGHT, detail) for each in reports]
-        else:
-            behind = tuple(sorted(each.report.id for each in reports))
-            corrections.append(Correction(identity, wanted.pop(), behind))
-            images[identity] = reports[0].pixels
+    found = gather(night, parent, standing)
+    corrections = [Correction(each.correction, each.expected, each.reports) for each in found.agreed]
+    images = dict(found.images)
+    held = {each.id for each in parent.ledger.corrections}
+    classifier = OnnxClassifier(parent.model)
     for decision in standing.values():
         if decision.action == "reinstated" and decision.correction not in {*held, *images}:
             pixels = correction_image(night.storage, decision.correction, parent.image_shape)
@@ -198,7 +172,7 @@ def collect(night: Night, parent: Parent) -> Batch:
         for each in parent.ledger.corrections
         if (verdict := standing.get(each.claim)) and verdict.action == "retracted"
     )
-    return Batch(count, tuple(corrections), images, withdrawn, tuple(done), tuple(refused))
+    return Batch(found.reports, tuple(corrections), images, withdrawn, found.done, found.refused, found.waiting)
 
 
 def judge(night: Night, parent: Parent | None = None) -> Judgement:

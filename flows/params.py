@@ -76,6 +76,15 @@ class GateParams(Section):
     parity: float = Field(gt=0)
 
 
+class TrustParams(Section):
+    quorum: int = Field(default=1, ge=1)
+    trusted: tuple[str, ...] = ()
+    trusted_needed: bool = False
+    per_reporter: int = Field(default=1000, ge=1)
+    per_class: int = Field(default=1000, ge=1)
+    patience_days: float = Field(default=30, gt=0)
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -86,6 +95,7 @@ class Params(Section):
     views: ViewParams
     edit: EditParams
     gate: GateParams
+    trust: TrustParams = TrustParams()
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
