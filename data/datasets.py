@@ -36,6 +36,14 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def ordered(self, classes: Sequence[str]) -> LabelledImages:
+        """The same images with labels that count `classes`; raises DataError unless those are the same, reordered."""
+        if sorted(classes) != sorted(self.classes):
+            strange = sorted(set(classes) ^ set(self.classes)) or ["one twice"]
+            raise DataError(f"the declared classes are not those of the data set ({', '.join(strange)}); correct them")
+        places = np.array([classes.index(name) for name in self.classes], dtype=np.int64)
+        return LabelledImages(self.images, places[self.labels], tuple(classes))
+
     def take(self, indices: NDArray[np.int64]) -> LabelledImages:
         """The images at `indices`, in that order."""
         return LabelledImages(self.images[indices], self.labels[indices], self.classes)

@@ -1,5 +1,8 @@
 """Architectures by name: a registry in code, so that a model file can never name an import path.
 
+Yours joins it by `@register("name")` in a module of your own, or by an entry point `name` in the group
+`errata.architectures` of an installed package. Models of torchvision and timm are there already.
+
 A factory returns a backbone (to `[n, features]`, an `nn.Sequential` of stages where it can: everything before the first
 editable stage is computed once) and a linear head.
 """
@@ -7,6 +10,7 @@ editable stage is computed once) and a linear head.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +18,7 @@ from torch.nn import functional as F
 
 from editing.errors import ModelError
 
+ENTRY_POINTS = "errata.architectures"
 Factory = Callable[..., tuple[nn.Module, nn.Linear]]
 _FACTORIES: dict[str, Factory] = {}
 
@@ -33,11 +38,26 @@ def register(name: str) -> Callable[[Factory], Factory]:
 def build(
     name: str, classes: int, image_shape: tuple[int, int, int], arguments: Mapping[str, Any]
 ) -> tuple[nn.Module, nn.Linear]:
-    """Backbone and head of the architecture registered as `name`; raises ModelError if there is none."""
-    if name not in _FACTORIES:
-        known = ", ".join(sorted(_FACTORIES))
-        raise ModelError(f"no architecture is registered as {name!r}; known: {known}. Register yours in code first")
-    return _FACTORIES[name](classes, image_shape, **arguments)
+    """Backbone and head of the architecture registered as `name`.
+
+    Raises ModelError if there is none, or if it does not take the arguments.
+    """
+    try:
+        return _factory(name)(classes, image_shape, **arguments)
+    except TypeError as error:
+        raise ModelError(f"the architecture {name!r} does not take its arguments: {error}") from error
+
+
+def _factory(name: str) -> Factory:
+    """The registered factory, else the one that an installed package names."""
+    if name in _FACTORIES:
+        return _FACTORIES[name]
+    installed = entry_points(group=ENTRY_POINTS)
+    if name in installed.names:
+        factory: Factory = installed[name].load()
+        return _FACTORIES.setdefault(name, factory)
+    known = ", ".join(sorted({*_FACTORIES, *installed.names}))
+    raise ModelError(f"no architecture is registered as {name!r}; known: {known}. Register yours in code first")
 
 
 class BasicBlock(nn.Module):
@@ -90,3 +110,45 @@ def resnet(
     for name, stage in stages.items():
         backbone.add_module(name, stage)
     return backbone, nn.Linear(channels, classes)
+
+
+@register("torchvision")
+def torchvision_classifier(
+    classes: int, image_shape: tuple[int, int, int], name: str, **arguments: Any
+) -> tuple[nn.Module, nn.Linear]:
+    """torchvision's classifier `name` (densenet121, resnet50, ...), cut at its linear head; `arguments` are its own."""
+    from editing.adoption import split_classifier  # noqa: PLC0415 - it needs the model, which needs this module
+    from editing.vision import torchvision  # noqa: PLC0415 - slow to import
+
+    _refuse_downloads(arguments, ("weights",))
+    try:
+        model = torchvision.models.get_model(name, weights=None, num_classes=classes, **arguments)
+    except ValueError as error:
+        raise ModelError(f"torchvision has no model {name!r}: {error}") from error
+    return split_classifier(model, classes, image_shape)
+
+
+@register("timm")
+def timm_classifier(
+    classes: int, image_shape: tuple[int, int, int], name: str, **arguments: Any
+) -> tuple[nn.Module, nn.Linear]:
+    """timm's classifier `name` (resnet18, vit_tiny_patch16_224, ...), cut at its linear head; `arguments` its own."""
+    import editing.vision  # noqa: F401, PLC0415 - timm imports torchvision, which must be loaded with care
+    from editing.adoption import split_classifier  # noqa: PLC0415
+
+    try:
+        import timm  # noqa: PLC0415
+    except ImportError as error:
+        raise ModelError("timm is not installed; `pip install timm`") from error
+    _refuse_downloads(arguments, ("pretrained", "checkpoint"))
+    if not timm.is_model(name) or ":" in name or "/" in name:  # a hub's name would be fetched
+        raise ModelError(f"timm has no model {name!r}; `timm.list_models()` lists them")
+    model = timm.create_model(name, num_classes=classes, in_chans=image_shape[2], **arguments)
+    return split_classifier(model, classes, image_shape)
+
+
+def _refuse_downloads(arguments: Mapping[str, Any], prefixes: tuple[str, ...]) -> None:
+    """A model's description may name its shape, never where weights come from."""
+    for name in arguments:
+        if name.startswith(prefixes):
+            raise ModelError(f"the argument {name!r} would load weights; give them as model.weights in params.yaml")

@@ -22,6 +22,8 @@ class Section(BaseModel):
 class DataParams(Section):
     dataset: str = "digits"
     root: str = ""
+    image_shape: tuple[int, int, int] | None = None
+    classes: tuple[str, ...] = ()
     splits: dict[str, int]
 
 
@@ -31,6 +33,9 @@ class ModelParams(Section):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     slots: int = Field(default=256, ge=1)
+    weights: str = ""
+    weights_sha256: str = ""
+    plugins: tuple[str, ...] = ()
 
 
 class TrainParams(Section):

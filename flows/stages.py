@@ -5,9 +5,11 @@ python -m flows.stages STAGE        in the folder that holds dvc.yaml and params
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from data.datasets import load_dataset
+from data.datasets import LabelledImages, load_dataset
 from data.images import pixel_digest
 from data.manifest import sha256
 from data.splits import load_split, make_splits, save_splits, splits_digest
 from editing import metrics
+from editing.adoption import load_weights
+from editing.devices import choose_device
 from editing.editable_training import EditableSettings, train_editable
-from editing.errors import ErrataError
+from editing.errors import DataError, ErrataError
 from editing.export import METADATA_PREFIX, OnnxClassifier, export_onnx, parity, with_weights
 from editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
 from editing.scopes import Scope
@@ -40,6 +44,7 @@ from flows.plots import write_headline, write_recall
 from flows.workspace import Workspace, tree_digest
 
 Classes = NDArray[np.int64]
+DEVICE = "ERRATA_DEVICE"  # what differs between machines is in the environment
 
 
 def write_json(path: Path, content: object) -> None:
@@ -54,14 +59,31 @@ def view_settings(params: Params) -> ViewSettings:
     return ViewSettings(**params.views.model_dump())
 
 
+def device() -> torch.device:
+    """Where to compute: ERRATA_DEVICE, by default a GPU if there is one."""
+    return choose_device(os.environ.get(DEVICE, "auto"))
+
+
+def load_plugins(modules: Sequence[str]) -> None:
+    """Import the modules that register architectures; raises DataError if one cannot be imported."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise DataError(f"params.yaml: model.plugins: {name!r} cannot be imported here: {error}") from error
+
+
 def prepare(workspace: Workspace, params: Params) -> None:
     """Split the data set into disjoint parts."""
-    dataset = load_dataset(params.data.dataset, Path(params.data.root) if params.data.root else None)
+    root = Path(params.data.root) if params.data.root else None
+    dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape)
+    if params.data.classes:
+        dataset = dataset.ordered(params.data.classes)
     save_splits(make_splits(dataset, params.data.splits, params.seed), workspace.splits)
 
 
 def train_root(workspace: Workspace, params: Params) -> None:
-    """Train the root model on the train split."""
+    """Train the root model on the train split, or take the weights that were given."""
     split = load_split(workspace.splits, "train")
     height, width, channels = split.images.shape[1:]
     spec = ModelSpec(
@@ -75,8 +97,35 @@ def train_root(workspace: Workspace, params: Params) -> None:
     )
     torch.manual_seed(params.seed)
     model = EditableModel.from_spec(spec)
+    if params.model.weights:
+        adopt(workspace, params, model)
+        training: dict[str, Any] = {"losses": [], "settings": {"weights": params.model.weights_sha256}, "rule": {}}
+    else:
+        training = train_anew(params, model, split)
+    fit_patch(model.eval(), torch.from_numpy(split.images))
+    save_model(model, workspace.root)
+    export_onnx(model, workspace.root / "root.onnx", {})
+    write_json(workspace.root / "training.json", training)
+
+
+def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
+    """Put the given weights into `model`; their recorded digest is what ties the root to that very file."""
+    path = workspace.folder / params.model.weights
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"params.yaml: model.weights: {path}: {error.strerror}") from error
+    if (digest := sha256(content)) != params.model.weights_sha256:
+        raise DataError(
+            f"params.yaml: model.weights_sha256 must be the file's digest, {digest}; check and put it there"
+        )
+    load_weights(model, content, path.name)
+
+
+def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> dict[str, Any]:
+    """Train `model` in place; what is kept in training.json."""
     chosen = params.train.model_dump(include={"epochs", "batch", "learning_rate", "shift", "flip"})
-    settings = TrainingSettings(seed=params.seed, **chosen)
+    settings = TrainingSettings(seed=params.seed, device=str(device()), **chosen)
     with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
         task = bar.add_task("training the root model", total=settings.epochs)
         record, rule = fit_root(
@@ -87,11 +136,8 @@ def train_root(workspace: Workspace, params: Params) -> None:
             settings,
             lambda epoch: bar.update(task, completed=epoch.number),
         )
-    fit_patch(model, torch.from_numpy(split.images))
-    save_model(model, workspace.root)
-    export_onnx(model, workspace.root / "root.onnx", {})
     losses = [epoch.loss for epoch in record.epochs]
-    write_json(workspace.root / "training.json", {"losses": losses, "settings": record.settings, "rule": rule})
+    return {"losses": losses, "settings": record.settings, "rule": rule}
 
 
 def fit_root(
@@ -128,8 +174,9 @@ def edit(workspace: Workspace, params: Params) -> None:
         control = {
             name: torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
         }
+        root.to(device())
         result = editor.edit(root, constraints, editor.prepare(root, control["reference"], control["calibration"]))
-        model = result.model
+        model = result.model.to("cpu")
         report = {
             "success": result.success,
             "steps": result.steps,
@@ -246,9 +293,12 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m flows.stages {{{','.join(STAGES)}}}", file=sys.stderr)
         return 2
     try:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
         torch.use_deterministic_algorithms(True)
         workspace = Workspace(Path())
-        STAGES[arguments[0]](workspace, workspace.params)
+        params = workspace.params
+        load_plugins(params.model.plugins)
+        STAGES[arguments[0]](workspace, params)
     except ErrataError as fault:
         print(f"Error: {arguments[0]}: {fault}", file=sys.stderr)
         return fault.exit_code

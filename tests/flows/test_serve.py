@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -31,7 +32,10 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
 
 
 @pytest.mark.slow
-def test_a_deployment_runs_the_night(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_runs_the_night(
+    place: Place, _unsolvable: frozenset[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = replace(place, passed_over=_unsolvable)
     for name in ("prefect.yaml", "prefect-docker.yaml"):
         (place.workspace.folder / name).write_bytes((REPOSITORY / name).read_bytes())
     reports = place.report_mistakes(2)
@@ -72,6 +76,8 @@ def test_a_deployment_runs_the_night(place: Place, tmp_path: Path, monkeypatch: 
         deployments = {each["name"]: each for each in ask(url, "/deployments/filter", {})}
         assert set(deployments) == {"nightly", "on-demand", "root"}
         assert deployments["nightly"]["schedules"][0]["schedule"]["timezone"] == "Etc/UTC"
+        waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        assert ask(url, "/flow_runs/filter", waiting), "the scheduler makes no runs: cron would never start a night"
         explained = deployments["nightly"]["parameter_openapi_schema"]["properties"]
         assert "s3://bucket/prefix" in explained["store"]["description"]
 
