@@ -27,10 +27,12 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("ERRATA_DATA", "artifacts/data")))
     parser.add_argument("--cache", type=Path, default=Path("artifacts/benchmarks"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--note", default="", help="a sentence for the tables, about the machine's other load, say")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="which tables")
     chosen = parser.parse_args()
     edits = chosen.edits or (1000 if chosen.device.startswith("cuda") else 100)
-    bench = Bench(chosen.cache, chosen.out, load_cifar10(chosen.data_root), chosen.width, edits, chosen.device)
+    data = load_cifar10(chosen.data_root)
+    bench = Bench(chosen.cache, chosen.out, data, chosen.width, edits, chosen.device, chosen.note)
     folder = chosen.cache / f"plain-{chosen.width}"
     plain = cifar_models.plain_model(folder, chosen.width, bench.data, chosen.device)
     for part in chosen.parts:
@@ -41,6 +43,7 @@ PARTS: dict[str, Callable[[Bench, EditableModel], None]] = {
     "table1": cifar_paper.table1,
     "table3": cifar_paper.table3,
     "table2": cifar_paper.table2,
+    "frontier": cifar_paper.frontier,
 }
 
 if __name__ == "__main__":

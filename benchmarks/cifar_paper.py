@@ -7,6 +7,8 @@ from typing import Any
 
 from benchmarks.cifar_models import conditional_model, editable_model
 from benchmarks.cifar_tables import Bench, Row, gradient_row, measured, tuned_rule, write_table
+from benchmarks.rows import read_row
+from editing.compare import draw_frontier
 from editing.editors.cnp import ConditionalEditor
 from editing.editors.dknn import DeepNeighbours, NeighbourModel
 from editing.editors.ewc import ElasticPenalty
@@ -34,7 +36,7 @@ SCOPES = {
     "chain1": "Chain 1",
     "whole": "Whole model",
 }
-WEIGHTS = ((10.0, 10.0), (0.1, 0.1), (0.1, 0.01))  # c_edit, c_loc; the paper gives c_loc only: 0.01 and 0.1
+WEIGHTS = ((1.0, 1.0), (0.1, 0.1), (0.1, 0.01))  # c_edit, c_loc; the paper gives c_loc only: 0.01 and 0.1
 NEIGHBOURS = 5
 
 
@@ -85,6 +87,15 @@ def table3(bench: Bench, plain: EditableModel) -> None:
         rows.append(row)
         write_table(bench, "table3", "Table 3: Editable Training and other baselines", about, rows)
 
+    train = bench.data.train
+
+    def memories() -> Control:
+        return bench.control(NeighbourModel(plain, train.images, train.labels, ("chain3", "chain4"), NEIGHBOURS))
+
+    add(measured(bench, memories, bench.key("dknn"), "Deep k-NN", DeepNeighbours()))
+    for weight in (1.0, 100.0):
+        editor = GradientEditor(rule, Scope("chain3"), penalty=ElasticPenalty(weight))
+        add(measured(bench, control, bench.key(f"ewc-{weight:g}"), f"EWC, RMSProp, weight {weight:g}", editor))
     for edit, locality in WEIGHTS:
         key = bench.key(f"editable-{edit:g}-{locality:g}")
         model, learned = editable_model(bench.cache / key, plain, edit, locality, bench.data, bench.device)
@@ -93,15 +104,17 @@ def table3(bench: Bench, plain: EditableModel) -> None:
         add(measured(bench, trained, key, f"{name}, learned rule", GradientEditor(learned, Scope("chain3"))))
         tuned = bench.key(f"editable-{edit:g}-{locality:g}-tuned")
         add(gradient_row(bench, model, trained, tuned, f"{name}, tuned rule", "rmsprop", "chain3"))
-    for weight in (1.0, 100.0):
-        editor = GradientEditor(rule, Scope("chain3"), penalty=ElasticPenalty(weight))
-        add(measured(bench, control, bench.key(f"ewc-{weight:g}"), f"EWC, RMSProp, weight {weight:g}", editor))
     conditional, network = conditional_model(bench.cache / bench.key("cnp"), plain, bench.data, bench.device)
     with_vector = partial(bench.rough_control, conditional)
     add(measured(bench, with_vector, bench.key("cnp"), "Editable + CNP", ConditionalEditor(network)))
-    train = bench.data.train
 
-    def memories() -> Control:
-        return bench.control(NeighbourModel(plain, train.images, train.labels, ("chain3", "chain4"), NEIGHBOURS))
 
-    add(measured(bench, memories, bench.key("dknn"), "Deep k-NN", DeepNeighbours()))
+def frontier(bench: Bench, plain: EditableModel) -> None:
+    """Every finished row of the plain model's single edits in one picture, drawdown against generalization."""
+    names = {"natural-chain4": "natural gradient, chain 4", "patch": "calibrated patch"}
+    names |= {f"{rule}-{scope}": f"{NAMES[rule]}, {SCOPES[scope].lower()}" for rule in NAMES for scope in SCOPES}
+    paths = {name: bench.cache / "rows" / f"{bench.key(f'plain-{key}')}.jsonl" for key, name in names.items()}
+    trials = {name: read_row(path) for name, path in paths.items() if path.exists()}
+    whole = {name: found for name, found in trials.items() if len(found) >= bench.edits}
+    if whole:
+        draw_frontier(whole, bench.out / f"frontier-width{bench.width}.png")

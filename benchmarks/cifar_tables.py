@@ -42,6 +42,7 @@ class Bench:
     width: int
     edits: int
     device: str = "cpu"
+    note: str = ""
 
     def key(self, name: str) -> str:
         """The name under which something of this width is kept."""
@@ -136,7 +137,8 @@ def write_table(bench: Bench, name: str, title: str, about: str, rows: Sequence[
         "never fitted. In brackets: bootstrap 95% intervals over edits. Rules are tuned on validation edits. On a CPU "
         "the control predictions of gradient rows are in bfloat16, before and after alike, of the others in float32.\n"
     )
-    parts.append(f"{environment(bench.device)} Made by `python -m benchmarks.cifar10 --width {bench.width}`.\n")
+    made = f"Made by `python -m benchmarks.cifar10 --width {bench.width}`."
+    parts.append(f"{environment(bench.device)} {made} {bench.note}".rstrip() + "\n")
     path = bench.out / f"{name}-width{bench.width}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(parts))

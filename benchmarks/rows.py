@@ -41,12 +41,12 @@ def run_row(
     return trials[: len(demands)]
 
 
-def read_row(path: Path, header: dict[str, Any]) -> list[Trial]:
-    """The trials kept in `path`, none if they were made with other settings; drops a half-written line."""
+def read_row(path: Path, header: dict[str, Any] | None = None) -> list[Trial]:
+    """The trials kept in `path`, none if they were made with other settings than `header`; drops a half-written line."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
-    if json.loads(lines[0]) != header:
+    if header is not None and json.loads(lines[0]) != header:
         path.rename(path.with_suffix(".old"))
         return []
     whole = [line for line in lines if line.endswith("\n")]

@@ -1,0 +1,95 @@
+"""All editors on the same edits: the frontier of drawdown against generalization, on which a choice is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from editing.errors import MeasurementError
+from editing.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
+from editing.types import Editor
+from editing.views import ViewSettings
+
+
+def compare(
+    editors: Mapping[str, Editor[Any]],
+    control: Control,
+    reference: Tensor,
+    calibration: Tensor,
+    demands: Sequence[Demand],
+    views: ViewSettings,
+) -> dict[str, list[Trial]]:
+    """Every editor's trials on the same `demands` and control images; images uint8 `[n, height, width, channels]`."""
+    return {
+        name: list(run_protocol(editor, editor.prepare(control.root, reference, calibration), control, demands, views))
+        for name, editor in editors.items()
+    }
+
+
+def frontier(summaries: Mapping[str, Summary]) -> tuple[str, ...]:
+    """Names of the editors that no other beats, by drawdown from low to high.
+
+    One editor beats another if its drawdown is no higher, its generalization no lower, and one of the two better.
+    """
+    places = {name: (one.drawdown.mean, -_generalization(name, one)) for name, one in summaries.items()}
+    best = [
+        name
+        for name, place in places.items()
+        if not any(
+            all(a <= b for a, b in zip(other, place, strict=True)) and other != place for other in places.values()
+        )
+    ]
+    return tuple(sorted(best, key=lambda name: places[name]))
+
+
+def _generalization(name: str, summary: Summary) -> float:
+    if summary.generalization is None:
+        raise MeasurementError(f"the generalization of {name} was not measured; run the protocol with views")
+    return summary.generalization.mean
+
+
+def draw_frontier(trials: Mapping[str, Sequence[Trial]], path: Path) -> tuple[str, ...]:
+    """The picture of drawdown against generalization with 95% intervals; returns the frontier's names.
+
+    Only edits that ask for a change. Filled: at least 95% of them succeeded.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    summaries = {name: summarise(found, with_already=False) for name, found in trials.items()}
+    best = frontier(summaries)
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+    axis = figure.subplots()
+    for name, one in summaries.items():
+        _generalization(name, one)
+        across, up = one.generalization, one.drawdown
+        if across is None:
+            continue
+        colour = "tab:red" if name in best else "tab:blue"
+        axis.errorbar(
+            [100 * across.mean],
+            [100 * up.mean],
+            xerr=[[100 * (across.mean - across.low)], [100 * (across.high - across.mean)]],
+            yerr=[[100 * (up.mean - up.low)], [100 * (up.high - up.mean)]],
+            fmt="o",
+            color=colour,
+            markerfacecolor=colour if one.success.mean >= 0.95 else "white",
+            elinewidth=0.8,
+        )
+        axis.annotate(name, (100 * across.mean, 100 * up.mean), xytext=(6, 5), textcoords="offset points", fontsize=8)
+    line = [(100 * _generalization(name, summaries[name]), 100 * summaries[name].drawdown.mean) for name in best]
+    axis.plot(*zip(*line, strict=True), color="tab:red", linewidth=0.8, linestyle="--")
+    axis.set_yscale("symlog", linthresh=0.01)
+    axis.set_ylim(bottom=0)
+    axis.set(
+        xlabel="generalization: unseen views that get the class (%)",
+        ylabel="drawdown (percentage points, log scale above 0.01)",
+        title=f"One edit at a time, {min(one.drawdown.n for one in summaries.values())} or more edits each: "
+        "lower right is better",
+    )
+    axis.grid(alpha=0.25)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    return best
