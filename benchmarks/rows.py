@@ -42,7 +42,7 @@ def run_row(
 
 
 def read_row(path: Path, header: dict[str, Any] | None = None) -> list[Trial]:
-    """The trials kept in `path`, none if they were made with other settings than `header`; drops a half-written line."""
+    """The trials kept in `path`, none if `header` is given and differs; drops a half-written line."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
