@@ -14,6 +14,9 @@ LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 CLASSIFIER = "classifier"
+TRITON_CONFIG = f"{CLASSIFIER}/config.pbtxt"
+LABELS = f"{CLASSIFIER}/labels.txt"
+DELTA = "patch.safetensors"
 
 
 def inbox_report(report_id: str) -> str:

@@ -2,7 +2,8 @@
 
 A delta is a safetensors file. For each initializer that changed it holds `NAME:rows` (int32, which rows of the first
 axis changed) and `NAME:values` (those rows), or `NAME:values` alone where that is smaller; its header holds the digests
-of both files and the release's metadata. One patch slot of 512 features is about 2.1 kB.
+of both files and the release's metadata. One patch slot of 512 features is about 2.1 kB. The root counts without its
+metadata: the delta replaces all of it, so it applies to the root as it shipped, whatever that release was numbered.
 
     apply_delta(root, make_delta(root, release)) == release        byte for byte
 """
@@ -45,8 +46,8 @@ def make_delta(root: bytes, release: bytes) -> bytes:
             changed |= _difference(new.name, numpy_helper.to_array(old), numpy_helper.to_array(new))
     header = {
         "format": FORMAT,
-        "root_sha256": hashlib.sha256(root).hexdigest(),
-        "release_sha256": hashlib.sha256(release).hexdigest(),
+        "root_sha256": _digest(_without_metadata(before)),
+        "release_sha256": _digest(release),
         "onnx_metadata": json.dumps({entry.key: entry.value for entry in after.metadata_props}, sort_keys=True),
     }
     delta = _canonical(bytes(save(dict(sorted(changed.items())), header)))
@@ -58,8 +59,8 @@ def apply_delta(root: bytes, delta: bytes) -> bytes:
     """The release's ONNX file. Raises Damaged if `root` is not the delta's root or the result not its release, and
     ExportError if either cannot be read."""
     header, _ = _read(delta)
-    _check("the root", root, header.root_sha256)
     proto = parse_onnx(root)
+    _check("the root", _without_metadata(proto), header.root_sha256)
     initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
     for name, array in changed_initializers(root, delta).items():
         initializers[name].raw_data = array.tobytes()
@@ -141,7 +142,20 @@ def _read(delta: bytes) -> tuple[_Header, dict[str, NDArray[Any]]]:
         raise ExportError(f"the delta cannot be read ({error!r}); restore it from its release") from error
 
 
+def _without_metadata(proto: Any) -> bytes:
+    """An ONNX file's bytes as if it had no metadata."""
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    set_metadata(proto, {})
+    bare = bytes(proto.SerializeToString(deterministic=True))
+    set_metadata(proto, metadata)
+    return bare
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _check(name: str, content: bytes, sha256: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
+    found = _digest(content)
     if found != sha256:
         raise Damaged(f"{name} has SHA-256 {found}, the delta says {sha256}; fetch both again from one bundle")

@@ -18,6 +18,7 @@ from data.signing import signature_of
 from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, Superseded
+from flows.inference_files import inference_files
 from flows.ledger import Ledger, correction_images
 from flows.provenance import code_digest, libraries
 from flows.report import bundle_lineage, render_report
@@ -51,6 +52,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
     try:
         files = {name: path.read_bytes() for name, path in sources.items()}
         images = correction_images(workspace.ledger, ledger)
+        files |= inference_files(workspace, files[model])
     except OSError as fault:
         raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
     judged = json.loads(files["gate.json"])

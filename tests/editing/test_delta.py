@@ -11,8 +11,9 @@ from safetensors.numpy import load
 
 from editing.delta import apply_delta, changed_initializers, make_delta
 from editing.errors import Damaged, ErrataError, ExportError
-from editing.export import OnnxClassifier, onnx_bytes
+from editing.export import OnnxClassifier, onnx_bytes, with_weights
 from editing.model import EditableModel, ModelSpec
+from tests.editing.models import small_images, small_model
 
 SPEC = ModelSpec("resnet", ("a", "b", "c"), (8, 8, 1), (0.4,), (0.3,), {"width": 4, "blocks": 1}, 6)
 
@@ -126,3 +127,27 @@ def test_a_delta_of_another_format_is_refused(root_bytes: bytes) -> None:
 def test_root_and_release_differ_in_initializers_and_metadata_alone(root_bytes: bytes, release_bytes: bytes) -> None:
     one, two = (onnx.ModelProto.FromString(content) for content in (root_bytes, release_bytes))
     assert [str(node) for node in one.graph.node] == [str(node) for node in two.graph.node]
+
+
+def test_onnx_runtime_takes_any_weight_as_it_would_from_the_file() -> None:
+    """Also those that it folds into others before it runs: batch norms, the head's bias."""
+    model = small_model()
+    before = onnx_bytes(model, {})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    after = with_weights(before, model, {})
+    images = small_images(20).numpy()
+    changed = changed_initializers(before, make_delta(before, after))
+    assert {"model.head.bias", "model.backbone.stem.1.weight"} <= set(changed)
+    light = OnnxClassifier(before, initializers=changed).predict(images)
+    np.testing.assert_array_equal(light.logits, OnnxClassifier(after).predict(images).logits)
+
+
+def test_the_root_may_carry_the_metadata_of_any_release(
+    root: EditableModel, root_bytes: bytes, release_bytes: bytes
+) -> None:
+    """The root's first release is numbered otherwise than the file that deltas are made from."""
+    shipped = with_weights(root_bytes, root, {"errata.version": "7", "errata.ledger": "of no corrections"})
+    assert shipped != root_bytes
+    assert apply_delta(shipped, make_delta(root_bytes, release_bytes)) == release_bytes

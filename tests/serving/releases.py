@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from data import layout
 from data.manifest import FileEntry, Manifest, read_live, sha256
 from data.storage.base import Storage
-from editing.export import onnx_bytes
+from editing.export import onnx_bytes, with_weights
 from editing.model import EditableModel
-from editing.onnx_file import parse_onnx, set_metadata
 from flows.release import Bundle, make_live, publish
 from tests.editing.models import small_images, small_model
 
@@ -55,17 +54,6 @@ def exported() -> bytes:
     return onnx_bytes(small_model(), {})
 
 
-def onnx_of(model: EditableModel, metadata: dict[str, str]) -> bytes:
-    """The ONNX file of `model`."""
-    proto = parse_onnx(exported())
-    weights = {f"model.{name}": weight for name, weight in model.state_dict().items()}
-    for tensor in proto.graph.initializer:
-        if tensor.name in weights:
-            tensor.raw_data = weights[tensor.name].numpy().tobytes()
-    set_metadata(proto, metadata)
-    return bytes(proto.SerializeToString(deterministic=True))
-
-
 def bundle(version: int, corrections: tuple[Correction, ...] = (), seed: int = 0) -> Bundle:
     """A bundle as inference clients read it."""
     model = patched(corrections, seed)
@@ -73,7 +61,7 @@ def bundle(version: int, corrections: tuple[Correction, ...] = (), seed: int = 0
     slots = [{"key": each.key, "slot": each.slot, "separated": True} for each in corrections]
     slots.append({"key": "fell back", "slot": 7, "separated": False})
     files = {
-        layout.model_file(version): onnx_of(model, metadata),
+        layout.model_file(version): with_weights(exported(), model, metadata),
         "edit.json": json.dumps({"slots": slots}).encode(),
     }
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
