@@ -76,6 +76,7 @@ class GateParams(Section):
     boundary: float = Field(default=0.2, gt=0, le=1)
     boundary_flips: float = Field(gt=0, lt=1)
     reach: float = Field(gt=0, le=1)
+    reach_tolerance: float = Field(default=0.001, ge=0, lt=1)
     generalization: float = Field(ge=0, le=1)
     accuracy: float = Field(ge=0, le=1)
     parity: float = Field(gt=0)

@@ -76,12 +76,19 @@ def test_boundary_flips_look_at_the_least_margins_only() -> None:
     assert found.bound == pytest.approx(upper(3, 20, 0.95))
 
 
-def test_reach_sees_the_least_change_of_any_logit() -> None:
+def test_reach_counts_what_could_be_seen() -> None:
+    before = np.zeros((4, 2), np.float32)
+    after = before.copy()
+    # p = 1 / (1 + exp(-d)): the probability moves by about d / 4
+    after[:, 0] = [0.0, 0.0039, 0.0041, 1.0]
+    assert reach(Name.REACH, before, after, PARAMS).value == 2 / 4
+
+
+def test_reach_counts_nan_as_a_change_and_nothing_as_no_measure() -> None:
     before = np.zeros((50, 4), np.float32)
     after = before.copy()
-    after[3, 1] = np.nextafter(np.float32(0), np.float32(1))
     after[4, 2] = math.nan
-    assert reach(Name.REACH_TRAFFIC, before, after, PARAMS).value == 2 / 50
+    assert reach(Name.REACH_TRAFFIC, before, after, PARAMS).value == 1 / 50
     assert reach(Name.REACH, before[:0], after[:0], PARAMS).verdict == "inconclusive"
 
 
