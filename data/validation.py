@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from data.intake import Accepted
 from data.refusals import Reason, Refusal
+from data.reports import Report
 from editing.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+ReportRow = tuple[Report, str]
 _HEX = r"^[0-9a-f]{64}$"
 _FIRST_POSSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 _CLOCKS_MAY_DIFFER = timedelta(days=1)
@@ -45,16 +46,16 @@ class Validation:
     refusals: tuple[Refusal, ...]
 
 
-def report_table(accepted: Sequence[Accepted]) -> pd.DataFrame:
-    """One row a report; no pixels."""
+def report_table(rows: Sequence[ReportRow]) -> pd.DataFrame:
+    """The night's table: one row for each report and the correction that it asks for."""
     import pandas as pd  # noqa: PLC0415 - slow
 
-    reports = [item.report for item in accepted]
+    reports = [report for report, _ in rows]
     return pd.DataFrame(
         {
             "report": [report.id for report in reports],
             "image": [report.image for report in reports],
-            "correction": [item.correction for item in accepted],
+            "correction": [correction for _, correction in rows],
             "expected": [report.expected for report in reports],
             "predicted": [report.predicted for report in reports],
             "reporter": [report.reporter for report in reports],

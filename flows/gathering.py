@@ -2,18 +2,18 @@
 
     collect (data.intake) -> Great Expectations (data.validation) -> trust (data.trust)
 
-Images are streamed in chunks; of the pixels only one image for each claim that may become a correction is kept.
+Images are streamed; those of the corrections that carry are fetched again, so that memory holds no others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data import intake
 from data.control_guard import ControlGuard
@@ -22,16 +22,16 @@ from data.intake import Accepted
 from data.refusals import Reason, Refusal
 from data.splits import load_split
 from data.trust import Agreed, Claim, TrustSettings, decide
-from data.validation import report_table, validate_reports
+from data.validation import ReportRow, report_table, validate_reports
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.params import TrustParams
+from flows.workspace import Workspace
 
 if TYPE_CHECKING:
     from flows.night import Night, Parent
     from flows.retraction import Decision
 
-CHUNK = 256
 CONTROL = ("reference", "calibration", "gate", "test")
 
 
@@ -50,71 +50,64 @@ class Gathered:
 def gather(night: Night, parent: Parent, standing: Mapping[tuple[str, str], Decision]) -> Gathered:
     """Everything in the inbox, judged. `standing`: decisions of people on claims, by correction and class."""
     live = OnnxClassifier(parent.model)
-    folder = night.workspace.splits
-    guard = ControlGuard(np.concatenate([load_split(folder, name).images for name in CONTROL]))
-    seen: list[tuple[Accepted, str, bool]] = []
-    images: dict[str, Pixels] = {}
     refused: list[Refusal] = []
-    count = 0
-    for chunk in chunks(intake.collect(night.storage, parent.classes, parent.image_shape)):
-        count += len(chunk)
-        refused += [each for each in chunk if isinstance(each, Refusal)]
-        accepted = [each for each in chunk if isinstance(each, Accepted)]
-        if not accepted:
-            continue
-        pixels = np.stack([each.pixels for each in accepted])
-        now = predicted_classes(live.predict(pixels).logits)
-        for each, predicted, control in zip(accepted, now, guard.match(pixels) >= 0, strict=True):
-            images.setdefault(each.correction, each.pixels)
-            seen.append((replace(each, pixels=each.pixels[:0]), parent.classes[predicted], bool(control)))
+    rows: list[ReportRow] = []
+
+    def usable() -> Iterator[Accepted]:
+        for each in intake.collect(night.storage, parent.classes, parent.image_shape):
+            if isinstance(each, Refusal):
+                refused.append(each)
+            else:
+                rows.append((each.report, each.correction))
+                yield each
+
+    def predict(pixels: Pixels) -> NDArray[np.int64]:
+        return predicted_classes(live.predict(pixels).logits)
+
+    claims = list(intake.weigh(usable(), parent.classes, predict, Control(night.workspace)))
+    count = len(claims) + len(refused)
     moment = datetime.now(UTC)
-    refused += withdrawn_claims([each for each, _, _ in seen], standing)
+    refused += validate_reports(report_table(rows), len(claims), parent.classes, parent.live.newest, moment).refusals
     gone = {each.report_id for each in refused}
-    seen = [each for each in seen if each[0].report.id not in gone]
-    table = report_table([each for each, _, _ in seen])
-    invalid = validate_reports(table, len(seen), parent.classes, parent.live.newest, moment).refusals
-    gone = {each.report_id for each in invalid}
-    claims = [
-        Claim(
-            report_id=each.report.id,
-            image=each.report.image,
-            correction=each.correction,
-            expected=each.report.expected,
-            predicted=each.report.predicted,
-            reporter=each.report.reporter,
-            filed_at=each.report.filed_at,
-            now=now,
-            control=control,
-        )
-        for each, now, control in seen
-        if each.report.id not in gone
-    ]
+    refused += withdrawn_claims([claim for claim in claims if claim.report_id not in gone], standing)
+    gone = {each.report_id for each in refused}
+    left = {claim.report_id: claim for claim in claims if claim.report_id not in gone}
     ledger = {each.id: each for each in parent.ledger.corrections}
-    decision = decide(claims, ledger, trust_settings(night.workspace.params.trust), moment)
+    decision = decide(left.values(), ledger, trust_settings(night.workspace.params.trust), moment)
+    shape = parent.image_shape
     return Gathered(
         reports=count,
         agreed=decision.agreed,
-        images={each.correction: images[each.correction] for each in decision.agreed},
-        refused=(*refused, *invalid, *decision.refusals),
+        images={
+            each.correction: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed
+        },
+        refused=(*refused, *decision.refusals),
         waiting=decision.waiting,
         done=decision.done,
     )
 
 
-def chunks(items: Iterable[Accepted | Refusal]) -> Iterator[list[Accepted | Refusal]]:
-    """`items` in lists of at most CHUNK."""
-    iterator = iter(items)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield chunk
+class Control:
+    """Whether images are of the control set; prepared when first asked, so that a night without reports is short."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._guard: ControlGuard | None = None
+
+    def __call__(self, pixels: Pixels) -> NDArray[np.bool_]:
+        if self._guard is None:
+            images = [load_split(self._workspace.splits, name).images for name in CONTROL]
+            self._guard = ControlGuard(np.concatenate(images))
+        return np.asarray(self._guard.match(pixels) >= 0)
 
 
-def withdrawn_claims(accepted: Iterable[Accepted], standing: Mapping[tuple[str, str], Decision]) -> Iterator[Refusal]:
+def withdrawn_claims(claims: Iterable[Claim], standing: Mapping[tuple[str, str], Decision]) -> Iterator[Refusal]:
     """A refusal for each report of a claim that somebody withdrew."""
-    for each in accepted:
-        verdict = standing.get((each.correction, each.report.expected))
+    for each in claims:
+        verdict = standing.get((each.correction, each.expected))
         if verdict is not None and verdict.action == "retracted":
             detail = f"{verdict.by} withdrew this correction: {verdict.why}; `errata reinstate {each.correction[:12]}`"
-            yield Refusal(each.report.id, Reason.RETRACTED, detail)
+            yield Refusal(each.report_id, Reason.RETRACTED, detail)
 
 
 def trust_settings(params: TrustParams) -> TrustSettings:

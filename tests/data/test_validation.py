@@ -28,7 +28,7 @@ def table(storage: Storage, file_one: Callable[..., Report]) -> pd.DataFrame:
     for seed in range(4):
         file_one(seed, predicted="dog" if seed else None, model_version=seed or None)
     items = [item for item in collect(storage, CLASSES, (8, 8, 3)) if isinstance(item, Accepted)]
-    return report_table(items)
+    return report_table([(item.report, item.correction) for item in items])
 
 
 def validate(table: pd.DataFrame, rows: int = 4) -> Validation:
