@@ -27,7 +27,7 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
     create_markdown_artifact(
         night_page(summary, findings), key=f"{prefix}night", description=f"The night: {summary.outcome}"
     )
-    if summary.outcome == "released":
+    if summary.outcome == "released" and summary.version is not None:
         publish_report(night.storage.url, summary.version, f"{prefix}report")
 
 

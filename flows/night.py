@@ -254,10 +254,11 @@ def quarantine(night: Night, batch: Batch) -> None:
 
 def summarise(night: Night, ledger: Ledger, batch: Batch, judgement: Judgement | None) -> NightSummary:
     """What the night came to; `ledger` is the one now in force."""
-    live, _ = require_live(night.storage)
+    found = read_live(night.storage)
+    live = found[0].version if found else None
     common = NightSummary(
         outcome="nothing to correct",
-        version=live.version,
+        version=live,
         reports=batch.reports,
         corrections=len(batch.corrections),
         in_force=len(ledger.corrections),
@@ -272,7 +273,7 @@ def summarise(night: Night, ledger: Ledger, batch: Batch, judgement: Judgement |
         outcome="released" if released else "not released",
         error_before=error["before"],
         error_after=error["after"],
-        where=f"{night.storage.url}/{layout.release_file(live.version, '')}",
+        where=f"{night.storage.url}/{layout.release_file(live, '')}" if live else "",
         sentence="" if released else judgement.sentence,
         judgement=judgement,
     )

@@ -21,7 +21,7 @@ class NightSummary:
     """What a night came to, for people and machines."""
 
     outcome: Outcome
-    version: int
+    version: int | None
     reports: int
     corrections: int
     in_force: int
@@ -50,7 +50,7 @@ class NightSummary:
         if self.error_before is not None and self.error_after is not None:
             rows.append(("error on the gate split", f"{self.error_before:.2%} before, {self.error_after:.2%} after"))
         rows.append(("outcome", f"{self.outcome}{': ' + self.sentence if self.sentence else ''}"))
-        rows.append(("live version", f"{self.version}"))
+        rows.append(("live version", "none yet" if self.version is None else f"{self.version}"))
         if self.where:
             rows.append(("files", self.where))
         return rows
