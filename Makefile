@@ -10,7 +10,8 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test check serve setup lock clean help
+
+.PHONY: run test test-slow test-s3 check serve setup lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -35,6 +36,12 @@ run: setup ## a day with Errata: root model, real mistakes, a night, a corrected
 
 test: setup ## the test suite (under 10 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## what takes minutes: Prefect's server and worker for real, the documentation's commands
+	@$(BIN)/python -m pytest -m slow
+
+test-s3: setup ## the store's contract against a real S3 server (Ceph), skipped where it cannot be installed
+	@$(BIN)/python -m tests.servers.s3_server $(BIN)/python -m pytest tests/data -k s3
 
 check: setup ## lint, format and strict types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
