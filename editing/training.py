@@ -24,8 +24,9 @@ from editing.model import EditableModel
 class TrainingSettings:
     """How to train. `shift` in pixels; `precision` is "float32" or "bfloat16" (autocast; weights stay float32).
 
-    `warmup` is the share of steps in which the one-cycle learning rate rises to `learning_rate`. The same seed on the
-    same machine with the same number of threads gives the same weights. `clip` bounds the gradient's norm (0: none).
+    `warmup` is the share of steps in which the one-cycle learning rate rises to `learning_rate`; `clip` bounds the norm
+    of the weights' gradient (0: none). The same seed on the same machine with the same number of threads gives the same
+    weights.
     """
 
     epochs: int = 20
@@ -147,7 +148,8 @@ def fit(
                     optimizer.zero_grad()
             loss.backward()
             if settings.clip > 0:
-                nn.utils.clip_grad_norm_([*weights, *coefficients], settings.clip)
+                # Not the coefficients: their gradient would be scaled down just when an edit fails and is steep.
+                nn.utils.clip_grad_norm_(weights, settings.clip)
             descent.step()
             cycle.step()
             if adam is not None:

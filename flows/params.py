@@ -45,8 +45,9 @@ class TrainParams(Section):
     learning_rate: float = Field(gt=0)
     shift: int = Field(default=0, ge=0)
     flip: bool = False
-    edit_weight: float = Field(default=0.01, ge=0)
-    locality_weight: float = Field(default=0.01, ge=0)
+    editable_epochs: int = Field(default=20, ge=1)
+    edit_weight: float = Field(default=1.0, ge=0)
+    locality_weight: float = Field(default=1.0, ge=0)
     scope: str = "chain3"
 
 

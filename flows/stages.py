@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> d
     chosen = params.train.model_dump(include={"epochs", "batch", "learning_rate", "shift", "flip"})
     settings = TrainingSettings(seed=params.seed, device=str(device()), **chosen)
     with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training the root model", total=settings.epochs)
+        more = 0 if params.train.method == "plain" else params.train.editable_epochs
+        task = bar.add_task("training the root model", total=settings.epochs + more)
         record, rule = fit_root(
             model,
             torch.from_numpy(split.images),
@@ -148,14 +150,33 @@ def fit_root(
     settings: TrainingSettings,
     progress: Progress,
 ) -> tuple[TrainingRecord, dict[str, Any]]:
-    """Train by the method of params.yaml; the record, and the update rule that Editable Training learned."""
+    """Train by the method of params.yaml; the record, and the update rule that Editable Training learned.
+
+    Editable Training goes on where plain training ends: from scratch, a few hundred batches do not show its effect.
+    """
+    plain = train(model, images, labels, settings, progress)
     if params.method == "plain":
-        return train(model, images, labels, settings, progress), {}
+        return plain, {}
     editable = EditableSettings(
         scope=Scope(params.scope), edit_weight=params.edit_weight, locality_weight=params.locality_weight
     )
-    record = train_editable(model, images, labels, settings, editable, progress)
-    return record.training, describe_rule(record.rule)
+    then = replace(
+        settings,
+        epochs=params.editable_epochs,
+        learning_rate=settings.learning_rate / 10,
+        clip=1.0,
+        seed=settings.seed + 1,
+    )
+    record = train_editable(
+        model,
+        images,
+        labels,
+        then,
+        editable,
+        lambda epoch: progress(replace(epoch, number=settings.epochs + epoch.number)),
+    )
+    whole = TrainingRecord(record.training.settings, plain.epochs + record.training.epochs)
+    return whole, describe_rule(record.rule)
 
 
 def edit(workspace: Workspace, params: Params) -> None:
