@@ -89,6 +89,8 @@ class CalibratedPatch:
         edited.patch.whitening.copy_(state.whitening)
         with torch.no_grad():
             slots, reason = self._write(edited, [constraints[i] for i in order], images[order], expected[order], state)
+            if not slots:  # nothing to do: not even what the slots look at has changed
+                edited = copy.deepcopy(model).eval()
             logits = torch.cat([edited(part) for part in images.split(256)])
         holds = tuple(bool(one) for one in violation(logits, expected) <= 0)
         missing = len(holds) - sum(holds)
