@@ -1,7 +1,9 @@
 """A workspace with a trained root, released as version 1: made once, copied for each test that changes it."""
 
+import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,6 +141,7 @@ def solve(workspace: Workspace, memory: Path) -> None:
         for stage in (stages.edit, stages.export, stages.evaluate):
             stage(workspace, workspace.params)
         for name, folder in outputs.items():
-            shutil.copytree(folder, memory / f"{key}.new" / name)
-        (memory / f"{key}.new").rename(memory / key)
+            shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)
+        with suppress(OSError):  # another process has solved it meanwhile
+            (memory / f"{key}.{os.getpid()}").rename(memory / key)
     (workspace.folder / "dvc.lock").write_text(f"# stands for DVC's lock of {key}\n")
