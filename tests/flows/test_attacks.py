@@ -1,0 +1,188 @@
+"""Attacks on releases: whoever may write to the store, or hands over a model, cannot put a changed one live."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from data import layout
+from data.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
+from data.signing import PUBLIC_KEY, SIGNING_KEY
+from editing.classifier import OnnxClassifier
+from editing.errors import Damaged, ErrataError, ExportError, ModelError, NotStored, StoreUnusable
+from editing.model import load_model
+from editing.onnx_file import parse_onnx
+from flows import night
+from flows.release import history
+from flows.rollback import rollback
+from serving.release import load_release
+from tests.data.test_signing import write_keys
+from tests.flows.conftest import Place
+
+
+def bundle_folder(place: Place, version: int = 1) -> Path:
+    """Where a bundle's files lie."""
+    return place.folder / "store" / "releases" / str(version)
+
+
+def live(place: Place) -> Live:
+    """What is live."""
+    found = read_live(place.storage)
+    assert found is not None
+    return found[0]
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Change a file that is never changed."""
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_one_byte_flipped_in_every_file_of_a_bundle(place: Place) -> None:
+    folder, pointer = bundle_folder(place), live(place)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert len(files) > 5
+    for path in files:
+        content = path.read_bytes()
+        name = path.relative_to(folder).as_posix()
+        for at in {0, len(content) // 2, len(content) - 1}:
+            overwrite(path, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            problems = verify_bundle(place.storage, 1, pointer.manifest_sha256)
+            assert len(problems) == 1, (name, at)
+            assert name in problems[0]
+        with pytest.raises(Damaged, match="release 1 does not verify"):
+            night.run(place.night())  # a night does not build on it
+        if name in (layout.MANIFEST, layout.model_file(1)):
+            with pytest.raises(Damaged):
+                load_release(place.storage, pointer)  # nor is it served
+        overwrite(path, content)
+    assert verify_bundle(place.storage, 1, pointer.manifest_sha256) == ()
+
+
+def tamper(place: Place, version: int, name: str) -> None:
+    """Change a file of a bundle and make the manifest agree, as somebody would who may write to the store."""
+    manifest = read_manifest(place.storage, version)
+    content = (bundle_folder(place, version) / name).read_bytes() + b" "
+    overwrite(bundle_folder(place, version) / name, content)
+    changed = {**manifest.__dict__, "files": {**manifest.files, name: FileEntry(sha256(content), len(content))}}
+    overwrite(bundle_folder(place, version) / layout.MANIFEST, Manifest(**changed).to_json())
+    assert verify_bundle(place.storage, version) == ()  # by itself it looks whole
+
+
+@pytest.mark.parametrize("consistent", [False, True])
+def test_a_rollback_to_a_tampered_bundle_is_refused_and_changes_nothing(quick: Place, consistent: bool) -> None:
+    quick.report_mistakes(1)
+    assert night.run(quick.night()).version == 2
+    before, entries = live(quick), len(history(quick.storage))
+    if consistent:
+        tamper(quick, 1, "params.yaml")
+    else:
+        overwrite(bundle_folder(quick) / "params.yaml", b"edit: {}\n")
+    with pytest.raises(Damaged, match="release 1 does not verify"):
+        rollback(quick.storage, by="mallory", why="")
+    assert live(quick) == before
+    assert len(history(quick.storage)) == entries
+    assert list(quick.storage.keys(layout.RETRACTED)) == []
+
+
+def test_a_pointer_to_a_forged_release_is_refused_where_signatures_are_wanted(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write everything, live.json too, still lacks the key."""
+    key = Ed25519PrivateKey.generate()
+    _, public = write_keys(tmp_path, key)
+    manifest = (bundle_folder(place) / layout.MANIFEST).read_bytes()
+    pointer = live(place)
+
+    monkeypatch.setenv(PUBLIC_KEY, str(public))
+    with pytest.raises(Damaged, match="not signed"):
+        load_release(place.storage, pointer)  # released before there was a key
+    (bundle_folder(place) / layout.SIGNATURE).write_bytes(key.sign(manifest).hex().encode())
+    assert load_release(place.storage, pointer).version == 1
+    assert verify_bundle(place.storage, 1, pointer.manifest_sha256) == ()
+
+    tamper_with_pointer(place)
+    with pytest.raises(Damaged, match="not signed"):
+        load_release(place.storage, live(place))
+    with pytest.raises(Damaged, match="not signed"):
+        night.run(place.night())
+    monkeypatch.delenv(PUBLIC_KEY)
+    assert load_release(place.storage, live(place)).version == 1  # what a client without the key cannot see
+
+
+def tamper_with_pointer(place: Place) -> None:
+    """Change a bundle, its manifest and the pointer, consistently."""
+    manifest = read_manifest(place.storage, 1)
+    forged = Manifest(**{**manifest.__dict__, "corrections": 7})
+    overwrite(bundle_folder(place) / layout.MANIFEST, forged.to_json())
+    raw = json.loads((place.folder / "store" / layout.LIVE).read_bytes())
+    overwrite(place.folder / "store" / layout.LIVE, json.dumps({**raw, "manifest_sha256": forged.digest}).encode())
+
+
+def test_a_night_signs_what_it_releases(quick: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = write_keys(tmp_path, Ed25519PrivateKey.generate())
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    quick.report_mistakes(1)
+    assert night.run(quick.night()).version == 2
+    monkeypatch.setenv(PUBLIC_KEY, str(public))
+    assert load_release(quick.storage, live(quick)).version == 2
+    assert night.run(quick.night()).outcome == "nothing to correct"
+
+
+def test_an_onnx_file_that_reaches_for_other_files_is_refused(place: Place, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"\0" * 2**16)
+    proto = onnx.load_from_string((bundle_folder(place) / layout.model_file(1)).read_bytes())
+    for location in ("../secret", str(secret), "secret"):
+        reaching = onnx.ModelProto()
+        reaching.CopyFrom(proto)
+        tensor = reaching.graph.initializer[-1]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+        path = tmp_path / "model.onnx"
+        path.write_bytes(reaching.SerializeToString())
+        for source in (path, path.read_bytes()):
+            with pytest.raises(ExportError, match="outside itself"):
+                OnnxClassifier(source)
+            with pytest.raises(ExportError, match="outside itself"):
+                parse_onnx(source)
+
+
+class Canary:
+    """Unpickled, it touches a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_as_checkpoint_is_never_unpickled(place: Place, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    root = tmp_path / "root"
+    shutil.copytree(place.workspace.root, root)
+    overwrite(root / "model.safetensors", pickle.dumps(Canary(canary)))
+    with pytest.raises(ModelError):
+        load_model(root)
+    assert not canary.exists()
+    pickle.loads((root / "model.safetensors").read_bytes())  # noqa: S301 - it would have sung
+    assert canary.exists()
+
+
+def test_a_symbolic_link_in_a_bundle_is_not_followed(place: Place, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    path = bundle_folder(place) / "params.yaml"
+    outside.write_bytes(path.read_bytes())  # the same bytes, but somebody else's file
+    path.unlink()
+    path.symlink_to(outside)
+    with pytest.raises((StoreUnusable, NotStored)):
+        place.storage.get(layout.release_file(1, "params.yaml"))
+    with pytest.raises(ErrataError, match=r"params\.yaml"):
+        night.run(place.night())
