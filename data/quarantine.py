@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import Literal
 
 from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, ValidationError
@@ -16,7 +17,7 @@ from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Validati
 from data import layout
 from data.refusals import Reason, Refusal
 from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, NotStored, StoreError, TooLarge
+from editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError, TooLarge
 
 _MOST_BYTES_KEPT = 64 * 2**20
 
@@ -94,6 +95,15 @@ def _read(storage: Storage, key: str) -> Quarantined:
         return Quarantined.model_validate_json(storage.get(key))
     except ValidationError as error:
         raise Damaged(f"{storage.url}/{key} is no quarantine record; look at it, then remove it") from error
+
+
+def one_quarantined(storage: Storage, prefix: str) -> str:
+    """The identity of the one report in quarantine that begins with `prefix`; raises DataError if none or several."""
+    found = [layout.stem(key) for key in islice(storage.keys(layout.QUARANTINE + prefix), 2)] if prefix else []
+    if len(found) != 1:
+        how_many = "several reports" if found else "no report"
+        raise DataError(f"{how_many} in quarantine begin with {prefix!r}; `errata quarantine` lists them all")
+    return found[0]
 
 
 def requeue(storage: Storage, report_id: str) -> None:

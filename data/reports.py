@@ -88,11 +88,12 @@ def parse_report(content: bytes) -> Report:
 def _wrong(error: ValidationError) -> str:
     """Every field that is wrong, and how."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(
+    said = "; ".join(
         f"{'.'.join(str(part) for part in problem['loc']) or 'report'}: {problem['msg']}"
         for problem in problems
         if problem["type"] != "default_factory_not_called"  # the id, when another field is wrong
     )[:500]
+    return "".join(letter if letter.isprintable() else "?" for letter in said)  # a field's name may be an attack
 
 
 def report_schema() -> dict[str, Any]:

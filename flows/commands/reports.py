@@ -45,3 +45,43 @@ def report(
         say_json(filed.model_dump(mode="json"))
     else:
         out.print(f"filed report {filed.id[:12]}: {image.name} should be {expected}")
+
+
+@app.command()
+def quarantine(store: Store = None, as_json: AsJson = False) -> None:
+    """List the reports that could not be used, and why."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from data.quarantine import quarantined
+    from flows import settings
+
+    records = list(quarantined(settings.storage(store)))
+    if as_json:
+        say_json([record.model_dump(mode="json") for record in records])
+        return
+    if not records:
+        out.print("nothing is in quarantine")
+        return
+    table = Table("report", "reason", "when", "particulars")
+    for record in records:
+        when = f"{record.when:%Y-%m-%d %H:%M}"
+        table.add_row(*(Text(cell) for cell in (record.id[:12], record.reason, when, record.detail)))
+    out.print(table)
+    out.print("`errata requeue REPORT` sends one back to the inbox", highlight=False)
+
+
+@app.command()
+def requeue(
+    reports: Annotated[list[str], typer.Argument(help="Reports in quarantine, or how their names begin")],
+    store: Store = None,
+) -> None:
+    """Send reports from quarantine back to the inbox; the next night looks at them again."""
+    from data import quarantine as kept
+    from flows import settings
+
+    storage = settings.storage(store)
+    for prefix in reports:
+        report = kept.one_quarantined(storage, prefix)
+        kept.requeue(storage, report)
+        out.print(f"report {report[:12]} is back in the inbox", highlight=False)

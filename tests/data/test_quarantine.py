@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from data import layout
-from data.quarantine import quarantine, quarantined, requeue, settle
+from data.quarantine import one_quarantined, quarantine, quarantined, requeue, settle
 from data.refusals import Reason, Refusal
 from data.reports import Report
 from data.storage import Storage
-from editing.errors import Damaged, NotStored, StoreError, StoreUnusable
+from editing.errors import Damaged, DataError, NotStored, StoreError, StoreUnusable
 from tests.data.conftest import NOON
 
 FileOne = Callable[..., Report]
@@ -50,6 +50,16 @@ def test_back_to_the_inbox_as_it_was(storage: Storage, file_one: FileOne) -> Non
     assert list(quarantined(storage)) == []
     with pytest.raises(NotStored):
         requeue(storage, report.id)
+
+
+def test_a_report_is_found_by_how_its_name_begins(storage: Storage) -> None:
+    for name in ("ab" * 32, "ac" * 32):
+        storage.put_once(layout.inbox_report(name), b"{}")
+        quarantine(storage, refuse(name), NOON)
+    assert one_quarantined(storage, "ab") == "ab" * 32
+    for prefix, said in (("a", "several"), ("b", "no report"), ("", "no report")):
+        with pytest.raises(DataError, match=said):
+            one_quarantined(storage, prefix)
 
 
 def test_refused_again_for_another_reason(storage: Storage, file_one: FileOne) -> None:

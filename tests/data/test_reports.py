@@ -94,6 +94,12 @@ def test_what_is_no_document(content: bytes) -> None:
         parse_report(content)
 
 
+def test_what_is_wrong_is_said_in_printable_words() -> None:
+    with pytest.raises(DataError) as caught:
+        parse_report(document(**{"\x1b]0;owned\x07": 1}))
+    assert str(caught.value).isprintable()
+
+
 def test_the_json_schema_comes_from_the_type() -> None:
     schema = report_schema()
     assert set(schema["properties"]) == set(Report.model_fields)
