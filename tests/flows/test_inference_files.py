@@ -117,6 +117,7 @@ def test_labels_are_lines() -> None:
             labels(ModelSpec("resnet", ("a", name), (8, 8, 1), (0.4,), (0.3,), {}))
 
 
+@pytest.mark.slow  # a night more: DVC runs the stages
 def test_a_release_is_a_repository_and_a_delta_of_the_root_that_shipped(place: Place, tmp_path: Path) -> None:
     place.report_mistakes(3)
     at_night, storage = place.night(), place.storage

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from data import layout
 from data.manifest import FileEntry, Live, sha256
+from data.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import Damaged, NothingServed
@@ -214,3 +217,22 @@ def test_no_batch_is_answered_by_two_releases(storage: LocalStorage) -> None:
 def test_serving_needs_no_torch() -> None:
     code = "import serving.service, sys; sys.exit(bool({'torch', 'prefect', 'dvc'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unsigned_release_is_refused_where_a_key_is_trusted(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    private, public = tmp_path / "errata.key", tmp_path / "errata.pub"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    monkeypatch.setenv(PUBLIC_KEY, str(public))
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    release(storage, 1)
+    follower = Follower(storage)
+    assert follower.refresh()
+    monkeypatch.delenv(SIGNING_KEY)
+    release(storage, 2)
+    assert not follower.refresh()
+    assert "sign" in follower.state.problem
+    assert follower.predict(IMAGES)[0].version == 1
