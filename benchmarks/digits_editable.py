@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.digits_editable", description=__doc__)
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--note", default="", help="a sentence for the table, about the machine's other load, say")
     chosen = parser.parse_args()
     digits = load_digits()
     order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
@@ -68,7 +69,8 @@ def main() -> None:
         f"models train {FIRST.epochs} epochs plainly, then {SECOND.epochs} more, plainly or editably (c_edit = c_loc "
         f"= 1, {seconds:.0f} CPU seconds). RMSProp on chain 3, at most 10 steps, edits that ask for a change; in "
         f"brackets bootstrap 95% intervals over edits.\n\n{markdown(HEADINGS, cells)}\n"
-        f"{environment('cpu')} Made by `python -m benchmarks.digits_editable`.\n"
+        f"{environment('cpu')} Made by `python -m benchmarks.digits_editable`. {chosen.note}".rstrip()
+        + "\n"
     )
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "editable-digits.md").write_text(text)

@@ -28,7 +28,7 @@ from editing.training import CrossEntropy, Objective, TrainingSettings, fit
 from editing.types import Editor
 
 STEPS = 4  # about what an edit takes
-REPEATS = 3
+REPEATS = 2
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
