@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import cifar_models, cifar_paper
+from benchmarks import cifar_models, cifar_paper, joint
 from benchmarks.cifar_data import load_cifar10
 from benchmarks.cifar_tables import Bench
 from editing.model import EditableModel
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("artifacts/benchmarks"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--note", default="", help="a sentence for the tables, about the machine's other load, say")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="which tables")
+    parser.add_argument("--parts", nargs="+", default=[*PARTS, JOINT], choices=[*PARTS, JOINT], help="which tables")
     chosen = parser.parse_args()
     edits = chosen.edits or (1000 if chosen.device.startswith("cuda") else 100)
     data = load_cifar10(chosen.data_root)
@@ -36,9 +36,14 @@ def main() -> None:
     folder = chosen.cache / f"plain-{chosen.width}"
     plain = cifar_models.plain_model(folder, chosen.width, bench.data, chosen.device)
     for part in chosen.parts:
-        PARTS[part](bench, plain.to(chosen.device))
+        if part == JOINT:
+            paths = ["--data-root", str(chosen.data_root), "--cache", str(chosen.cache), "--out", str(chosen.out)]
+            joint.main(["--width", str(chosen.width), "--device", chosen.device, *paths])
+        else:
+            PARTS[part](bench, plain.to(chosen.device))
 
 
+JOINT = "joint"  # many corrections at once: a benchmark of its own
 PARTS: dict[str, Callable[[Bench, EditableModel], None]] = {
     "table1": cifar_paper.table1,
     "table3": cifar_paper.table3,

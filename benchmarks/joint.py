@@ -211,7 +211,7 @@ def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.joint", description=__doc__)
     parser.add_argument("--width", type=int, default=64, help="of the ResNet-18")
     parser.add_argument("--root", type=Path, default=None, help="a saved model instead of the benchmark's own")
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--sizes", type=int, nargs="+", default=list(DRAWS), choices=list(DRAWS))
     parser.add_argument("--only", nargs="+", default=[one.name for one in CONTENDERS], help="which editors to run")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     data = load_cifar10(chosen.data_root)
     folder = chosen.cache / f"plain-{chosen.width}"
     root = load_model(chosen.root) if chosen.root else plain_model(folder, chosen.width, data, chosen.device)
