@@ -11,7 +11,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 
-.PHONY: run test test-slow test-s3 check serve setup lock clean help
+.PHONY: run test docs test-slow test-s3 check serve setup lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -45,6 +45,10 @@ test-s3: setup ## the store's contract against a real S3 server (Ceph), skipped 
 
 check: setup ## lint, format and strict types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: setup ## the API's pages under site/, and the report's JSON Schema under docs/
+	@$(BIN)/python -c "import json; from data.reports import report_schema; print(json.dumps(report_schema(), indent=1, sort_keys=True))" > docs/report.schema.json
+	@$(BIN)/pdoc -o site editing data flows serving
 
 serve: setup ## a Prefect server with the deployments and a worker
 	@$(BIN)/errata serve
