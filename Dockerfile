@@ -31,8 +31,9 @@ WORKDIR /workspace
 
 FROM base AS service
 EXPOSE 8000
+# alive, also before the first release, when /healthz says 503: there is nothing to serve yet
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/metrics', timeout=2)"]
 CMD ["sh", "-c", "exec python -m serving --store \"$ERRATA_STORE\" --host 0.0.0.0 --port 8000"]
 
 FROM base AS worker
