@@ -5,6 +5,7 @@ from __future__ import annotations
 INBOX = "reports/inbox/"
 QUARANTINE = "reports/quarantine/"
 SETTLED = "reports/settled/"
+DEFERRED = "reports/deferred/"
 IMAGES = "images/"
 RELEASES = "releases/"
 LOG = "log/"
@@ -32,6 +33,11 @@ def quarantined_report(report_id: str) -> str:
 def settled_report(version: int, report_id: str) -> str:
     """One report that release `version` consumed."""
     return f"{SETTLED}{version}/{report_id}.json"
+
+
+def deferred_report(report_id: str) -> str:
+    """How often a report that waits in the inbox was left out of a release."""
+    return f"{DEFERRED}{report_id}.json"
 
 
 def image(sha256: str) -> str:

@@ -1,6 +1,6 @@
 """The night, step by step, as plain functions: `correct-model` runs them as Prefect tasks, `errata correct` as is.
 
-    sync -> collect -> batch -> quarantine -> lay_out -> reproduce -> judge -> release -> settle
+    sync -> collect -> batch -> quarantine -> [lay_out -> reproduce -> judge -> find_harm] -> release -> settle -> defer
 
 Each step can be killed: until live.json is swapped nothing has changed for anyone, and a rerun converges, because a
 report leaves the inbox only after the release that consumed it is live.
@@ -9,7 +9,7 @@ report leaves the inbox only after the release that consumed it is live.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,22 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import layout
+from data.deferred import defer as defer_report
+from data.deferred import forget
 from data.images import decode_image, encode_png, fit_image, pixel_digest
 from data.manifest import Live, Manifest, read_file, read_live, read_model
 from data.quarantine import quarantine as quarantine_report
 from data.quarantine import settle as settle_reports
-from data.refusals import Refusal
+from data.refusals import Reason, Refusal
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, NotStored, Superseded
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
+from flows.deferral import find_harm
 from flows.gate import Judgement
 from flows.gathering import gather
 from flows.judging import Opponent, judge_candidate
 from flows.ledger import Correction, Ledger, Pixels, write_ledger
 from flows.release import Bundle, build_bundle, make_live, publish, record, require_live, verified
 from flows.retraction import as_correction, decisions
-from flows.summary import NightSummary
+from flows.summary import LeftOut, NightSummary
 from flows.workspace import Log, Workspace, tree_digest
 
 VERSIONS = 5  # version numbers to try, where runs that died have taken some
@@ -68,7 +71,7 @@ class Batch:
 
     `corrections` are new to the ledger, with their `images`; `withdrawn` leave it, for somebody retracted them; `done`
     are reports that the live release has consumed already (a crash came between its swap and its settling); `refused`
-    go to quarantine; `waiting` stay in the inbox until more people say the same.
+    go to quarantine; `waiting` stay in the inbox until more people say the same; `left_out` are deferred.
     """
 
     reports: int = 0
@@ -78,13 +81,38 @@ class Batch:
     done: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
     waiting: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    def without(self, harm: Mapping[str, str]) -> Batch:
+        """This batch less the corrections in `harm`, each with why."""
+        gone = tuple(LeftOut(each.id, each.reports, harm[each.id]) for each in self.corrections if each.id in harm)
+        kept = tuple(each for each in self.corrections if each.id not in harm)
+        return replace(self, corrections=kept, left_out=self.left_out + gone)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last candidate: the `batch` as it is now, the `ledger` that was judged, and how.
+
+    Not `whole` if the batch has lost corrections since it was judged: nobody may let that candidate pass.
+    """
+
+    batch: Batch
+    ledger: Ledger
+    judgement: Judgement
+    whole: bool = True
 
 
 Step = Callable[..., Any]
+AsStep = Callable[[str, Step], Step]
+Ask = Callable[[Judgement], str]
 
 
-def run(night: Night, as_step: Callable[[str, Step], Step] = lambda _name, step: step) -> NightSummary:
-    """The whole night. `as_step(name, function)` may wrap each step, in a Prefect task say."""
+def run(night: Night, as_step: AsStep = lambda _name, step: step, ask: Ask = lambda _judgement: "") -> NightSummary:
+    """The whole night. `as_step(name, function)` may wrap each step, in a Prefect task say.
+
+    `ask(judgement)` may let a person decide what the gate could not: it answers who says yes, or nothing.
+    """
     parent: Parent = as_step("sync", sync)(night)
     found: Batch = as_step("collect", collect)(night, parent)
     as_step("quarantine", quarantine)(night, found)
@@ -92,22 +120,47 @@ def run(night: Night, as_step: Callable[[str, Step], Step] = lambda _name, step:
         as_step("settle", settle)(night, found.done, parent.live.version)
     if not found.corrections and not found.withdrawn:
         return summarise(night, parent.ledger, found, None)
-    why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
     for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
-        ledger: Ledger = as_step("lay out", lay_out)(night, parent, found, version)
+        last = solve(night, parent, found, version, as_step)
+        found, ledger, judgement = last.batch, last.ledger, last.judgement
+        yes = ask(judgement) if judgement.verdict == "inconclusive" and last.whole else ""
+        released = judgement.verdict == "pass" or bool(yes)
+        if released:
+            why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
+            why += f"; inconclusive, let pass by {yes}" if yes else ""
+            try:
+                as_step("release", release)(night, (parent.live, parent.tag), why=why)
+            except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
+                night.log(f"{fault}; taking the next version")
+                continue
+            consumed = tuple(report for each in found.corrections for report in each.reports)
+            as_step("settle", settle)(night, consumed, version)
+        if found.left_out:
+            as_step("defer", defer)(night, found)
+        return summarise(night, ledger if released else parent.ledger, found, judgement, released=released)
+    raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
+
+
+def solve(night: Night, parent: Parent, batch: Batch, version: int, as_step: AsStep) -> Attempt:
+    """A candidate that the gate lets pass, without what does harm; or the last of `deferral.attempts` that it did not.
+
+    A candidate without anything new is not made: then nothing passes.
+    """
+    for turn in range(night.workspace.params.deferral.attempts):
+        ledger: Ledger = as_step("lay out", lay_out)(night, parent, batch, version)
         as_step("reproduce", reproduce)(night, root=parent.manifest.root)
         judgement: Judgement = as_step("gate", judge)(night, parent)
-        if judgement.verdict != "pass":
-            return summarise(night, parent.ledger, found, judgement)
-        try:
-            as_step("release", release)(night, (parent.live, parent.tag), why=why)
-        except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
-            night.log(f"{fault}; taking the next version")
-            continue
-        consumed = tuple(report for each in found.corrections for report in each.reports)
-        as_step("settle", settle)(night, consumed, version)
-        return summarise(night, ledger, found, judgement)
-    raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
+        if judgement.verdict == "pass":
+            return Attempt(batch, ledger, judgement)
+        new = [each.id for each in batch.corrections]
+        harm: dict[str, str] = as_step("find harm", find_harm)(night.workspace, judgement, new, turn)
+        if not harm:
+            return Attempt(batch, ledger, judgement)
+        night.log(f"the gate says: {judgement.sentence}; {len(harm)} of {len(new)} new corrections are left out")
+        batch = batch.without(harm)
+        if not batch.corrections and not batch.withdrawn:
+            break
+    return Attempt(batch, ledger, judgement, whole=False)
 
 
 def sync(night: Night) -> Parent:
@@ -243,6 +296,18 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
 def settle(night: Night, reports: tuple[str, ...], version: int) -> None:
     """Move what release `version` consumed out of the inbox."""
     settle_reports(night.storage, sorted(reports), version)
+    forget(night.storage, reports)
+
+
+def defer(night: Night, batch: Batch) -> None:
+    """Count one more night for the reports that were left out; after enough of them, quarantine."""
+    enough = night.workspace.params.deferral.nights
+    for each in batch.left_out:
+        for report in each.reports:
+            if (nights := defer_report(night.storage, report, each.why).nights) >= enough:
+                refusal = Refusal(report, Reason.HARMFUL, f"left out of a release {nights} times; the last: {each.why}")
+                quarantine_report(night.storage, refusal, datetime.now(UTC))
+                forget(night.storage, [report])
 
 
 def quarantine(night: Night, batch: Batch) -> None:
@@ -252,8 +317,10 @@ def quarantine(night: Night, batch: Batch) -> None:
         quarantine_report(night.storage, refusal, now)
 
 
-def summarise(night: Night, ledger: Ledger, batch: Batch, judgement: Judgement | None) -> NightSummary:
-    """What the night came to; `ledger` is the one now in force."""
+def summarise(
+    night: Night, ledger: Ledger, batch: Batch, judgement: Judgement | None, *, released: bool | None = None
+) -> NightSummary:
+    """What the night came to; `ledger` is the one now in force. `released`: by default, if the gate let it pass."""
     found = read_live(night.storage)
     live = found[0].version if found else None
     common = NightSummary(
@@ -263,11 +330,12 @@ def summarise(night: Night, ledger: Ledger, batch: Batch, judgement: Judgement |
         corrections=len(batch.corrections),
         in_force=len(ledger.corrections),
         refused=batch.refused,
+        left_out=batch.left_out,
     )
     if judgement is None:
         return common
     error = night.workspace.read_json(night.workspace.gate)["error"]["gate"]
-    released = judgement.verdict == "pass"
+    released = judgement.verdict == "pass" if released is None else released
     return replace(
         common,
         outcome="released" if released else "not released",

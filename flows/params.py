@@ -92,6 +92,15 @@ class TrustParams(Section):
     patience_days: float = Field(default=30, gt=0)
 
 
+class DeferralParams(Section):
+    attempts: int = Field(default=4, ge=1)
+    nights: int = Field(default=3, ge=1)
+    harm: float = Field(default=0.002, gt=0, lt=1)
+    views: int = Field(default=4, ge=0)
+    probes: int = Field(default=10_000, ge=1)
+    tests: int = Field(default=64, ge=1)
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -103,6 +112,7 @@ class Params(Section):
     edit: EditParams
     gate: GateParams
     trust: TrustParams = TrustParams()
+    deferral: DeferralParams = DeferralParams()
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -17,6 +17,15 @@ COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A valid correction that was deferred: left out of this release, because it did harm or could not hold."""
+
+    correction: str
+    reports: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
 class NightSummary:
     """What a night came to, for people and machines."""
 
@@ -26,6 +35,7 @@ class NightSummary:
     corrections: int
     in_force: int
     refused: tuple[Refusal, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     error_before: float | None = None
     error_after: float | None = None
     where: str = ""
@@ -34,8 +44,9 @@ class NightSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        plain = {key: value for key, value in asdict(self).items() if key not in {"judgement", "refused"}}
+        plain = {key: value for key, value in asdict(self).items() if key not in {"judgement", "refused", "left_out"}}
         plain["criteria"] = [each.to_row() for each in self.judgement.criteria] if self.judgement else []
+        plain["deferred"] = [asdict(each) for each in self.left_out]
         plain["quarantined"] = [asdict(each) for each in self.refused]
         return plain
 
@@ -45,6 +56,7 @@ class NightSummary:
             ("reports in", str(self.reports)),
             ("quarantined", str(len(self.refused))),
             ("new corrections", str(self.corrections)),
+            ("deferred", str(len(self.left_out))),
             ("corrections in force", str(self.in_force)),
         ]
         if self.error_before is not None and self.error_after is not None:

@@ -1,0 +1,61 @@
+"""Deferred reports: valid ones that were left out of a release for harm. They stay in the inbox and come back.
+
+A record beside the inbox counts the nights: `reports/deferred/<id>.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data import layout
+from data.storage.base import Storage
+from editing.errors import Damaged, NotStored
+
+
+class Deferred(BaseModel):
+    """How many `nights` a report was left out, and why the last time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    nights: int = Field(ge=1)
+    why: str
+
+
+def defer(storage: Storage, report_id: str, why: str) -> Deferred:
+    """Count one more night; returns the record. Raises Superseded if another night counts at the same moment."""
+    key = layout.deferred_report(report_id)
+    try:
+        found = storage.read(key)
+        nights, tag = _parse(storage, key, found.content).nights, found.tag
+    except NotStored:
+        nights, tag = 0, None
+    record = Deferred(id=report_id, nights=nights + 1, why=why)
+    storage.swap(key, (record.model_dump_json() + "\n").encode(), expected=tag)
+    return record
+
+
+def deferred(storage: Storage) -> Iterator[Deferred]:
+    """Every record, in the order of identities. Raises Damaged on one that cannot be read."""
+    for key in storage.keys(layout.DEFERRED):
+        try:
+            yield _parse(storage, key, storage.read(key).content)
+        except NotStored:  # forgotten since it was listed
+            continue
+
+
+def forget(storage: Storage, report_ids: Iterable[str]) -> None:
+    """Drop the records of reports that have left the inbox; one that has none is success."""
+    for report_id in report_ids:
+        storage.delete(layout.deferred_report(report_id))
+
+
+def _parse(storage: Storage, key: str, content: bytes) -> Deferred:
+    try:
+        return Deferred.model_validate_json(content)
+    except ValidationError as error:
+        raise Damaged(
+            f"{storage.url}/{key} is no record of a deferral; remove it, and counting starts again"
+        ) from error
