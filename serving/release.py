@@ -21,8 +21,8 @@ EDIT = "edit.json"
 class Prediction:
     """What one image came to.
 
-    `probabilities` float32 `[classes]`; `correction` is the identity of the correction that decided, or None where the
-    root alone spoke; `version` is the release that said so.
+    `probabilities` float32 `[classes]`; `correction` is the identity of the correction whose slot decided, or None
+    where none fired; `version` is the release that said so.
     """
 
     version: int
