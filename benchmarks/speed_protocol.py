@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed_protocol", description=__doc__)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
     chosen = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (chosen.images, 32, 32, 3), generator=generator, dtype=torch.uint8)
@@ -96,8 +98,13 @@ def main() -> None:
         editable = step_seconds(chosen.width, images, EditableObjective(EditableSettings(local_share=share), 0))
         name = f"a step of Editable Training, locality on {share:.0%} of the batch"
         rows.append([name, f"{editable:.3f}", f"{plain / editable:.2f}", "at least 0.56 (1.8 times the cost)"])
-    print(f"ResNet-18 of width {chosen.width}, {chosen.images} control images. {environment('cpu')}\n")
-    print(markdown(("what", "CPU seconds", "speed against the first of its kind", "goal"), rows))
+    about = f"ResNet-18 of width {chosen.width}, {chosen.images} control images. {environment('cpu')}"
+    made = f"Made by `python -m benchmarks.speed_protocol --width {chosen.width} --images {chosen.images}`."
+    table = markdown(("what", "CPU seconds", "speed against the first of its kind", "goal"), rows)
+    text = f"# Speed of the protocol and of Editable Training\n\n{about} {made}\n\n{table}"
+    print(text)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / f"speed-protocol-width{chosen.width}.md").write_text(text)
 
 
 if __name__ == "__main__":
