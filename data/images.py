@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from editing.errors import DataError, TooLarge
 
@@ -56,8 +56,10 @@ def decode_image(content: bytes, limits: ImageLimits | None = None) -> Pixels:
     except (TooLarge, DataError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly every kind on bytes that were made to hurt
-        said = str(error) or type(error).__name__
-        raise DataError(f"the image cannot be decoded ({said}); send a whole {', '.join(FORMATS)} file") from error
+        allowed = ", ".join(FORMATS)
+        unknown = isinstance(error, UnidentifiedImageError)
+        said = "it is of no allowed format" if unknown else str(error) or type(error).__name__
+        raise DataError(f"the image cannot be decoded ({said}); send a whole {allowed} file") from error
 
 
 def _check_header(image: Image.Image, limits: ImageLimits) -> None:

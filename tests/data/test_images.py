@@ -3,6 +3,7 @@
 import hashlib
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -103,6 +104,25 @@ def test_limits_are_of_bytes_and_of_pixels() -> None:
         decode_image(content, ImageLimits(len(content) - 1, 100))
     with pytest.raises(TooLarge, match="pixels"):
         decode_image(content, ImageLimits(len(content), 99))
+
+
+def test_a_bomb_is_refused_by_its_header_whatever_the_limits() -> None:
+    for side in (10_000, 60_000):  # Pillow warns of the one and refuses the other
+        header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+        content = b"\x89PNG\r\n\x1a\n"
+        for chunk in (b"IHDR" + header, b"IDAT" + zlib.compress(b""), b"IEND"):
+            content += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        with pytest.raises(TooLarge, match="decompression bomb"):
+            decode_image(content, ImageLimits(max_pixels=10**12))
+
+
+def test_what_is_no_image_is_said_the_same_way_every_time() -> None:
+    said = set()
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            decode_image(b"no image")
+        said.add(str(caught.value))
+    assert said == {"the image cannot be decoded (it is of no allowed format); send a whole PNG, JPEG, WEBP, BMP file"}
 
 
 def test_an_image_of_the_right_size_keeps_every_pixel() -> None:

@@ -43,6 +43,17 @@ def test_symbolic_links_are_refused(storage: LocalStorage, tmp_path: Path) -> No
     assert sorted(path.name for path in secret.iterdir()) == ["file"]
 
 
+def test_a_link_that_appears_after_the_check_is_not_followed(
+    storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    storage.put_once("a/b", b"x")
+    (tmp_path / "store/a/link").symlink_to(tmp_path / "secret")
+    monkeypatch.setattr(Path, "is_symlink", lambda _self: False)
+    with pytest.raises(StoreUnusable):
+        storage.get("a/link")
+
+
 def test_the_store_itself_may_be_linked_to(storage: LocalStorage, tmp_path: Path) -> None:
     storage.put_once("a", b"x")
     (tmp_path / "alias").symlink_to(tmp_path / "store")
@@ -96,7 +107,18 @@ def test_old_litter_is_swept_and_young_is_not(storage: LocalStorage) -> None:
 
 
 def count_up(storage: Storage, turns: int) -> None:
-    """Add one to the number in the pointer, `turns` times, each time until it succeeds."""
+    """Add one to the number in the pointer, `turns` times, each time until it succeeds.
+
+    What a swap finds is slow to arrive, so that writers meet between comparing and replacing.
+    """
+    found = LocalStorage._found
+
+    def found_slowly(self: LocalStorage, key: str) -> bytes | None:
+        content = found(self, key)
+        time.sleep(0.005)
+        return content
+
+    LocalStorage._found = found_slowly  # type: ignore[method-assign]
     for _ in range(turns):
         while True:
             seen = storage.read("count")
@@ -110,10 +132,10 @@ def count_up(storage: Storage, turns: int) -> None:
 def test_many_processes_lose_no_update(storage: LocalStorage) -> None:
     storage.swap("count", b"0", expected=None)
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=count_up, args=(storage, 25)) for _ in range(3)]
+    processes = [context.Process(target=count_up, args=(storage, 10)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert storage.read("count").content == b"75"
+    assert storage.read("count").content == b"30"
