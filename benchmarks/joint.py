@@ -190,6 +190,8 @@ def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
     for contender in CONTENDERS:
         outcomes = rows.get(contender.name, [])
+        if not outcomes:
+            continue
         sizes = sorted({one.k for one in outcomes})
         groups = [[one for one in outcomes if one.k == k] for k in sizes]
         flips = [100 * float(np.mean([one.negative_flips / one.judged for one in group])) for group in groups]
@@ -239,8 +241,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     chosen.out.mkdir(parents=True, exist_ok=True)
     draw_frontier(rows, chosen.out / f"joint-{chosen.width}.png")
-    text = f"{environment(chosen.device)} Root: {len(joint.wrong)} errors on 10,000 test images.\n\n"
-    (chosen.out / f"joint-{chosen.width}.table.md").write_text(text + markdown(HEADINGS, table))
+    title = f"# Joint corrections, ResNet-18 of width {chosen.width}\n\n"
+    text = f"{environment(chosen.device)} The root makes {len(joint.wrong)} errors on the 10,000 test images.\n\n"
+    picture = f"\n![Negative flips against generalization](joint-{chosen.width}.png)\n"
+    (chosen.out / f"joint-{chosen.width}.md").write_text(title + text + markdown(HEADINGS, table) + picture)
 
 
 if __name__ == "__main__":
