@@ -14,6 +14,7 @@ from prefect.logging import get_run_logger
 
 from editing.errors import StoreUnusable
 from flows import night, settings
+from flows.approval import asking
 from flows.artifacts import publish
 from flows.forms import By, Store, Workspace
 from flows.night import Step
@@ -60,6 +61,6 @@ def correct_model(store: Store = None, workspace: Workspace = None, by: By = "er
     """
     make_readable()
     tonight = settings.open_night(store, workspace, by, get_run_logger().info)
-    summary = night.run(tonight, as_task)
+    summary = night.run(tonight, as_task, asking(tonight.workspace.params.approval.minutes, tonight.log))
     publish(tonight, summary)
     return summary

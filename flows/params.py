@@ -101,6 +101,10 @@ class DeferralParams(Section):
     tests: int = Field(default=64, ge=1)
 
 
+class ApprovalParams(Section):
+    minutes: float = Field(default=60, ge=0)
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -113,6 +117,7 @@ class Params(Section):
     gate: GateParams
     trust: TrustParams = TrustParams()
     deferral: DeferralParams = DeferralParams()
+    approval: ApprovalParams = ApprovalParams()
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
