@@ -16,6 +16,8 @@ from benchmarks.cifar_data import Cifar10
 from benchmarks.report import HEADINGS, environment, markdown, row
 from benchmarks.rows import kept_value, run_row
 from editing.editors.gradient import GradientEditor
+from editing.editors.natural import NaturalGradient
+from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel
 from editing.protocol import Control, Demand, Trial, draw_demands
 from editing.rules import RULES, Rule
@@ -121,7 +123,11 @@ def describe(editor: Any) -> str:
         values = re.sub(r"epsilon=[^,)]*|\w+\(|\)", "", repr(editor.rule)).strip(", ")
         numbers = re.sub(r"\d+\.\d+(e-?\d+)?", lambda one: f"{float(one.group()):.2g}", values)
         return f"{', '.join(editor.scope.patterns)}; {numbers}"
-    return re.sub(r"\d+\.\d{3,}", lambda one: f"{float(one.group()):.3g}", repr(editor))
+    if isinstance(editor, NaturalGradient):
+        return f"{', '.join(editor.scope.patterns)}; damping={editor.damping:g}, at most {editor.steps} steps"
+    if isinstance(editor, CalibratedPatch):
+        return f"alpha={editor.alpha:g}, gamma={editor.gamma:g}, {editor.views.fitting} views"
+    return repr(editor)
 
 
 def write_table(bench: Bench, name: str, title: str, about: str, rows: Sequence[Row]) -> None:
@@ -132,7 +138,8 @@ def write_table(bench: Bench, name: str, title: str, about: str, rows: Sequence[
         cells = [row(one.name, one.settings, one.trials, with_already=with_already) for one in rows]
         parts += [f"## {heading}\n", markdown(HEADINGS, cells)]
     parts.append(
-        "Each edit: a random test image, a uniformly random class, from the unedited model, at most 10 steps. Drawdown "
+        "Each edit: a random test image, a uniformly random class, from the unedited model, at most 10 steps "
+        "where the row does not say otherwise. Drawdown "
         "and negative flips over the entire test set (10,000 images); generalization on 8 views of the image that were "
         "never fitted. In brackets: bootstrap 95% intervals over edits. Rules are tuned on validation edits. On a CPU "
         "the control predictions of gradient rows are in bfloat16, before and after alike, of the others in float32.\n"

@@ -78,7 +78,15 @@ def draw_frontier(trials: Mapping[str, Sequence[Trial]], path: Path) -> tuple[st
             markerfacecolor=colour if one.success.mean >= 0.95 else "white",
             elinewidth=0.8,
         )
-        axis.annotate(name, (100 * across.mean, 100 * up.mean), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        right = across.mean > 0.5  # where a label to the right would leave the picture
+        axis.annotate(
+            name,
+            (100 * across.mean, 100 * up.mean),
+            xytext=(-6 if right else 6, 5),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=8,
+        )
     line = [(100 * _generalization(name, summaries[name]), 100 * summaries[name].drawdown.mean) for name in best]
     axis.plot(*zip(*line, strict=True), color="tab:red", linewidth=0.8, linestyle="--")
     axis.set_yscale("symlog", linthresh=0.01)
@@ -87,7 +95,7 @@ def draw_frontier(trials: Mapping[str, Sequence[Trial]], path: Path) -> tuple[st
         xlabel="generalization: unseen views that get the class (%)",
         ylabel="drawdown (percentage points, log scale above 0.01)",
         title=f"One edit at a time, {min(one.drawdown.n for one in summaries.values())} or more edits each: "
-        "lower right is better",
+        "lower right is better\n(red: the frontier; hollow: fewer than 95% of the edits succeed)",
     )
     axis.grid(alpha=0.25)
     path.parent.mkdir(parents=True, exist_ok=True)
