@@ -21,7 +21,7 @@ from flows.night import Step
 from flows.readable import make_readable
 from flows.summary import NightSummary
 
-ON_STORAGE = {"sync", "collect", "quarantine", "lay out", "release", "settle", "defer"}
+ON_STORAGE = {"sync", "carry", "collect", "quarantine", "lay out", "release", "settle", "defer"}
 
 
 async def store_was_away(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

@@ -29,11 +29,13 @@ from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, NotStored, Superseded
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
+from flows.budget import budget_notice
 from flows.deferral import find_harm
 from flows.gate import Judgement
 from flows.gathering import gather
 from flows.judging import Opponent, judge_candidate
 from flows.ledger import Correction, Ledger, Pixels, write_ledger
+from flows.lessons import lay_out_corrections, lessons_of
 from flows.release import Bundle, build_bundle, make_live, publish, record, require_live, verified
 from flows.retraction import as_correction, decisions
 from flows.summary import LeftOut, NightSummary
@@ -188,6 +190,7 @@ def restore_root(night: Night, manifest: Manifest) -> None:
     """Make sure that the workspace holds the live release's root: from DVC's remote if it does not."""
     workspace = night.workspace
     workspace.use_remote(night.storage.url)
+    lay_out_corrections(night.storage, workspace.lessons, lessons_of(night.storage, manifest))
     if root_digest(workspace) == manifest.root:
         return
     night.log("the workspace holds another root; fetching the live release's from DVC's remote")
@@ -334,7 +337,10 @@ def summarise(
     )
     if judgement is None:
         return common
-    error = night.workspace.read_json(night.workspace.gate)["error"]["gate"]
+    measured = night.workspace.read_json(night.workspace.gate)
+    error = measured["error"]["gate"]
+    if notice := budget_notice(measured["corrections"], night.workspace.params.model.slots, judgement):
+        night.log(notice)
     released = judgement.verdict == "pass" if released is None else released
     return replace(
         common,
@@ -344,4 +350,5 @@ def summarise(
         where=f"{night.storage.url}/{layout.release_file(live, '')}" if live else "",
         sentence="" if released else judgement.sentence,
         judgement=judgement,
+        budget=notice,
     )

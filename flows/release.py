@@ -20,6 +20,7 @@ from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, Superseded
 from flows.inference_files import inference_files
 from flows.ledger import Ledger, correction_images
+from flows.lessons import NAME as LESSONS
 from flows.provenance import code_digest, libraries
 from flows.report import bundle_lineage, render_report
 from flows.workspace import Workspace, tree_digest
@@ -42,6 +43,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
     sources = {
         model: workspace.onnx / "model.onnx",
         "ledger.jsonl": workspace.ledger / "ledger.jsonl",
+        LESSONS: workspace.lessons / "ledger.jsonl",
         "gate.json": workspace.gate,
         "edit.json": workspace.candidate / "edit.json",
         "findings.json": workspace.findings,

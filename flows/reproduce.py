@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data import layout
 from data.manifest import Manifest, read_file
 from data.storage.base import Storage
-from editing.errors import ErrataError, NightError, NotStored
+from editing.errors import ErrataError, NightError
 from flows.gate import from_rows
 from flows.ledger import Ledger
+from flows.lessons import lay_out_corrections, lessons_of
 from flows.lineage import released_digest
 from flows.release import build_bundle, verified
 from flows.workspace import Log, Workspace
@@ -83,20 +83,14 @@ def lay_out(storage: Storage, manifest: Manifest, folder: Path) -> Workspace:
     if folder.exists() and any(folder.iterdir()):
         raise NightError(f"{folder} is not empty; a release is made again in a folder of its own")
     workspace = Workspace(folder)
-    (workspace.ledger / "images").mkdir(parents=True)
-    (folder / ".dvc").mkdir()
+    (folder / ".dvc").mkdir(parents=True)
     (folder / ".dvc" / "config").write_text(PLAIN_DVC)
     workspace.use_remote(storage.url)
     for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
         (folder / name).write_bytes(read_file(storage, manifest, name))
-    content = read_file(storage, manifest, "ledger.jsonl")
-    (workspace.ledger / "ledger.jsonl").write_bytes(content)
-    for each in Ledger.from_jsonl(content.decode()).corrections:
-        try:  # the edit stage holds each image against its identity
-            image = storage.get(layout.correction_image(each.id))
-        except NotStored as fault:
-            raise NightError(f"{fault}: release {manifest.version} cannot be made again without it") from fault
-        (workspace.ledger / "images" / f"{each.id}.png").write_bytes(image)
+    ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
+    lay_out_corrections(storage, workspace.ledger, ledger)
+    lay_out_corrections(storage, workspace.lessons, lessons_of(storage, manifest))
     return workspace
 
 

@@ -40,6 +40,7 @@ from flows.editor import build_editor, describe_rule, learned_rule
 from flows.findings import CorrectionFinding, Findings, class_findings, correction_findings, decided_by_slot
 from flows.gate import Criterion, Name, not_computed
 from flows.ledger import Ledger, read_ledger
+from flows.lessons import with_lessons
 from flows.params import Params, TrainParams
 from flows.plots import write_headline, write_recall
 from flows.workspace import Workspace, tree_digest
@@ -102,7 +103,7 @@ def train_root(workspace: Workspace, params: Params) -> None:
         adopt(workspace, params, model)
         training: dict[str, Any] = {"losses": [], "settings": {"weights": params.model.weights_sha256}, "rule": {}}
     else:
-        training = train_anew(params, model, split)
+        training = train_anew(params, model, with_lessons(workspace, split))
     fit_patch(model.eval(), torch.from_numpy(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})

@@ -41,6 +41,7 @@ class NightSummary:
     where: str = ""
     sentence: str = ""
     judgement: Judgement | None = None
+    budget: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -65,6 +66,8 @@ class NightSummary:
         rows.append(("live version", "none yet" if self.version is None else f"{self.version}"))
         if self.where:
             rows.append(("files", self.where))
+        if self.budget:
+            rows.append(("budget", self.budget))
         return rows
 
 

@@ -48,6 +48,10 @@ class Workspace:
         return self.folder / "artifacts" / "root"
 
     @property
+    def lessons(self) -> Path:
+        return self.folder / "artifacts" / "lessons"
+
+    @property
     def ledger(self) -> Path:
         return self.folder / "artifacts" / "ledger"
 

@@ -131,7 +131,8 @@ def quick(place: Place, _unsolvable: frozenset[int], _solved: Path, monkeypatch:
 
 def solve(workspace: Workspace, memory: Path) -> None:
     """What `dvc repro evaluate` does where the root is there, by a memory of what was solved before."""
-    key = sha256((workspace.ledger / "ledger.jsonl").read_bytes() + (workspace.folder / "params.yaml").read_bytes())
+    inputs = (workspace.ledger / "ledger.jsonl", workspace.folder / "params.yaml", workspace.root / "root.onnx")
+    key = sha256(b"".join(path.read_bytes() for path in inputs))
     outputs = {"candidate": workspace.candidate, "onnx": workspace.onnx, "metrics": workspace.gate.parent}
     for name, folder in outputs.items():
         shutil.rmtree(folder, ignore_errors=True)
