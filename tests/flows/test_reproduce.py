@@ -28,7 +28,10 @@ def test_a_release_made_again_in_a_clean_folder_is_the_same(place: Place, tmp_pa
     summary = night.run(place.night())
     assert summary.outcome == "released", summary.sentence
     shutil.rmtree(place.workspace.folder)  # nothing is left but the store
-    made = reproduce(place.storage, 2, tmp_path / "again", log=silent)
+    log: list[str] = []
+    made = reproduce(place.storage, 2, tmp_path / "again", log=log.append)
+    ran = [line.split("'")[1] for line in log if line.startswith("Running stage")]
+    assert ran == ["edit", "export", "evaluate"]  # the root was fetched, not trained
     assert (made.outcome, made.changed, made.not_rebuilt, made.elsewhere) == ("equal", (), (), ())
     with pytest.raises(NightError, match="not empty"):
         reproduce(place.storage, 2, tmp_path / "again", log=silent)
