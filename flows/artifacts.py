@@ -47,12 +47,15 @@ def publish_report(store_url: str, version: int, key: str) -> None:
 
 
 def night_page(summary: NightSummary, findings: Findings | None) -> str:
-    """Markdown: the night in short, every correction before and after, every report that was refused and why."""
+    """Markdown: the night in short, every correction before and after, what was deferred or refused and why."""
     text = markdown_table(("", ""), summary.lines())
     if findings and findings.corrections:
         ordered = sorted(findings.corrections, key=lambda each: (each.after == each.expected, each.id))
         head = ("correction", "root", "release", "should be", "unseen views", "decided by")
         text += "\n\n### Corrections\n\n" + _table(head, [_correction_row(each) for each in ordered])
+    if summary.left_out:
+        rows = [[each.correction[:12], str(len(each.reports)), each.why] for each in summary.left_out]
+        text += "\n\n### Deferred to another night\n\n" + _table(("correction", "reports", "why"), rows)
     if summary.refused:
         rows = [[each.report_id[:12], str(each.reason), each.detail] for each in summary.refused]
         text += "\n\n### Quarantined\n\n" + _table(("report", "reason", "detail"), rows)

@@ -6,7 +6,7 @@ from data.refusals import Reason, Refusal
 from flows.artifacts import MOST_ROWS, night_page
 from flows.correct_model import correct_model
 from flows.findings import CorrectionFinding, Findings
-from flows.summary import NightSummary
+from flows.summary import LeftOut, NightSummary
 from flows.train_model import train_model
 
 
@@ -16,8 +16,12 @@ def finding(name: str, after: str) -> CorrectionFinding:
 
 def test_the_page_says_what_was_corrected_and_what_was_refused_and_why() -> None:
     refused = (Refusal("r" * 64, Reason.UNKNOWN_CLASS, "'a|b' is none of the model's 10 classes"),)
-    summary = NightSummary("released", version=2, reports=3, corrections=2, in_force=2, refused=refused)
+    left_out = (LeftOut("d" * 64, ("one", "two"), "it did harm"),)
+    summary = NightSummary(
+        "released", version=2, reports=3, corrections=2, in_force=2, refused=refused, left_out=left_out
+    )
     page = night_page(summary, Findings((finding("a", "7"), finding("b", "1")), (), {}))
+    assert "| dddddddddddd | 2 | it did harm |" in page
     lines = page.splitlines()
     rows = [line for line in lines if line.startswith(("| aaaa", "| bbbb"))]
     assert rows == [  # what does not hold comes first
