@@ -88,6 +88,6 @@ def test_thirty_harmful_reports_do_not_hold_up_a_hundred_good_ones(place: Place)
     assert settled | waiting == {each.id for each in (*good, *harmful)}
     assert waiting == {layout.stem(key) for key in place.storage.keys(layout.INBOX)}
     print(f"{kept} of 100 good ones released, {gone} of 30 harmful ones deferred")
-    # what is released did no harm: a few good ones that did (or cannot hold beside the others) may wait as well
-    assert gone >= 28
-    assert kept >= 90
+    assert gone == 30
+    # not all of the good ones: a view in bad light can do as much harm as a lie, and then it waits as well
+    assert kept >= 75

@@ -1,0 +1,113 @@
+"""The loop of attempts, with the slow steps played: what is tried, what is left out, and what becomes of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from data import layout
+from data.deferred import deferred
+from data.quarantine import quarantined
+from data.refusals import Reason
+from data.reports import make_report, put_report
+from data.storage.local import LocalStorage
+from flows.gate import Judgement, Name, not_computed
+from flows.ledger import Correction, Ledger
+from flows.night import Attempt, Batch, Night, Parent, defer, solve
+from flows.summary import LeftOut
+from flows.workspace import Workspace
+from tests.flows.conftest import make_workspace
+from tests.flows.gate_rows import PARAMS, passing_rows
+
+PASS = Judgement("edit", passing_rows())
+UNSURE = Judgement("edit", (not_computed(Name.DRAWDOWN, PARAMS),))
+
+
+class Played:
+    """A night whose candidates do harm while one of `bad` is in them; `shown`: how many are found a turn."""
+
+    def __init__(self, folder: Path, bad: set[str], shown: int = 100) -> None:
+        make_workspace(folder)
+        self.night = Night(LocalStorage(folder / "store"), Workspace(folder), "test", lambda _line: None)
+        self.bad, self.shown = bad, shown
+        self.tried: list[set[str]] = []
+
+    def as_step(self, name: str, _step: Callable[..., Any]) -> Callable[..., Any]:
+        played: dict[str, Callable[..., Any]] = {
+            "lay out": self.lay_out,
+            "reproduce": lambda *_, **__: None,
+            "gate": self.judge,
+            "find harm": self.find,
+        }
+        return played[name]
+
+    def lay_out(self, _night: Night, _parent: Parent, batch: Batch, version: int) -> Ledger:
+        self.tried.append({each.id for each in batch.corrections})
+        return Ledger(version, batch.corrections)
+
+    def judge(self, *_: Any) -> Judgement:
+        return UNSURE if self.tried[-1] & self.bad else PASS
+
+    def find(self, _workspace: Workspace, _judgement: Judgement, new: list[str], _turn: int) -> dict[str, str]:
+        return dict.fromkeys(sorted(set(new) & self.bad)[: self.shown], "it turns wrong too many")
+
+    def solve(self, names: str) -> Attempt:
+        batch = Batch(corrections=tuple(Correction(each, "1", (f"report of {each}",)) for each in names))
+        parent = cast(Parent, type("NoParent", (), {"manifest": type("NoManifest", (), {"root": "r"})}))
+        return solve(self.night, parent, batch, 2, self.as_step)
+
+
+def test_a_batch_that_passes_is_tried_once(tmp_path: Path) -> None:
+    played = Played(tmp_path, set())
+    last = played.solve("abc")
+    assert (last.judgement.verdict, last.batch.left_out, last.whole) == ("pass", (), True)
+    assert played.tried == [set("abc")]
+
+
+def test_what_does_harm_is_left_out_and_the_rest_passes(tmp_path: Path) -> None:
+    played = Played(tmp_path, {"b", "d"})
+    last = played.solve("abcd")
+    assert last.judgement.verdict == "pass"
+    assert played.tried == [set("abcd"), set("ac")]
+    assert [(each.correction, each.reports) for each in last.batch.left_out] == [
+        ("b", ("report of b",)),
+        ("d", ("report of d",)),
+    ]
+
+
+def test_attempts_are_bounded_and_a_batch_that_lost_some_since_it_was_judged_is_not_whole(tmp_path: Path) -> None:
+    played = Played(tmp_path, set("abcdef"), shown=1)
+    last = played.solve("abcdefg")
+    assert len(played.tried) == played.night.workspace.params.deferral.attempts == 4
+    assert (last.judgement.verdict, last.whole) == ("inconclusive", False)
+    assert len(last.batch.left_out) == 4
+
+
+def test_where_nobody_is_found_the_candidate_stays_as_it_is_for_a_person_to_decide(tmp_path: Path) -> None:
+    last = Played(tmp_path, {"a"}, shown=0).solve("ab")
+    assert (last.judgement.verdict, last.whole, last.batch.left_out) == ("inconclusive", True, ())
+
+
+def test_a_candidate_without_anything_new_is_not_made(tmp_path: Path) -> None:
+    played = Played(tmp_path, {"a"})
+    assert not played.solve("a").whole
+    assert played.tried == [{"a"}]
+
+
+@pytest.mark.parametrize("nights", [3])
+def test_after_enough_nights_a_report_goes_to_quarantine_as_harmful(tmp_path: Path, nights: int) -> None:
+    night = Played(tmp_path, set()).night
+    assert night.workspace.params.deferral.nights == nights
+    report = put_report(night.storage, make_report(b"an image", "1"), b"an image")
+    batch = Batch(left_out=(LeftOut("a", (report.id,), "it turns wrong 12 images"),))
+    for count in range(1, nights):
+        defer(night, batch)
+        assert [each.nights for each in deferred(night.storage)] == [count]
+        assert [layout.stem(key) for key in night.storage.keys(layout.INBOX)] == [report.id]
+    defer(night, batch)
+    (kept,) = quarantined(night.storage)
+    assert (kept.id, kept.reason) == (report.id, Reason.HARMFUL)
+    assert "it turns wrong 12 images" in kept.detail
+    assert list(night.storage.keys(layout.INBOX)) == []
+    assert list(deferred(night.storage)) == []
