@@ -39,6 +39,7 @@ from flows.lessons import lay_out_corrections, lessons_of
 from flows.release import Bundle, build_bundle, make_live, publish, record, require_live, verified
 from flows.retraction import as_correction, decisions
 from flows.summary import LeftOut, NightSummary
+from flows.tagging import tag_release
 from flows.workspace import Log, Workspace, tree_digest
 
 VERSIONS = 5  # version numbers to try, where runs that died have taken some
@@ -293,6 +294,7 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
             raise Superseded("superseded: another release went live meanwhile; nothing was consumed") from None
         raise
     make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why)
+    tag_release(night.workspace, bundle.manifest.version, bundle.manifest.digest, night.log)
     return bundle
 
 
