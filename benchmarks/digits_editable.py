@@ -88,8 +88,8 @@ def main() -> None:
         + "\n"
     )
     text += (
-        f"\nAt rate {DRAWN:g}: change of the error rate by class edited and class harmed, and a map of the edits by what"
-        " they do to\neach test image (t-SNE of square roots of KL).\n\n"
+        f"\nAt rate {DRAWN:g}: change of the error rate by class edited and class harmed, and a map of the edits by"
+        " what they do to\neach test image (t-SNE of square roots of KL).\n\n"
         "![Harm by class](editable-digits-harm.png)\n\n![Map of edits](editable-digits-map.png)\n"
     )
     classes = spec.classes
