@@ -6,6 +6,7 @@ number of rows; a column that may be null (the predicted class, the model versio
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,7 @@ def validate_reports(
 
 
 def _suite(rows: int, classes: Sequence[str], live_version: int, now: datetime) -> Any:
-    with _quiet():
+    with quiet():
         import great_expectations as gx  # noqa: PLC0415 - takes seconds
     gxe: Any = gx.expectations  # its members are not declared as exported
     expectations = [gxe.ExpectTableRowCountToEqual(value=rows)]
@@ -109,7 +110,7 @@ def _hold_against(table: pd.DataFrame, suite: Any) -> tuple[tuple[Rule, ...], di
     import great_expectations as gx  # noqa: PLC0415
     from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
 
-    with _quiet():
+    with quiet():
         context = gx.get_context(mode="ephemeral")
         context.enable_analytics(enable=False)
         context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
@@ -131,9 +132,15 @@ def _hold_against(table: pd.DataFrame, suite: Any) -> tuple[tuple[Rule, ...], di
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing is printed and nothing phones home."""
+def quiet() -> Iterator[None]:
+    """Great Expectations inside prints nothing and phones nobody."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    # It sets this logger's level itself when imported, and announces each temporary folder: a filter outlasts that.
+    logging.getLogger("great_expectations.data_context.types.base").addFilter(_no_announcement)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _no_announcement(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING

@@ -1,6 +1,5 @@
 """When and whether: the nightly flow, DVC's stages, the ledger, the gate, releases and the command line."""
 
-import logging
 import os
 
 # Nothing phones home, and a busy machine may take its time: defaults, which the environment overrules. They are set
@@ -13,5 +12,3 @@ for _name, _value in {
     "GX_ANALYTICS_ENABLED": "false",
 }.items():
     os.environ.setdefault(_name, _value)
-
-logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it announces each temporary folder

@@ -7,13 +7,11 @@ exactly one row, and every range is closed at both ends, which infinity is outsi
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from data.validation import quiet
 from flows.gate import REQUIRED, Criterion, Kind, Name, limit_of
 from flows.params import GateParams
 
@@ -79,12 +77,3 @@ def _words(result: Any) -> str:
     column = rule.kwargs.get("column", "")
     observed = (result.result or {}).get("partial_unexpected_list") or (result.result or {}).get("observed_value")
     return f"{column} {name}".strip() + (f" (found {observed})" if observed is not None else "")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing is printed and nothing phones home."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
