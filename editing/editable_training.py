@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -60,12 +60,10 @@ class LearnableRule(nn.Module):
         super().__init__()
         self.initial = rule
         self.raw = nn.ParameterDict()
-        for one in fields(rule):
-            value = torch.as_tensor(getattr(rule, one.name), dtype=torch.float32)
-            if one.name == "learning_rate":
-                self.raw[one.name] = nn.Parameter(value.log())
-            elif one.name != "epsilon":
-                self.raw[one.name] = nn.Parameter(value.clamp(1e-3, 1 - 1e-3).logit())
+        for name in rule.coefficients:
+            value = torch.as_tensor(getattr(rule, name), dtype=torch.float32)
+            bounded = value.clamp(1e-3, 1 - 1e-3)
+            self.raw[name] = nn.Parameter(value.log() if name == "learning_rate" else bounded.logit())
 
     def forward(self) -> Rule:
         """The rule, attached to the parameters."""
@@ -141,7 +139,8 @@ def train_editable(
     resume: Path | None = None,
 ) -> EditableRecord:
     """Train `model` in place like `training.train`, by Editable Training; raises ScopeError and DataError."""
-    editable.scope.resolve(model)
+    layers = editable.scope.resolve(model)
+    editable = replace(editable, rule=editable.rule.fit(model, layers, images))
     objective = EditableObjective(editable, settings.seed)
     record = fit(model, images, labels, settings, objective, progress, resume=resume)
     return EditableRecord(record, objective.rule.learned())

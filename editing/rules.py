@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from editing.model import EditableModel
+    from editing.scopes import EditableLayers
 
 Tensors = dict[str, Tensor]
 Coefficient = float | Tensor
@@ -29,63 +33,88 @@ class Rule(Protocol):
     """Says which way and how far to move; the loop says when to stop."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # every rule is a dataclass: `replace` sets its coefficients
+    coefficients: ClassVar[tuple[str, ...]]  # the fields that are tuned or learned: a rate above 0, decays in [0, 1]
 
     def init(self, params: Mapping[str, Tensor]) -> RuleState:
         """The state before the first step."""
         ...
 
-    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
-        """What to add to the parameters, and the next state."""
+    def fit(self, model: EditableModel, layers: EditableLayers, reference: Tensor) -> Self:
+        """The rule with what it needs to know of the root; `reference` uint8 `[n, height, width, channels]`."""
+        ...
+
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
+        """What to add to the parameters, and the next state, from the gradient of `loss` (a scalar)."""
         ...
 
 
-class _Fresh:
+class Fresh:
+    """What most rules share: they start from their first gradient and need to know nothing of the root."""
+
+    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate",)
+
     def init(self, params: Mapping[str, Tensor]) -> RuleState:
-        """The empty state: every rule starts from its first gradient."""
+        """The empty state."""
         return RuleState()
+
+    def fit(self, model: EditableModel, layers: EditableLayers, reference: Tensor) -> Self:
+        """The rule as it is."""
+        return self
 
 
 @dataclass(frozen=True)
-class GradientDescent(_Fresh):
+class GradientDescent(Fresh):
     """`theta - a g`."""
 
     learning_rate: Coefficient = 1e-2
 
-    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
         return {name: -self.learning_rate * g for name, g in grads.items()}, RuleState(state.time + 1)
 
 
 @dataclass(frozen=True)
-class ScaledGradientDescent(_Fresh):
+class ScaledGradientDescent(Fresh):
     """`theta - a g / |g|`. The paper names no norm: this is the Euclidean one over all editable parameters together."""
 
     learning_rate: Coefficient = 1e-1
     epsilon: float = 1e-12  # inside the root: a gradient of zero must not give NaN, nor a NaN second derivative
 
-    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
         norm = torch.sqrt(torch.stack([(g * g).sum() for g in grads.values()]).sum() + self.epsilon)
         return {name: -self.learning_rate * g / norm for name, g in grads.items()}, RuleState(state.time + 1)
 
 
 @dataclass(frozen=True)
-class RProp(_Fresh):
+class RProp(Fresh):
     """`theta - a sign(g)`."""
 
     learning_rate: Coefficient = 1e-3
 
-    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
         return {name: -self.learning_rate * torch.sign(g) for name, g in grads.items()}, RuleState(state.time + 1)
 
 
 @dataclass(frozen=True)
-class RMSProp(_Fresh):
+class RMSProp(Fresh):
     """`rms_0 = g_0^2`, `rms_{t+1} = b rms_t + (1 - b) g^2`, `theta - a g / sqrt(rms + eps)`."""
+
+    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "beta")
 
     learning_rate: Coefficient = 1e-3
     beta: Coefficient = 0.9
     epsilon: float = 1e-8
 
-    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
         squares = {name: g * g for name, g in grads.items()}
         rms = _decay(self.beta, state.moments[0], squares) if state.moments else squares
         update = {name: -self.learning_rate * g / torch.sqrt(rms[name] + self.epsilon) for name, g in grads.items()}
@@ -93,13 +122,17 @@ class RMSProp(_Fresh):
 
 
 @dataclass(frozen=True)
-class Momentum(_Fresh):
+class Momentum(Fresh):
     """`v_0 = 0`, `v_{t+1} = a g + m v_t`, `theta - v`."""
+
+    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "momentum")
 
     learning_rate: Coefficient = 1e-2
     momentum: Coefficient = 0.9
 
-    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
         velocity = {name: self.learning_rate * g for name, g in grads.items()}
         if state.moments:
             velocity = {name: v + self.momentum * state.moments[0][name] for name, v in velocity.items()}
@@ -107,7 +140,7 @@ class Momentum(_Fresh):
 
 
 @dataclass(frozen=True)
-class Adam(_Fresh):
+class Adam(Fresh):
     """Adam, its bias-corrected moments written as weighted means of the gradients so far.
 
     `sum_i b^(t-i) g_i / sum_i b^(t-i)` equals the usual `m / (1 - b^t)` for b < 1 and is defined up to b1 = 1 (the
@@ -115,12 +148,16 @@ class Adam(_Fresh):
     through `sqrt(0) + eps` gives NaN.
     """
 
+    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "beta1", "beta2")
+
     learning_rate: Coefficient = 1e-3
     beta1: Coefficient = 0.9
     beta2: Coefficient = 0.999
     epsilon: float = 1e-8
 
-    def step(self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState) -> tuple[Tensors, RuleState]:
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
         first, second = grads, {name: g * g for name, g in grads.items()}
         if state.moments:
             first = {name: self.beta1 * state.moments[0][name] + g for name, g in first.items()}

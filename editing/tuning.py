@@ -6,11 +6,12 @@ Goal (section 4.1): the lowest drawdown among those that succeed in at least 95%
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.errors import MeasurementError
 from editing.protocol import Control, Demand, Trial, run_protocol
@@ -27,11 +28,13 @@ SUCCESS = 0.95
 class TuningSettings:
     """`trials` settings are tried on all `demands`; rates are searched over `rates`, on a logarithmic scale.
 
-    Decays are searched over [0.1, 1], the paper's interval for Adam.
+    Decays are searched over [0.1, 1], the paper's interval for Adam. `penalties`: also search the weight of an elastic
+    penalty over this interval, on a logarithmic scale.
     """
 
     trials: int = 20
     rates: tuple[float, float] = (1e-5, 1.0)
+    penalties: tuple[float, float] | None = None
     seed: int = 0
 
 
@@ -70,7 +73,10 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         scope = trial.suggest_categorical("scope", list(scopes)) if len(scopes) > 1 else scopes[0]
-        editor = GradientEditor(_suggest(trial, rule, settings), Scope(scope), steps)
+        penalty = None
+        if settings.penalties is not None:
+            penalty = ElasticPenalty(trial.suggest_float("penalty", *settings.penalties, log=True))
+        editor = GradientEditor(_suggest(trial, rule, settings), Scope(scope), steps, penalty=penalty)
         trials: list[Trial] = []
         failures = 0
         for one in run_protocol(
@@ -86,7 +92,8 @@ def tune(
         if len(trials) == len(open_ones):
             found.append(Tuned(editor, scope, drawdown, success, 0))
         if report is not None:
-            report(f"{editor.rule} {scope}: drawdown {drawdown:.4f}, success {success:.3f} of {len(trials)}")
+            held = "" if penalty is None else f", penalty {penalty.weight:.3g}"
+            report(f"{editor.rule} {scope}{held}: drawdown {drawdown:.4f}, success {success:.3f} of {len(trials)}")
         # whatever does not succeed is worse than everything that does, and the worse the sooner it failed
         return drawdown if failures <= (1 - SUCCESS) * len(open_ones) else 2.0 - reached
 
@@ -98,14 +105,15 @@ def tune(
         best = min(good, key=lambda one: one.drawdown)
         return replace(best, tried=len(study.trials))
     chosen = study.best_params
-    values = {name: value for name, value in chosen.items() if name != "scope"}
+    values = {name: value for name, value in chosen.items() if name in rule.coefficients}
     scope = cast(str, chosen.get("scope", scopes[0]))
-    editor = GradientEditor(replace(rule, **values), Scope(scope), steps)
+    penalty = ElasticPenalty(chosen["penalty"]) if "penalty" in chosen else None
+    editor = GradientEditor(replace(rule, **values), Scope(scope), steps, penalty=penalty)
     return Tuned(editor, scope, float("nan"), 0.0, len(study.trials))
 
 
 def _coefficients(rule: Rule) -> dict[str, Any]:
-    return {one.name: float(getattr(rule, one.name)) for one in fields(rule) if one.name != "epsilon"}
+    return {name: float(getattr(rule, name)) for name in rule.coefficients}
 
 
 def _suggest(trial: optuna.Trial, rule: Rule, settings: TuningSettings) -> Rule:

@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
-from editing.rules import Adam, GradientDescent, Momentum, RMSProp, RProp, Rule, ScaledGradientDescent
+from editing.rules import RULES, Rule
 from editing.scopes import Scope
 from editing.types import Editor
 from editing.views import ViewSettings
 from flows.params import EditParams
 
-RULES: dict[str, type[Any]] = {
-    "gd": GradientDescent,
-    "scaled_gd": ScaledGradientDescent,
-    "rprop": RProp,
-    "rmsprop": RMSProp,
-    "momentum": Momentum,
-    "adam": Adam,
-}
 MARGIN = 0.05  # what survives rounding in the exported file
 
 
@@ -46,13 +38,13 @@ def build_editor(
         coefficients = {name: value for name, value in learned.items() if name != "name"}
     if unknown := set(coefficients) - {one.name for one in fields(kind)}:
         raise DataError(f"params.yaml: edit.rule: {params.editor} has no coefficient {sorted(unknown)[0]!r}")
-    return GradientEditor(cast(Rule, kind(**coefficients)), scope, params.steps, MARGIN)
+    return GradientEditor(kind(**coefficients), scope, params.steps, MARGIN)
 
 
 def describe_rule(rule: Rule) -> dict[str, Any]:
     """A rule's name and coefficients, as plain data."""
     name = next(name for name, kind in RULES.items() if type(rule) is kind)
-    return {"name": name, **asdict(cast(Any, rule))}
+    return {"name": name, **asdict(rule)}
 
 
 def learned_rule(root: Path) -> dict[str, Any] | None:

@@ -72,7 +72,7 @@ def descend(
                 loss = loss + anchor(params)
         values = list(params.values())
         grads = torch.autograd.grad(loss, values, create_graph=differentiable, materialize_grads=True)
-        update, state = rule.step(params, dict(zip(params, grads, strict=True)), state)
+        update, state = rule.step(params, dict(zip(params, grads, strict=True)), state, loss)
         params = {name: value + update[name].to(value.dtype) for name, value in params.items()}
         if not differentiable:
             params = {name: value.detach().requires_grad_() for name, value in params.items()}
@@ -81,8 +81,9 @@ def descend(
 
 @dataclass(frozen=True)
 class GradientState:
-    """What depends on the root only: the anchor of the penalty, if there is one."""
+    """What depends on the root only: the rule fitted to it (None: as it is), and the anchor of the penalty."""
 
+    rule: Rule | None = None
     anchor: Anchor | None = None
 
 
@@ -101,11 +102,10 @@ class GradientEditor:
     penalty: Penalty | None = None
 
     def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> GradientState:
-        """The penalty's anchor, computed on `reference`; without a penalty nothing depends on the root alone."""
-        if self.penalty is None:
-            return GradientState()
+        """What the rule and the penalty need to know of the root, computed on `reference`. Raises ScopeError."""
         layers = self.scope.resolve(model)
-        return GradientState(self.penalty.anchor(layers.copy(model), layers, reference))
+        anchor = self.penalty.anchor(layers.copy(model), layers, reference) if self.penalty else None
+        return GradientState(self.rule.fit(model, layers, reference), anchor)
 
     def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: GradientState) -> EditResult:
         """Descend in a copy of `model`, all constraints together. Raises ConstraintError and ScopeError."""
@@ -120,7 +120,7 @@ class GradientEditor:
             lambda params: tail(params, hidden),
             expected,
             layers.parameters(edited),
-            self.rule,
+            state.rule or self.rule,
             self.steps,
             margin=self.margin,
             anchor=state.anchor,

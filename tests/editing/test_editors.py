@@ -14,7 +14,9 @@ from editing.editors.dknn import DeepNeighbours, NeighbourModel
 from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
+from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
+from editing.editors.sequential import Sequential
 from editing.errors import ConstraintError, ErrataError, ScopeError
 from editing.model import EditableModel
 from editing.rules import RULES, RMSProp
@@ -60,7 +62,9 @@ CASES = {
     "whole": Case(lambda: GradientEditor(RMSProp(0.01), Scope("whole"), 40), ("backbone.", "head.")),
     "head": Case(lambda: GradientEditor(RMSProp(0.05), Scope("head"), 40), ("head.",)),
     "ewc": Case(lambda: GradientEditor(RMSProp(0.02), Scope("chain3"), 40, penalty=ElasticPenalty(1.0, 50)), CHAIN3),
+    "natural rule": Case(lambda: GradientEditor(NaturalRule(images=120), Scope("chain3"), 40), CHAIN3),
     "natural": Case(lambda: NaturalGradient(Scope("chain4")), ("backbone.chain4.",)),
+    "sequential": Case(lambda: Sequential(GradientEditor(RMSProp(0.02), Scope("chain3"), 40)), CHAIN3),
     "patch": Case(lambda: CalibratedPatch(alpha=0.1, views=VIEWS), ("patch.",)),
     "cnp": Case(conditional, ("backbone.condition.",), lambda: conditioned(small_model()), succeeds=False),
     "dknn": Case(DeepNeighbours, ("head.",), neighbours, halves=False),

@@ -17,6 +17,8 @@ GRADS = [
     {"a": np.array([-0.1, -0.4, 0.2]), "b": np.array([[0.5, 2.0], [-0.03, 0.6]])},
 ]
 
+LOSS = torch.tensor(1.0)  # none of these rules looks at it
+
 
 def numpy_gd() -> Iterator[dict[str, Array]]:
     for g in GRADS:
@@ -75,7 +77,7 @@ def test_two_steps_in_numpy(rule: Rule, equation: Callable[[], Iterator[dict[str
     params = {name: torch.tensor(value) for name, value in START.items()}
     state = rule.init(params)
     for grads, wanted in zip(GRADS, equation(), strict=True):
-        update, state = rule.step(params, {name: torch.tensor(g) for name, g in grads.items()}, state)
+        update, state = rule.step(params, {name: torch.tensor(g) for name, g in grads.items()}, state, LOSS)
         for name, value in wanted.items():
             np.testing.assert_allclose(update[name].numpy(), value, rtol=1e-9, atol=1e-12)
 
@@ -102,7 +104,7 @@ def test_five_steps_with_torch_optim(rule: Rule, make: Callable[[list[torch.Tens
         assert theirs.grad is not None
         leaf = mine["w"].clone().requires_grad_()
         (grad,) = torch.autograd.grad((leaf**4).sum() + leaf.prod(), leaf)
-        update, state = rule.step(mine, {"w": grad}, state)
+        update, state = rule.step(mine, {"w": grad}, state, LOSS)
         mine = {"w": mine["w"] + update["w"]}
         optimizer.step()
     torch.testing.assert_close(mine["w"], theirs.detach())
@@ -112,7 +114,7 @@ def test_adam_with_beta1_of_one_follows_the_mean_gradient() -> None:
     rule, params = Adam(1.0, 1.0, 1.0, 0.0), {"w": torch.zeros(1, dtype=torch.float64)}
     state = rule.init(params)
     for g in (1.0, 3.0, -1.0):
-        update, state = rule.step(params, {"w": torch.tensor([g], dtype=torch.float64)}, state)
+        update, state = rule.step(params, {"w": torch.tensor([g], dtype=torch.float64)}, state, LOSS)
     assert update["w"].item() == pytest.approx(-1.0 / np.sqrt(11 / 3))
 
 
@@ -123,9 +125,9 @@ def test_rules_are_pure_and_finite_at_a_zero_gradient(name: str) -> None:
     params = {"w": torch.tensor([1.0, 2.0], dtype=torch.float64)}
     grads = {"w": torch.tensor([0.0, 0.5], dtype=torch.float64, requires_grad=True)}
     before = grads["w"].detach().clone()
-    first, state = rule.step(params, grads, rule.init(params))
-    again, _ = rule.step(params, grads, rule.init(params))
-    second, _ = rule.step(params, grads, state)
+    first, state = rule.step(params, grads, rule.init(params), LOSS)
+    again, _ = rule.step(params, grads, rule.init(params), LOSS)
+    second, _ = rule.step(params, grads, state, LOSS)
     assert torch.equal(first["w"], again["w"]) and torch.equal(grads["w"].detach(), before)
     derivatives = torch.autograd.grad(second["w"].sum(), [rate, grads["w"]], allow_unused=True)
     assert all(bool(torch.isfinite(one).all()) for one in derivatives if one is not None)

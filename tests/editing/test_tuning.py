@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor, GradientState
 from editing.errors import MeasurementError
 from editing.protocol import Control, Demand, draw_demands, run_protocol
@@ -27,6 +28,19 @@ def test_finds_what_succeeds_with_the_least_drawdown() -> None:
     assert sum(trial.drawdown for trial in trials) / len(trials) == pytest.approx(found.drawdown)
     again = tune(GradientDescent(1e-5), ["chain3", "head"], control, demands, settings)
     assert again == found
+
+
+def test_the_weight_of_a_penalty_is_searched_along() -> None:
+    control = Control(small_model(), IMAGES, LABELS)
+    demands = draw_demands(4, 40, 4, seed=0)
+    lines: list[str] = []
+    settings = TuningSettings(trials=5, rates=(0.1, 0.5), penalties=(1e-3, 1e6))
+    found = tune(GradientDescent(0.3), ["head"], control, demands, settings, report=lines.append)
+    weights = {float(line.split("penalty ")[1].split(":")[0]) for line in lines}
+    assert len(weights) == 5 and min(weights) >= 1e-3 and max(weights) <= 1e6
+    assert isinstance(found.editor.penalty, ElasticPenalty)
+    assert any(abs(found.editor.penalty.weight / weight - 1) < 0.01 for weight in weights)
+    assert not tune(GradientDescent(0.3), ["head"], control, demands, TuningSettings(1, (0.1, 0.5))).editor.penalty
 
 
 def test_when_nothing_succeeds_it_says_so() -> None:
