@@ -93,13 +93,21 @@ class PatchSlots(nn.Module):
         # The symmetric root: eigenvectors have no sign of their own, and another machine may choose the other one.
         self.whitening.copy_(vectors * scales @ vectors.T)
 
+    def whitened(self, features: Tensor) -> Tensor:
+        """`M (h - m)` `[n, d]` of `features` `[n, d]`."""
+        return (features - self.centre) @ self.whitening
+
     def directions(self, features: Tensor) -> Tensor:
-        """What the slots look at: unit vectors `[n, d]`."""
-        return F.normalize((features - self.centre) @ self.whitening, dim=1)
+        """What the slots look at: unit vectors `[n, d]`, zero at the mean itself."""
+        return F.normalize(self.whitened(features), dim=1)
+
+    def firing(self, directions: Tensor) -> Tensor:
+        """How strongly each slot fires on `directions` `[n, d]`: `[n, slots]`, zero where it does not."""
+        return torch.relu(F.linear(directions, self.weight, -self.threshold))
 
     def activations(self, features: Tensor) -> Tensor:
         """How strongly each slot fires on `features` `[n, d]`: `[n, slots]`, zero where it does not."""
-        return torch.relu(self.directions(features) @ self.weight.T - self.threshold)
+        return self.firing(self.directions(features))
 
     def forward(self, features: Tensor) -> Tensor:
         """What the slots add to the logits: `[n, classes]`."""

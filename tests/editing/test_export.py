@@ -72,6 +72,30 @@ def test_an_unpatched_model_has_no_correction() -> None:
     assert set(OnnxClassifier(onnx_bytes(untrained(), {})).predict(pictures()).correction) == {-1}
 
 
+def test_an_image_at_the_mean_has_no_direction_and_fires_nothing() -> None:
+    model = untrained()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()  # features are zero, and so is their mean
+        model.head.bias.copy_(torch.tensor([1.0, 3.0, 2.0]))
+        model.patch.weight[0] = 1.0
+        model.patch.value[0] = 5.0
+    found = OnnxClassifier(onnx_bytes(model, {})).predict(pictures(2))
+    assert found.logits.tolist() == [[1.0, 3.0, 2.0]] * 2
+    assert found.correction.tolist() == [-1, -1]
+
+
+def test_where_no_slot_fires_the_logits_are_the_heads_bit_for_bit(patched: EditableModel, exported: bytes) -> None:
+    bare = copy.deepcopy(patched)
+    with torch.no_grad():
+        for parameter in bare.patch.parameters():
+            parameter.zero_()
+    with_slots, without = (OnnxClassifier(one).predict(pictures()) for one in (exported, onnx_bytes(bare, {})))
+    silent = with_slots.correction == -1
+    assert silent.sum() == 7
+    assert with_slots.logits[silent].tobytes() == without.logits[silent].tobytes()
+
+
 def test_bytes_repeat_and_carry_no_path(patched: EditableModel, exported: bytes, tmp_path: Path) -> None:
     export_onnx(patched, tmp_path / "model.onnx", dict(reversed(METADATA.items())))
     assert (tmp_path / "model.onnx").read_bytes() == exported
