@@ -69,8 +69,9 @@ class _Deployed(nn.Module):
         patch = self.model.patch
         features = self.model.features(images)
         whitened = patch.whitened(features)
+        kind, shape = whitened.dtype, whitened.shape
         directions = torch.onnx.ops.symbolic(
-            "LpNormalization", (whitened,), {"axis": 1, "p": 2}, dtype=whitened.dtype, shape=whitened.shape, version=OPSET
+            "LpNormalization", (whitened,), {"axis": 1, "p": 2}, dtype=kind, shape=shape
         )
         slots = patch.firing(directions)
         logits = torch.addmm(self.model.head(features), slots, patch.value)
