@@ -21,12 +21,13 @@ from editing.constraints import violation
 from editing.editable_training import EditableObjective, EditableSettings
 from editing.editors.gradient import GradientEditor
 from editing.editors.patch import CalibratedPatch
+from editing.editors.side_by_side import edit_side_by_side
 from editing.model import EditableModel
 from editing.protocol import Control, Demand, run_protocol
 from editing.rules import RMSProp
 from editing.scopes import Scope
 from editing.training import CrossEntropy, Objective, TrainingSettings, fit
-from editing.types import Editor
+from editing.types import Constraint, Editor
 
 STEPS = 4  # about what an edit takes
 REPEATS = 2
@@ -62,6 +63,17 @@ def protocol_seconds(model: EditableModel, images: torch.Tensor, editor: Editor[
     return cpu_seconds(lambda: list(run_protocol(editor, state, control, [Demand(0, expected)])))
 
 
+def edits_seconds(model: EditableModel, images: torch.Tensor, count: int) -> tuple[float, float]:
+    """CPU seconds of `count` edits of chain 3, without measuring them: one by one, and side by side."""
+    editor = GradientEditor(RMSProp(1e-6), Scope("chain3"), STEPS)
+    state = editor.prepare(model, images[:1], images[:1])
+    with torch.no_grad():
+        expected = model(images[:count]).argmin(1).tolist()
+    constraints = [Constraint(image, y) for image, y in zip(images[:count], expected, strict=True)]
+    one_by_one = cpu_seconds(lambda: [editor.edit(model, [one], state) for one in constraints])
+    return one_by_one, cpu_seconds(lambda: edit_side_by_side(editor, model, constraints, state))
+
+
 def step_seconds(width: int, images: torch.Tensor, objective: Objective) -> float:
     """CPU seconds of one training step at batch 128, in bfloat16 autocast as the benchmark trains."""
     model, steps = fresh_model(width), 4
@@ -92,6 +104,9 @@ def main() -> None:
     for name, editor, precision, goal in trials:
         seconds = protocol_seconds(model, images, editor, precision)
         rows.append([name, f"{seconds:.3f}", f"{yardstick / seconds:.1f}", goal])
+    alone, together = edits_seconds(model, images, 32)
+    rows.append(["32 edits of chain 3 alone, one by one", f"{alone:.3f}", "1", "-"])
+    rows.append(["the same, side by side (vmap)", f"{together:.3f}", f"{alone / together:.2f}", ""])
     plain = step_seconds(chosen.width, images, CrossEntropy())
     rows.append(["a step of plain training", f"{plain:.3f}", "1", "-"])
     for share in (1.0, 0.5):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from editing.editors.gradient import GradientEditor
+from editing.editors.side_by_side import edit_side_by_side
 from editing.errors import MeasurementError
 from editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions
 from editing.model import EditableModel
 from editing.scopes import Tail, before, stage_of, stages
-from editing.types import Constraint, Editor
+from editing.types import Constraint, Editor, EditResult
 from editing.views import ViewSettings, unseen_views
 
 Classes = NDArray[np.int64]
@@ -141,11 +144,15 @@ def run_protocol(
     control: Control,
     demands: Iterable[Demand],
     views: ViewSettings | None = None,
+    side_by_side: int = 1,
 ) -> Iterator[Trial]:
-    """One trial a demand, each from the unedited root; `state` is what `editor.prepare` returned for the root."""
-    for demand in demands:
+    """One trial a demand, each from the unedited root; `state` is what `editor.prepare` returned for the root.
+
+    `side_by_side`: how many edits a gradient editor makes in one computation, which pays on a GPU; the trials are the
+    same but for rounding.
+    """
+    for demand, result in _results(editor, state, control, demands, side_by_side):
         image = control.images[demand.image]
-        result = editor.edit(control.root, [Constraint(image, demand.expected, str(demand.image))], state)
         after = control.classes(result.model)
         outcomes: PairedOutcomes = compare_predictions(control.root_classes, after, control.labels)
         predicted = int(control.root_classes[demand.image])
@@ -164,6 +171,19 @@ def run_protocol(
             None if views is None else _generalization(result.model, image, demand.expected, views),
             _harm(control, after),
         )
+
+
+def _results(
+    editor: Editor[Any], state: Any, control: Control, demands: Iterable[Demand], side_by_side: int
+) -> Iterator[tuple[Demand, EditResult]]:
+    remaining = iter(demands)
+    while some := list(islice(remaining, side_by_side)):
+        constraints = [Constraint(control.images[one.image], one.expected, str(one.image)) for one in some]
+        if isinstance(editor, GradientEditor) and len(some) > 1:
+            yield from zip(some, edit_side_by_side(editor, control.root, constraints, state), strict=True)
+        else:
+            for demand, constraint in zip(some, constraints, strict=True):
+                yield demand, editor.edit(control.root, [constraint], state)
 
 
 @torch.no_grad()

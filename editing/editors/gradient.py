@@ -125,14 +125,17 @@ class GradientEditor:
             margin=self.margin,
             anchor=state.anchor,
         )
-        result = EditResult(edited, False, (), descent.steps, "", 0.0)
+        return self.finish(edited, layers, descent, time.perf_counter() - started)
+
+    def finish(self, edited: EditableModel, layers: EditableLayers, descent: Descent, seconds: float) -> EditResult:
+        """The result of a descent; its parameters go into `edited`, a copy of the root, if they are finite."""
+        result = EditResult(edited, False, (False,) * len(descent.violations), descent.steps, "", seconds)
         if not bool(torch.isfinite(descent.violations).all()):
-            reason = f"l_e is no longer finite after {descent.steps} steps; try a smaller learning rate"
-            result = replace(result, holds=(False,) * len(constraints), reason=reason)
-        else:
-            layers.write(edited, descent.params)
-            holds = tuple(bool(one) for one in descent.violations <= -self.margin)
-            missing = len(holds) - sum(holds)
-            reason = f"{missing} of {len(holds)} constraints do not hold after {descent.steps} steps" if missing else ""
-            result = replace(result, holds=holds, success=not missing, reason=reason)
-        return replace(result, seconds=time.perf_counter() - started)
+            return replace(
+                result, reason=f"l_e is no longer finite after {descent.steps} steps; try a smaller learning rate"
+            )
+        layers.write(edited, descent.params)
+        holds = tuple(bool(one) for one in descent.violations <= -self.margin)
+        missing = len(holds) - sum(holds)
+        reason = f"{missing} of {len(holds)} constraints do not hold after {descent.steps} steps" if missing else ""
+        return replace(result, holds=holds, success=not missing, reason=reason)

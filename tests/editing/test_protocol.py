@@ -20,12 +20,13 @@ IMAGES, LABELS = small_images(60), torch.arange(60) % 4
 VIEWS = ViewSettings(fitting=3, unseen=4, max_shift=0.13)
 
 
-@pytest.mark.parametrize("scope", ["whole", "chain3", "head"])
-def test_trials_are_what_a_plain_loop_finds(scope: str) -> None:
+@pytest.mark.parametrize(("scope", "side_by_side"), [("whole", 1), ("chain3", 1), ("head", 1), ("chain3", 4)])
+def test_trials_are_what_a_plain_loop_finds(scope: str, side_by_side: int) -> None:
     root = small_model()
     editor = GradientEditor(RMSProp(0.02), Scope(scope))
     demands = draw_demands(6, 60, 4, seed=2)
-    trials = list(run_protocol(editor, GradientState(), Control(root, IMAGES, LABELS, batch=7), demands, VIEWS))
+    control = Control(root, IMAGES, LABELS, batch=7)
+    trials = list(run_protocol(editor, GradientState(), control, demands, VIEWS, side_by_side))
     assert any(trial.steps > 0 for trial in trials)
     for demand, trial in zip(demands, trials, strict=True):
         result = editor.edit(root, [Constraint(IMAGES[demand.image], demand.expected)], GradientState())
