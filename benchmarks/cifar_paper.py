@@ -6,19 +6,20 @@ from functools import cache, partial
 from typing import Any
 
 from benchmarks.cifar_models import conditional_model, editable_model
-from benchmarks.cifar_tables import Bench, Row, gradient_row, measured, tuned_rule, write_table
+from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, write_table
 from benchmarks.rows import read_row
 from editing.compare import draw_frontier
 from editing.editors.cnp import ConditionalEditor
 from editing.editors.dknn import DeepNeighbours, NeighbourModel
-from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
+from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel
 from editing.protocol import Control
 from editing.scopes import Scope
 from editing.types import Editor
+from editing.views import ViewSettings
 
 NAMES = {
     "gd": "Gradient descent",
@@ -53,8 +54,11 @@ def table1(bench: Bench, plain: EditableModel) -> None:
 def past_the_paper(bench: Bench, plain: EditableModel) -> list[Row]:
     """Natural gradient and calibrated patch on the plain model."""
     control = cache(lambda: bench.control(plain))
+    views = ViewSettings(fitting=9)
     editors: dict[str, tuple[str, Editor[Any]]] = {
+        "natural-rule-chain3": ("**Natural gradient, the rule**", GradientEditor(NaturalRule(), Scope("chain3"))),
         "natural-chain4": ("**Natural gradient**", NaturalGradient(Scope("chain4"))),
+        "natural-views-chain4": ("**Natural gradient, 9 views**", NaturalGradient(Scope("chain4"), views=views)),
         "patch": ("**Calibrated patch**", CalibratedPatch()),
     }
     return [measured(bench, control, bench.key(f"plain-{key}"), *editor) for key, editor in editors.items()]
@@ -72,7 +76,6 @@ def table2(bench: Bench, plain: EditableModel) -> None:
 
 def table3(bench: Bench, plain: EditableModel) -> None:
     """Editable Training beside plain training, the other baselines, and the editors past the paper."""
-    rule = tuned_rule(bench, plain, bench.key("plain-rmsprop-chain3"), "rmsprop", "chain3")
     control = cache(lambda: bench.rough_control(plain))
     rows = [
         *past_the_paper(bench, plain),
@@ -93,9 +96,9 @@ def table3(bench: Bench, plain: EditableModel) -> None:
         return bench.control(NeighbourModel(plain, train.images, train.labels, ("chain3", "chain4"), NEIGHBOURS))
 
     add(measured(bench, memories, bench.key("dknn"), "Deep k-NN", DeepNeighbours()))
-    for weight in (1.0, 100.0):
-        editor = GradientEditor(rule, Scope("chain3"), penalty=ElasticPenalty(weight))
-        add(measured(bench, control, bench.key(f"ewc-{weight:g}"), f"EWC, RMSProp, weight {weight:g}", editor))
+    for name in ("rmsprop", "gd"):
+        held = elastic_editor(bench, plain, bench.key(f"ewc-{name}"), name, "chain3")
+        add(measured(bench, control, bench.key(f"ewc-{name}"), f"EWC, {NAMES[name]}", held))
     for edit, locality in WEIGHTS:
         key = bench.key(f"editable-{edit:g}-{locality:g}")
         model, learned = editable_model(bench.cache / key, plain, edit, locality, bench.data, bench.device)
@@ -111,7 +114,12 @@ def table3(bench: Bench, plain: EditableModel) -> None:
 
 def frontier(bench: Bench, plain: EditableModel) -> None:
     """Every finished row of the plain model's single edits in one picture, drawdown against generalization."""
-    names = {"natural-chain4": "natural gradient, chain 4", "patch": "calibrated patch"}
+    names = {
+        "natural-rule-chain3": "natural gradient as a rule, chain 3",
+        "natural-chain4": "natural gradient, chain 4",
+        "natural-views-chain4": "natural gradient on views, chain 4",
+        "patch": "calibrated patch",
+    }
     names |= {f"{rule}-{scope}": f"{NAMES[rule]}, {SCOPES[scope].lower()}" for rule in NAMES for scope in SCOPES}
     paths = {name: bench.cache / "rows" / f"{bench.key(f'plain-{key}')}.jsonl" for key, name in names.items()}
     trials = {name: read_row(path) for name, path in paths.items() if path.exists()}

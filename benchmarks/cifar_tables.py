@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.cifar_data import Cifar10
 from benchmarks.report import HEADINGS, environment, markdown, row
 from benchmarks.rows import kept_value, run_row
+from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
 from editing.editors.patch import CalibratedPatch
@@ -30,6 +31,7 @@ TUNING_EDITS = 20
 TUNING_CONTROL = 1_000
 TUNING_TRIALS = {"momentum": 10, "rmsprop": 10, "adam": 12}  # those with one coefficient need fewer
 STARTS = {"gd": 0.01, "scaled_gd": 0.1, "rprop": 3e-4, "rmsprop": 3e-4, "momentum": 5e-3, "adam": 3e-4}
+PENALTIES = (1e2, 1e8)  # the Fisher of a confident model is small
 VIEWS = ViewSettings()
 FIRST_TUNING_IMAGE = 5_000  # the validation images before it may be fitted to, or set thresholds
 
@@ -84,17 +86,38 @@ class Row:
 def tuned_rule(bench: Bench, root: EditableModel, key: str, rule_name: str, scope: str) -> Rule:
     """The coefficients found for `rule_name` on validation edits of `root`, kept under `key`."""
 
+    found = _search(bench, root, key, rule_name, scope)
+    return RULES[rule_name](**found["rule"])
+
+
+def elastic_editor(bench: Bench, root: EditableModel, key: str, rule_name: str, scope: str) -> GradientEditor:
+    """The rule and the weight of the elastic penalty (EWC) found together in the same way."""
+    found = _search(bench, root, key, rule_name, scope, PENALTIES)
+    return GradientEditor(RULES[rule_name](**found["rule"]), Scope(scope), penalty=ElasticPenalty(found["penalty"]))
+
+
+def _search(
+    bench: Bench,
+    root: EditableModel,
+    key: str,
+    rule_name: str,
+    scope: str,
+    penalties: tuple[float, float] | None = None,
+) -> dict[str, Any]:
     def search() -> dict[str, Any]:
         start = RULES[rule_name](STARTS[rule_name])  # type: ignore[call-arg] # every rule's first field is its rate
         control = bench.validation(root)
         demands = draw_demands(TUNING_EDITS, TUNING_CONTROL, 10, seed=1)
-        low, high = STARTS[rule_name] / 30, STARTS[rule_name] * 30
-        settings = TuningSettings(TUNING_TRIALS.get(rule_name, 7), (low, high))
+        rates = STARTS[rule_name] / 30, STARTS[rule_name] * 30
+        trials = TUNING_TRIALS.get(rule_name, 7) + (6 if penalties else 0)
+        settings = TuningSettings(trials, rates, penalties)
         found = tune(start, [scope], control, demands, settings, report=lambda line: print("  " + line, flush=True))
-        print(f"{key}: {found.editor.rule} validation drawdown {found.drawdown:.4f}", flush=True)
-        return {"rule": asdict(found.editor.rule), "drawdown": found.drawdown, "success": found.success}
+        print(f"{key}: {describe(found.editor)} validation drawdown {found.drawdown:.4f}", flush=True)
+        penalty = found.editor.penalty
+        held = {"penalty": penalty.weight} if isinstance(penalty, ElasticPenalty) else {}
+        return {"rule": asdict(found.editor.rule), "drawdown": found.drawdown, "success": found.success, **held}
 
-    return RULES[rule_name](**kept_value(bench.cache / "tuned" / f"{key}.json", search)["rule"])
+    return kept_value(bench.cache / "tuned" / f"{key}.json", search)
 
 
 def gradient_row(
@@ -122,7 +145,8 @@ def describe(editor: Any) -> str:
     if isinstance(editor, GradientEditor):
         values = re.sub(r"epsilon=[^,)]*|\w+\(|\)", "", repr(editor.rule)).strip(", ")
         numbers = re.sub(r"\d+\.\d+(e-?\d+)?", lambda one: f"{float(one.group()):.2g}", values)
-        return f"{', '.join(editor.scope.patterns)}; {numbers}"
+        penalty = f", penalty={editor.penalty.weight:.2g}" if isinstance(editor.penalty, ElasticPenalty) else ""
+        return f"{', '.join(editor.scope.patterns)}; {numbers}{penalty}"
     if isinstance(editor, NaturalGradient):
         return f"{', '.join(editor.scope.patterns)}; damping={editor.damping:g}, at most {editor.steps} steps"
     if isinstance(editor, CalibratedPatch):

@@ -26,6 +26,7 @@ from benchmarks.report import environment, markdown
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
 from editing.editors.patch import CalibratedPatch
+from editing.editors.sequential import Sequential
 from editing.metrics import bootstrap_mean, compare_predictions, generalization
 from editing.model import EditableModel, batched_features, load_model
 from editing.rules import RMSProp
@@ -60,6 +61,11 @@ CONTENDERS = (
     Contender("natural gradient, chain 4, 9 views", lambda: NaturalGradient(
         Scope("chain4"), views=ViewSettings(fitting=9)), 10, "d"),
     Contender("RMSProp, chain 3", lambda: GradientEditor(RMSProp(1e-4), Scope("chain3"), steps=50), 125, "*"),
+    Contender("calibrated patch, one after the other", lambda: Sequential(CalibratedPatch()), 125, "P"),
+    Contender("natural gradient, chain 4, one after the other", lambda: Sequential(
+        NaturalGradient(Scope("chain4"))), 125, "h"),
+    Contender("RMSProp, chain 3, one after the other", lambda: Sequential(
+        GradientEditor(RMSProp(2e-4), Scope("chain3"))), 125, "X"),
 )  # fmt: skip
 
 
