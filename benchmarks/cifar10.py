@@ -48,6 +48,7 @@ PARTS: dict[str, Callable[[Bench, EditableModel], None]] = {
     "table1": cifar_paper.table1,
     "table3": cifar_paper.table3,
     "table2": cifar_paper.table2,
+    "analysis": cifar_paper.analysis,
     "frontier": cifar_paper.frontier,
 }
 

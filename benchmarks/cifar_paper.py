@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
+from benchmarks.cifar_data import CLASSES
 from benchmarks.cifar_models import conditional_model, editable_model
-from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, write_table
+from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, tuned_rule, write_table
 from benchmarks.rows import read_row
+from editing.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
 from editing.compare import draw_frontier
 from editing.editors.cnp import ConditionalEditor
 from editing.editors.dknn import DeepNeighbours, NeighbourModel
-from editing.editors.gradient import GradientEditor
+from editing.editors.gradient import GradientEditor, GradientState
 from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
@@ -39,6 +41,7 @@ SCOPES = {
 }
 WEIGHTS = ((1.0, 1.0), (0.1, 0.1), (0.1, 0.01))  # c_edit, c_loc; the paper gives c_loc only: 0.01 and 0.1
 NEIGHBOURS = 5
+MAPPED = 2_000  # test images by whose changes an edit is described on the map
 
 
 def table1(bench: Bench, plain: EditableModel) -> None:
@@ -110,6 +113,29 @@ def table3(bench: Bench, plain: EditableModel) -> None:
     conditional, network = conditional_model(bench.cache / bench.key("cnp"), plain, bench.data, bench.device)
     with_vector = partial(bench.rough_control, conditional)
     add(measured(bench, with_vector, bench.key("cnp"), "Editable + CNP", ConditionalEditor(network)))
+
+
+def analysis(bench: Bench, plain: EditableModel) -> None:
+    """Section 4.2, the plain model beside an editable one: harm by class, and a map of the edits (RMSProp, chain 3)."""
+    edit, locality = WEIGHTS[0]
+    key = bench.key(f"editable-{edit:g}-{locality:g}")
+    editable, _ = editable_model(bench.cache / key, plain, edit, locality, bench.data, bench.device)
+    labels = bench.data.test.labels.numpy()
+    part = slice(0, MAPPED)
+    subjects = []
+    for name, model, tuned in (
+        ("plain training", plain, bench.key("plain-rmsprop-chain3")),
+        ("Editable Training", editable, bench.key(f"editable-{edit:g}-{locality:g}-tuned")),
+    ):
+        rule = tuned_rule(bench, model, tuned, "rmsprop", "chain3")
+        control = bench.rough_control(model)
+        found = gradient_row(bench, model, lambda control=control: control, tuned, name, "rmsprop", "chain3")  # type: ignore[misc]
+        asked = [one for one, trial in zip(bench.demands, found.trials, strict=True) if not trial.already]
+        profiles = kl_profiles(GradientEditor(rule, Scope("chain3")), GradientState(), control, asked)[:, part]
+        edited = labels[[one.image for one in asked]]
+        subjects.append(Subject(name, harm_matrix(found.trials, labels), edit_map(profiles), edited))
+    draw_harm(subjects, CLASSES, bench.out / f"harm-width{bench.width}.png")
+    draw_maps(subjects, CLASSES, bench.out / f"map-width{bench.width}.png")
 
 
 def frontier(bench: Bench, plain: EditableModel) -> None:
