@@ -103,8 +103,8 @@ def main() -> None:
         + "\n"
     )
     text += (
-        f"\nAt rate {DRAWN:g}, first seed: change of the error rate by class edited and class harmed, and a map of the edits "
-        "by what they do to\neach test image (t-SNE of square roots of KL).\n\n"
+        f"\nAt rate {DRAWN:g}, first seed: change of the error rate by class edited and class harmed, and a map of the "
+        "edits by what they\ndo to each test image (t-SNE of square roots of KL).\n\n"
         "![Harm by class](editable-digits-harm.png)\n\n![Map of edits](editable-digits-map.png)\n"
     )
     draw_harm(subjects, CLASSES, chosen.out / "editable-digits-harm.png")

@@ -113,6 +113,15 @@ class PatchSlots(nn.Module):
         """What the slots add to the logits: `[n, classes]`."""
         return self.activations(features) @ self.value
 
+    @torch.no_grad()
+    def used(self) -> PatchSlots:
+        """The slots that add anything, alone: what all of them add, for less work."""
+        kept = self.value.abs().amax(1) > 0
+        slots = {name: value[kept] for name, value in self.named_parameters()}
+        small = PatchSlots(int(kept.sum()), self.weight.shape[1], self.value.shape[1]).to(self.weight)
+        small.load_state_dict({**dict(self.named_buffers()), **slots})
+        return small
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A model saved before its patch was fitted to a root may lack both; one with slots in use must not.
         if not bool(state_dict.get(prefix + "weight", torch.ones(1)).any()):

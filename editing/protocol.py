@@ -90,6 +90,7 @@ class Control:
                 return self.root_logits
             cut = len(stages(self.root))
         tail = Tail(edited, cut)
+        tail.patch = edited.patch.used()  # a single edit uses one slot of hundreds
         with self._autocast():
             return torch.cat([tail(part).float() for part in self._entering(cut)])
 

@@ -26,6 +26,22 @@ def test_slots_look_at_whitened_directions() -> None:
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
+def test_the_slots_in_use_add_what_all_of_them_add() -> None:
+    model, images = small_model(), small_images(50)
+    features = model.features(images).detach()
+    model.patch.fit(features)
+    assert not model.patch.used()(features).any()
+    with torch.no_grad():
+        for slot in (1, 5):
+            model.patch.weight[slot] = torch.randn(model.patch.weight.shape[1])
+            model.patch.threshold[slot] = -0.1
+            model.patch.value[slot] = torch.tensor([1.0, -2.0, 0.0, 3.0])
+    used = model.patch.used()
+    assert len(used.weight) == 2
+    torch.testing.assert_close(used(features), model.patch(features))
+    assert model.patch(features).abs().amax() > 0.1
+
+
 def test_an_unpatched_model_is_exactly_its_head_whether_fitted_or_not() -> None:
     model = small_model()
     with torch.no_grad():
