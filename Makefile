@@ -53,10 +53,11 @@ docs: setup ## the API's pages under site/, and the report's JSON Schema under d
 serve: setup ## a Prefect server with the deployments and a worker
 	@$(BIN)/errata serve
 
-lock: ## write requirements.lock again from what .venv holds
+lock: ## write the two locks again from what .venv holds: everything, and what the inference service needs of it
 	@# async-timeout: only Python 3.11.0 to 3.11.2 asks for it, so a freeze on a later one would lose it
 	@{ $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -E 's/\+(cpu|cu[0-9]+)$$//'; \
 	   echo async-timeout==5.0.1; } | sort -fu > requirements.lock
+	@$(BIN)/python -m tests.locks > requirements-service.lock
 
 clean: ## delete what was made: environment, artifacts, store
 	rm -rf $(VENV) artifacts metrics store .dvc/cache .dvc/tmp dvc.lock

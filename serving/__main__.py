@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 import uvicorn
 
@@ -19,6 +20,14 @@ from serving.tokens import Tokens
 SECRET = "ERRATA_SERVING_SECRET"
 
 
+def cache() -> Path | None:
+    """Where a user's caches are; None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "errata"
+    except RuntimeError:
+        return None
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     default = Settings()
@@ -30,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--max-bytes", type=int, default=default.image.max_bytes, help="of an image file")
     options.add_argument("--max-pixels", type=int, default=default.image.max_pixels, help="of an image")
     options.add_argument("--workers", type=int, default=default.workers, help="images predicted at once")
+    options.add_argument(
+        "--cache", type=Path, default=cache(), help="folder for a copy of the last good release (default: %(default)s)"
+    )
+    options.add_argument("--no-cache", action="store_true", help="keep no copy: nothing is written to this machine")
     options.add_argument("--no-reports", action="store_true", help="offer no /report: the store is only read")
     options.epilog = f"{SECRET} in the environment lets several services accept each other's predictions in /report."
     return options
@@ -45,7 +58,8 @@ def main(arguments: list[str]) -> int:
     secret = os.environ.get(SECRET, "").encode()
     try:
         storage = open_storage(given.store)
-        app = create_app(storage, Follower(storage, every=given.every), settings, Tokens(secret or None))
+        follower = Follower(storage, every=given.every, keep=None if given.no_cache else given.cache)
+        app = create_app(storage, follower, settings, Tokens(secret or None))
     except ErrataError as fault:
         print(f"Error: {fault}", file=sys.stderr)
         return fault.exit_code

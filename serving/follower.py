@@ -4,7 +4,8 @@
     with follower:                              # a thread looks at live.json every few seconds
         follower.predict(images)                # whole on one release, whatever happens meanwhile
 
-A release that does not verify or load is never served: the last good one stays, and `state.problem` says why.
+A release that does not verify or load is never served: the last good one stays, and `state.problem` says why. With
+`keep=FOLDER` that holds for a process that starts as well: the last good release is kept there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from data.manifest import Live, read_live
 from data.storage.base import Storage
 from editing.errors import ErrataError, NothingServed
+from serving.kept import Kept
 from serving.release import Prediction, Release, load_release
 
 LONGEST_PAUSE = 60.0
@@ -43,10 +46,14 @@ class State:
 class Follower:
     """Serves the live release of a store. Any number of threads may predict while it swaps."""
 
-    def __init__(self, storage: Storage, *, load: Loader = load_release, every: float = 5.0) -> None:
+    def __init__(
+        self, storage: Storage, *, load: Loader = load_release, every: float = 5.0, keep: Path | None = None
+    ) -> None:
         """Nothing is read before `refresh` or `start`. `every`: seconds between two looks at live.json; a release that
-        was refused is tried again after twice that, then four times, up to a minute, for its bytes may come back."""
+        was refused is tried again after twice that, then four times, up to a minute, for its bytes may come back.
+        `keep`: a folder for a copy of the last good release, for the next start (`serving.kept`)."""
         self._storage = storage
+        self._kept = Kept(keep, storage.url) if keep else None
         self._load = load
         self._every = every
         self._release: Release | None = None
@@ -98,6 +105,8 @@ class Follower:
         try:
             return self._follow()
         except ErrataError as fault:
+            if self._release is None:
+                self._fall_back()
             if str(fault) != self._problem:
                 kept = f"release {self._release.version} goes on" if self._release else "nothing is served"
                 log.warning("%s; %s", fault, kept)
@@ -123,7 +132,27 @@ class Follower:
         self._release = new  # one reference: a request sees the old release or the new one, whole
         self._refused, self._problem = "", ""
         log.info("serving release %d (%s) instead of %s", new.version, new.digest[:12], old.version if old else "none")
+        self._keep(live)
         return True
+
+    def _keep(self, live: Live) -> None:
+        """Keep a copy of the release now served; without one everything works but a start beside a damaged store."""
+        if self._kept is None:
+            return
+        try:
+            self._kept.keep(self._storage, live)
+        except (ErrataError, OSError) as fault:
+            log.warning("release %d is served, but no copy of it is kept for the next start: %s", live.version, fault)
+
+    def _fall_back(self) -> None:
+        """Serve what was kept by an earlier process, if it verifies and loads."""
+        try:
+            live = self._kept.live() if self._kept else None
+            if self._kept and live:
+                self._release = self._load(self._kept.storage, live)
+                log.warning("release %d is served from the copy in %s", live.version, self._kept.storage.url)
+        except (ErrataError, OSError) as fault:
+            log.warning("the copy of the last good release cannot be served either: %s", fault)
 
     def start(self) -> None:
         """Load what is live now, then follow it on a thread until `stop`; starting twice is harmless."""

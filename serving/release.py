@@ -9,20 +9,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data.manifest import Live, read_file, read_manifest, read_model
+from data import layout
+from data.images import pixel_digest
+from data.manifest import Live, Manifest, read_file, read_manifest, read_model
 from data.storage.base import Storage
 from editing.classifier import OnnxClassifier
 from editing.errors import Damaged
 
-EDIT = "edit.json"
+EDIT, FINDINGS = "edit.json", "findings.json"
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What one image came to.
 
-    `probabilities` float32 `[classes]`; `correction` is the identity of the correction whose slot decided, or None
-    where none fired; `version` is the release that said so.
+    `probabilities` float32 `[classes]`; `version` is the release that said so. `correction` is the identity of the
+    correction that decided, where that is certain: its slot did, or it is in the weights and this is its very image.
+    None otherwise.
     """
 
     version: int
@@ -33,12 +36,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Release:
-    """One release, loaded: `corrections` says which correction each slot holds; `digest` is its manifest's."""
+    """One release, loaded; `digest` is its manifest's.
+
+    `corrections` says which correction each slot holds, `in_weights` what is expected of each image (by its pixels'
+    digest) that comes out right in this release, did not in the root, and has no slot.
+    """
 
     version: int
     digest: str
     classes: tuple[str, ...]
     corrections: Mapping[int, str]
+    in_weights: Mapping[str, str]
     classifier: OnnxClassifier = field(repr=False)
 
     @property
@@ -49,17 +57,27 @@ class Release:
     def predict(self, images: NDArray[np.uint8]) -> tuple[Prediction, ...]:
         """A prediction for each of uint8 `[n, height, width, channels]`; raises ExportError on any other input."""
         answers = self.classifier.predict(images)
-        return tuple(
-            Prediction(
-                self.version,
-                self.classes[int(logits.argmax())],
-                probabilities,
-                self.corrections.get(int(slot), f"slot-{slot}") if slot >= 0 else None,
-            )
-            for logits, probabilities, slot in zip(
-                answers.logits, answers.probabilities, answers.correction, strict=True
-            )
-        )
+        predictions = []
+        rows = zip(images, answers.logits, answers.probabilities, answers.correction, strict=True)
+        for image, logits, probabilities, slot in rows:
+            predicted = self.classes[int(logits.argmax())]
+            correction = self._in_slot(int(slot)) if slot >= 0 else self._in_weights(image, predicted)
+            predictions.append(Prediction(self.version, predicted, probabilities, correction))
+        return tuple(predictions)
+
+    def _in_slot(self, slot: int) -> str:
+        return self.corrections.get(slot, f"slot-{slot}")
+
+    def _in_weights(self, image: NDArray[np.uint8], predicted: str) -> str | None:
+        if not self.in_weights:
+            return None
+        identity = pixel_digest(image)
+        return identity if self.in_weights.get(identity) == predicted else None
+
+
+def release_files(manifest: Manifest) -> tuple[str, ...]:
+    """The files of a bundle that `load_release` reads."""
+    return (layout.model_file(manifest.version), EDIT, *(name for name in (FINDINGS,) if name in manifest.files))
 
 
 def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
@@ -76,8 +94,14 @@ def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
             raise ValueError(f"its model says version {classifier.metadata['errata.version']}")
         slots = json.loads(read_file(storage, manifest, EDIT))["slots"]
         corrections = {int(slot["slot"]): str(slot["key"]) for slot in slots if slot["separated"]}
+        found = json.loads(read_file(storage, manifest, FINDINGS))["corrections"] if FINDINGS in manifest.files else ()
+        in_weights = {
+            str(each["id"]): str(each["expected"])
+            for each in found
+            if each["slot"] < 0 and each["before"] != each["expected"] == each["after"]
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"release {live.version} cannot be read ({error!r}); roll back to one that verifies") from error
-    release = Release(manifest.version, live.manifest_sha256, classes, corrections, classifier)
+    release = Release(manifest.version, live.manifest_sha256, classes, corrections, in_weights, classifier)
     release.predict(np.zeros((1, *release.image_shape), np.uint8))  # what cannot answer must not go live
     return release

@@ -32,7 +32,9 @@ def scratch_clone(folder: Path) -> Path:
     shutil.copytree(
         REPOSITORY,
         folder,
-        ignore=shutil.ignore_patterns(".git", "store", "artifacts", "metrics", "__pycache__", ".*_cache", "dvc.lock"),
+        ignore=shutil.ignore_patterns(
+            *(".git", ".venv", "store", "artifacts", "metrics", "site", "__pycache__", ".*_cache", "dvc.lock")
+        ),
     )
     (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     return folder

@@ -1,5 +1,6 @@
 """The follower: serves what verifies, swaps whole, keeps the last good release and says so."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from data import layout
-from data.manifest import FileEntry, Live, sha256
+from data.images import pixel_digest
+from data.manifest import FileEntry, Live, read_live, sha256
 from data.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
@@ -26,6 +28,12 @@ from serving.release import Release, load_release
 from tests.serving.releases import IMAGES, Correction, bundle, patched, point_at, release
 
 FIRST, SECOND = Correction(3, 1, 2), Correction(5, 2, 0)
+
+
+def live(storage: LocalStorage) -> Live:
+    found = read_live(storage)
+    assert found is not None
+    return found[0]
 
 
 def damage(storage: LocalStorage, key: str) -> None:
@@ -93,6 +101,31 @@ def test_a_changed_byte_is_never_served(storage: LocalStorage, name: str) -> Non
     damage(storage, layout.release_file(2, name))  # the same bit again: it is whole
     assert follower.refresh()
     assert (follower.state.version, follower.state.problem) == (2, "")
+
+
+def test_a_correction_in_the_weights_is_named_on_its_very_image_and_nowhere_else(storage: LocalStorage) -> None:
+    """Image 8 was wrong in the root; 9 was right by itself; 10 is not what it should be."""
+    plain = bundle(1, (FIRST,))
+    publish(storage, plain)
+    point_at(storage, plain.manifest)
+    said = [each.predicted for each in load_release(storage, live(storage)).predict(IMAGES)]
+    other = {"class 0": "class 1"}
+    found = [
+        {"id": pixel_digest(IMAGES[8]), "before": other.get(said[8], "class 0"), "expected": said[8], "slot": -1},
+        {"id": pixel_digest(IMAGES[9]), "before": said[9], "expected": said[9], "slot": -1},
+        {"id": pixel_digest(IMAGES[10]), "before": said[10], "expected": other.get(said[10], "class 0"), "slot": -1},
+        {"id": pixel_digest(IMAGES[FIRST.image]), "before": "class 0", "expected": "class 1", "slot": FIRST.slot},
+    ]
+    corrections = [{**each, "after": each["expected"]} for each in found]
+    made = bundle(2, (FIRST,))
+    files = {**made.files, "findings.json": json.dumps({"corrections": corrections}).encode()}
+    entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
+    made = Bundle(replace(made.manifest, files=entries), files)
+    publish(storage, made)
+    point_at(storage, made.manifest)
+    answers = load_release(storage, live(storage)).predict(IMAGES)
+    named = {index: each.correction for index, each in enumerate(answers) if each.correction}
+    assert named == {8: pixel_digest(IMAGES[8]), FIRST.image: FIRST.key}
 
 
 def wrong_model(content: bytes) -> Callable[[], Bundle]:
@@ -236,3 +269,79 @@ def test_an_unsigned_release_is_refused_where_a_key_is_trusted(
     assert not follower.refresh()
     assert "sign" in follower.state.problem
     assert follower.predict(IMAGES)[0].version == 1
+
+
+@pytest.fixture
+def kept(storage: LocalStorage, tmp_path: Path) -> Path:
+    """A folder where an earlier process kept release 1; release 2 is live and damaged."""
+    folder = tmp_path / "kept"
+    release(storage, 1, (FIRST,))
+    assert Follower(storage, keep=folder).refresh()
+    release(storage, 2, (FIRST, SECOND))
+    damage(storage, layout.release_file(2, layout.model_file(2)))
+    return folder
+
+
+def test_a_start_beside_a_damaged_release_serves_the_last_good_one(
+    storage: LocalStorage, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower = Follower(storage, keep=kept)
+    assert not follower.refresh()
+    assert follower.predict(IMAGES)[FIRST.image].correction == FIRST.key
+    assert (follower.state.version, follower.state.wanted) == (1, 2)
+    assert "SHA-256" in follower.state.problem
+    assert "release 1 is served from the copy" in caplog.text
+    damage(storage, layout.release_file(2, layout.model_file(2)))  # whole again
+    assert follower.refresh()
+    assert (follower.state.version, follower.state.problem) == (2, "")
+    bundles = {path.parts[-2] for path in kept.glob("*/releases/*/manifest.json")}
+    assert bundles == {"2"}, "only the last good one is kept"
+
+
+def test_a_start_without_the_store_serves_the_last_good_one(storage: LocalStorage, kept: Path) -> None:
+    Path(storage.url).rename(f"{storage.url}.away")
+    follower = Follower(storage, keep=kept)
+    assert not follower.refresh()
+    assert follower.state.version == 1
+
+
+@pytest.mark.parametrize("name", [layout.model_file(1), "edit.json", "manifest.json"])
+def test_a_copy_that_was_changed_is_not_served_and_is_made_anew(storage: LocalStorage, kept: Path, name: str) -> None:
+    (folder,) = kept.iterdir()
+    damage(LocalStorage(folder), layout.release_file(1, name))
+    follower = Follower(storage, keep=kept)
+    assert not follower.refresh()
+    assert follower.state.version is None
+    point_at(storage, bundle(1, (FIRST,)).manifest)
+    assert follower.refresh()
+    assert Follower(LocalStorage(folder)).refresh(), "the copy is whole again"
+
+
+def test_what_was_kept_of_one_store_is_not_served_for_another(tmp_path: Path, kept: Path) -> None:
+    follower = Follower(LocalStorage(tmp_path / "other"), keep=kept)
+    assert not follower.refresh()
+    assert follower.state.version is None
+
+
+def test_where_no_copy_can_be_kept_the_release_is_served_all_the_same(
+    storage: LocalStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    release(storage, 1)
+    follower = Follower(storage, keep=tmp_path / "file" / "kept")
+    assert follower.refresh()
+    assert "no copy of it is kept" in caplog.text
+
+
+def test_a_copy_without_the_wanted_signature_is_not_served(
+    storage: LocalStorage, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = tmp_path / "public.pem"
+    key = Ed25519PrivateKey.generate().public_key()
+    public.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    monkeypatch.setenv(PUBLIC_KEY, str(public))
+    follower = Follower(storage, keep=kept)
+    assert not follower.refresh()
+    assert follower.state.version is None
+    assert "cannot be served either" in caplog.text
+    assert "sign" in caplog.text
