@@ -11,10 +11,10 @@ import sys
 from rich.markup import escape
 
 from editing.errors import ErrataError
-from flows.commands import deltas, nights, pages, releases, reports
+from flows.commands import deltas, nights, pages, releases, reports, studies
 from flows.commands.base import app, notes
 
-__all__ = ["app", "deltas", "main", "nights", "pages", "releases", "reports"]
+__all__ = ["app", "deltas", "main", "nights", "pages", "releases", "reports", "studies"]
 
 
 @app.callback()
