@@ -10,7 +10,6 @@ import pytest
 from data.storage import Storage, open_storage
 from data.storage.s3 import S3Storage
 from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded
-from tests.data.conftest import mock_client
 from tests.servers.faulty_s3 import Fault, FaultyS3
 
 PASSING = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.NO_ANSWER, Fault.LATE_ANSWER, Fault.LOST_ANSWER]
@@ -19,7 +18,7 @@ PASSING = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.NO_ANSWER, Fault.LATE_AN
 @pytest.fixture(scope="module")
 def impatient(mock_s3_server: FaultyS3) -> Any:
     """A client that waits for no answer longer than 0.3 s; made once, which takes long."""
-    return mock_client(mock_s3_server, read_timeout=0.3)
+    return mock_s3_server.client(read_timeout=0.3)
 
 
 @pytest.fixture

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
+import boto3
+from botocore.client import Config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 StartResponse = Callable[..., Any]
+BUCKET = "mock"
 
 
 class Fault(Enum):
@@ -25,12 +28,14 @@ class Fault(Enum):
     LOST_ANSWER = "all is done, but the connection breaks before the answer"
     CUT_ANSWER = "the connection breaks in the middle of the answer's body"
     CONFLICT = "409: another conditional write is under way"
+    DISK_FULL = "507: nothing more can be stored"
 
 
 _SENT_INSTEAD = {
     Fault.INTERNAL_ERROR: ("500 Internal Server Error", "InternalError"),
     Fault.SLOW_DOWN: ("503 Slow Down", "SlowDown"),
     Fault.CONFLICT: ("409 Conflict", "ConditionalRequestConflict"),
+    Fault.DISK_FULL: ("507 Insufficient Storage", "InsufficientStorage"),
 }
 
 
@@ -41,7 +46,7 @@ class FaultyS3:
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
-        self._faults: list[tuple[str, Fault]] = []
+        self._faults: list[tuple[str, str, Fault]] = []
         self._ignored: set[str] = set()
         self._lock = threading.Lock()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
@@ -59,9 +64,20 @@ class FaultyS3:
         self._server.shutdown()
         self._thread.join()
 
-    def spoil(self, fault: Fault, method: str, times: int = 1) -> None:
-        """Let the next `times` requests of this method meet `fault`."""
-        self._faults += [(method, fault)] * times
+    def client(self, read_timeout: float = 60.0) -> Any:
+        """A client of this server."""
+        return boto3.client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.url,
+            aws_access_key_id="mock",
+            aws_secret_access_key="mock",
+            config=Config(read_timeout=read_timeout, retries={"mode": "standard", "total_max_attempts": 5}),
+        )
+
+    def spoil(self, fault: Fault, method: str, times: int = 1, where: str = "") -> None:
+        """Let the next `times` requests of this method, whose path ends so, meet `fault`."""
+        self._faults += [(method, where, fault)] * times
 
     def ignore(self, *headers: str) -> None:
         """Act as if these request headers (`If-Match`) were not there, as some servers do."""
@@ -73,17 +89,17 @@ class FaultyS3:
         self._ignored.clear()
         self.requests.clear()
 
-    def _next_fault(self, method: str) -> Fault | None:
+    def _next_fault(self, method: str, path: str) -> Fault | None:
         with self._lock:
             self.requests.append(method)
-            for index, (wanted, fault) in enumerate(self._faults):
-                if wanted == method:
+            for index, (wanted, where, fault) in enumerate(self._faults):
+                if wanted == method and path.endswith(where):
                     del self._faults[index]
                     return fault
         return None
 
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        fault = self._next_fault(environ["REQUEST_METHOD"])
+        fault = self._next_fault(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         for header in self._ignored:
             environ.pop(header, None)
         if fault in _SENT_INSTEAD:
