@@ -40,8 +40,8 @@ test: setup ## the test suite (under 10 minutes on 2 cores)
 test-slow: setup ## what takes minutes: Prefect's server and worker for real, the documentation's commands
 	@$(BIN)/python -m pytest -m slow
 
-test-s3: setup ## the store's contract against a real S3 server (Ceph), skipped where it cannot be installed
-	@$(BIN)/python -m tests.servers.s3_server $(BIN)/python -m pytest tests/data -k real_s3
+test-s3: setup ## the store and every fault against a real S3 server (Ceph), skipped where it cannot be installed
+	@$(BIN)/python -m tests.servers.s3_server $(BIN)/python -m pytest tests/data tests/flows -k real_s3
 
 check: setup ## lint, format and strict types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -15,24 +15,31 @@ from editing.errors import Damaged, NotStored
 
 
 class Deferred(BaseModel):
-    """How many `nights` a report was left out, and why the last time."""
+    """How many `nights` a report was left out, why the last time, and by which run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     nights: int = Field(ge=1)
     why: str
+    run: str = ""
 
 
-def defer(storage: Storage, report_id: str, why: str) -> Deferred:
-    """Count one more night; returns the record. Raises Superseded if another night counts at the same moment."""
+def defer(storage: Storage, report_id: str, why: str, run: str) -> Deferred:
+    """Count one more night, once for each `run`; returns the record.
+
+    Raises Superseded if another night counts at the same moment.
+    """
     key = layout.deferred_report(report_id)
     try:
         found = storage.read(key)
-        nights, tag = _parse(storage, key, found.content).nights, found.tag
+        known = _parse(storage, key, found.content)
+        if known.run == run:  # the step is tried again, after a store that was away
+            return known
+        nights, tag = known.nights, found.tag
     except NotStored:
         nights, tag = 0, None
-    record = Deferred(id=report_id, nights=nights + 1, why=why)
+    record = Deferred(id=report_id, nights=nights + 1, why=why, run=run)
     storage.swap(key, (record.model_dump_json() + "\n").encode(), expected=tag)
     return record
 

@@ -84,7 +84,8 @@ class Manifest:
 class Live:
     """Which release inference serves, and its manifest's digest; then who set it so, why, and when.
 
-    `about` is the correction that a retraction or a reinstatement concerns.
+    `about` is the correction that a retraction or a reinstatement concerns; `run` is a random name of the run that set
+    it, by which a run whose swap was not answered knows its own.
     """
 
     version: int
@@ -97,6 +98,7 @@ class Live:
     why: str = ""
     at: str = ""
     about: str = ""
+    run: str = ""
 
     def to_json(self) -> bytes:
         """Canonical bytes."""

@@ -107,11 +107,15 @@ def one_quarantined(storage: Storage, prefix: str) -> str:
 
 
 def requeue(storage: Storage, report_id: str) -> None:
-    """Send a report back to the inbox, as it was filed; raises NotStored, StoreError if its bytes were never kept."""
+    """Send a report back to the inbox, as it was filed, and count anew how often it is left out.
+
+    Raises NotStored, StoreError if its bytes were never kept.
+    """
     key = layout.quarantined_report(report_id)
     content = _read(storage, key).content
     if content is None:
         raise StoreError(f"report {report_id} was too large to be kept; file it again in smaller parts")
+    storage.delete(layout.deferred_report(report_id))
     with suppress(AlreadyStored):  # the same claim was filed again meanwhile
         storage.put_once(layout.inbox_report(report_id), content)
     storage.delete(key)

@@ -9,6 +9,7 @@ report leaves the inbox only after the release that consumed it is live.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -47,12 +48,13 @@ VERSIONS = 5  # version numbers to try, where runs that died have taken some
 
 @dataclass(frozen=True)
 class Night:
-    """Where a night works, who asked for it, and where its log goes."""
+    """Where a night works, who asked for it, where its log goes, and a name that no other run has."""
 
     storage: Storage
     workspace: Workspace
     by: str
     log: Log
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @dataclass(frozen=True)
@@ -293,15 +295,18 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
         if (found and found[1]) != (parent and parent[1]):
             raise Superseded("superseded: another release went live meanwhile; nothing was consumed") from None
         raise
-    make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why)
+    make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why, run=night.name)
     tag_release(night.workspace, bundle.manifest.version, bundle.manifest.digest, night.log)
     return bundle
 
 
 def settle(night: Night, reports: tuple[str, ...], version: int) -> None:
-    """Move what release `version` consumed out of the inbox."""
-    settle_reports(night.storage, sorted(reports), version)
+    """Move what release `version` consumed out of the inbox.
+
+    How often each was left out is forgotten first: after a crash in between nobody would.
+    """
     forget(night.storage, reports)
+    settle_reports(night.storage, sorted(reports), version)
 
 
 def defer(night: Night, batch: Batch) -> None:
@@ -309,17 +314,18 @@ def defer(night: Night, batch: Batch) -> None:
     enough = night.workspace.params.deferral.nights
     for each in batch.left_out:
         for report in each.reports:
-            if (nights := defer_report(night.storage, report, each.why).nights) >= enough:
+            if (nights := defer_report(night.storage, report, each.why, night.name).nights) >= enough:
                 refusal = Refusal(report, Reason.HARMFUL, f"left out of a release {nights} times; the last: {each.why}")
                 quarantine_report(night.storage, refusal, datetime.now(UTC))
                 forget(night.storage, [report])
 
 
 def quarantine(night: Night, batch: Batch) -> None:
-    """Keep each refused report with its typed reason."""
+    """Keep each refused report with its typed reason, and forget how often it was left out."""
     now = datetime.now(UTC)
     for refusal in batch.refused:
         quarantine_report(night.storage, refusal, now)
+    forget(night.storage, [each.report_id for each in batch.refused])
 
 
 def summarise(

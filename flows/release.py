@@ -7,9 +7,10 @@ compare-and-swap of live.json, then the log. Before the swap the old model is li
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from data import layout
@@ -101,10 +102,12 @@ def make_live(
     by: str,
     why: str,
     about: str = "",
+    run: str = "",
 ) -> Live:
     """Point live.json at a published release, if it still is what `parent` says; raises Superseded otherwise.
 
-    A swap whose answer was lost has happened all the same: live.json then says what was asked for, which is success.
+    A swap whose answer was lost has happened all the same: tried again by the same `run`, which then finds its own name
+    in live.json, it is success. Another run that made the very same release is not this one, and is told so.
     """
     old = parent[0] if parent else None
     if old:
@@ -120,14 +123,16 @@ def make_live(
         why=why,
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
         about=about,
+        run=run or secrets.token_hex(8),
     )
     try:
         storage.swap(layout.LIVE, new.to_json(), expected=parent[1] if parent else None)
     except Superseded:
         now = read_live(storage)
-        if now is None or replace(now[0], at=new.at) != new:
+        if now is None or (now[0].serial, now[0].run) != (new.serial, new.run):
             other = f"release {now[0].version} was {now[0].action}" if now else "live.json vanished"
             raise Superseded(f"superseded: {other} meanwhile; nothing was consumed") from None
+        new = now[0]
     record(storage, new)
     return new
 

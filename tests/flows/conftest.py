@@ -1,46 +1,77 @@
 """A workspace with a trained root, released as version 1: made once, copied for each test that changes it."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import wraps
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from data import layout
+from data.control_guard import ControlGuard
+from data.deferred import defer
 from data.images import encode_png
-from data.manifest import sha256
+from data.manifest import read_live, sha256
 from data.reports import Report, file_report
 from data.splits import load_split
+from data.storage.base import Storage
 from data.storage.local import LocalStorage
+from data.validation import validate_reports
 from editing.model import load_model
 from editing.types import Constraint
-from flows import stages, train_model
+from flows import night, stages, train_model
 from flows.demo import live_classifier
 from flows.editor import build_editor
+from flows.limits import hold_against
 from flows.night import Night
 from flows.workspace import Workspace
+from tests.conftest import NewStore
 
 REPOSITORY = Path(__file__).parents[2]
+COUNT = 2  # reports that wait for a disturbed night
 
 
 @dataclass(frozen=True)
 class Place:
-    """A workspace and a store in one folder; mistakes on the traffic images `passed_over` are not reported."""
+    """A workspace and a store in one folder; mistakes on the traffic images `passed_over` are not reported.
+
+    `elsewhere`: the store, where it is not the folder's.
+    """
 
     folder: Path
     passed_over: frozenset[int] = frozenset()
+    elsewhere: Storage | None = None
 
     @property
     def workspace(self) -> Workspace:
         return Workspace(self.folder / "workspace")
 
     @property
-    def storage(self) -> LocalStorage:
-        return LocalStorage(self.folder / "store")
+    def storage(self) -> Storage:
+        return self.elsewhere or LocalStorage(self.folder / "store")
+
+    @property
+    def digest(self) -> str:
+        """The digest of what is live."""
+        found = read_live(self.storage)
+        assert found is not None
+        return found[0].manifest_sha256
+
+    def beside(self, folder: Path, storage: Storage | None = None) -> "Place":
+        """A copy of the workspace, without DVC's cache, on `storage`; by default on the same store."""
+        ignore = shutil.ignore_patterns("cache")
+        shutil.copytree(self.workspace.folder, folder / "workspace", symlinks=True, ignore=ignore)
+        return replace(self, folder=folder, elsewhere=storage or self.storage)
 
     def night(self, log: Callable[[str], None] = lambda _line: None) -> Night:
         return Night(self.storage, self.workspace, "test", log)
@@ -113,20 +144,120 @@ def _unsolvable(_released: Place) -> frozenset[int]:
     return frozenset(int(index) for index, held in zip(wrong, result.holds, strict=True) if not held)
 
 
-@pytest.fixture
-def quick(place: Place, _unsolvable: frozenset[int], _solved: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """The place, with DVC's commands replaced by the stages themselves, and with mistakes that can be corrected.
+def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
+    """DVC's commands become the stages themselves, and what was computed once in this session is not computed again.
 
-    What is tested is neither DVC nor the editor. The same ledger on the same root is solved once in a session; later
-    nights copy the outputs.
+    For tests of neither DVC nor the editor, Great Expectations or the guard of the control set.
     """
 
     def dvc(workspace: Workspace, *words: str, log: Callable[[str], None], env: object = None) -> None:
         if words[0] == "repro":
-            solve(workspace, _solved)
+            solve(workspace, memory)
 
-    monkeypatch.setattr(Workspace, "dvc", dvc)
+    patch.setattr(Workspace, "dvc", dvc)
+    patch.setattr("flows.gathering.ControlGuard", remembered(ControlGuard))
+    patch.setattr("flows.gathering.validate_reports", remembered(validate_reports))
+    patch.setattr("flows.judging.hold_against", remembered(hold_against))
+
+
+@pytest.fixture
+def played(_solved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is slow is played."""
+    play(monkeypatch, _solved)
+
+
+@pytest.fixture
+def quick(place: Place, _unsolvable: frozenset[int], played: None) -> Place:
+    """The place with what is slow played, and with mistakes that can be corrected."""
     return replace(place, passed_over=_unsolvable)
+
+
+@pytest.fixture
+def anywhere(quick: Place, new_store: NewStore) -> Place:
+    """The quick place with its store in every backend in turn."""
+    return replace(quick, elsewhere=duplicate(quick.storage, new_store()))
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A place before a night, the reports that wait in it, and the digest of the release that they come to."""
+
+    before: Place
+    reports: tuple[str, ...]
+    digest: str
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    _released: Place, _unsolvable: frozenset[int], _solved: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
+    """A night without faults, on a folder. One of its reports was left out of a release before."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copytree(_released.folder, folder, symlinks=True, dirs_exist_ok=True)
+    place = Place(folder, _unsolvable)
+    reports = tuple(sorted(each.id for each in place.report_mistakes(COUNT)))
+    assert len(reports) == COUNT
+    defer(place.storage, reports[0], "a test", "an earlier run")
+    sibling = place.beside(folder / "sibling", duplicate(place.storage, LocalStorage(folder / "sibling" / "store")))
+    with pytest.MonkeyPatch.context() as patch:
+        play(patch, _solved)
+        assert night.run(sibling.night()).version == 2
+    return Undisturbed(place, reports, sibling.digest)
+
+
+@pytest.fixture
+def make_disturbed(undisturbed: Undisturbed, played: None, new_store: NewStore, tmp_path: Path) -> Callable[[], Place]:
+    """Makes places for nights that meet with faults, alike but for their stores, which are in every backend in turn."""
+    numbers = count()
+
+    def make() -> Place:
+        before = undisturbed.before
+        return before.beside(tmp_path / f"disturbed-{next(numbers)}", duplicate(before.storage, new_store()))
+
+    return make
+
+
+@pytest.fixture
+def disturbed(make_disturbed: Callable[[], Place]) -> Place:
+    """One such place."""
+    return make_disturbed()
+
+
+def duplicate(storage: Storage, empty: Storage) -> Storage:
+    """The store `empty`, now with all that the other one holds but DVC's files."""
+    if isinstance(storage, LocalStorage) and isinstance(empty, LocalStorage):
+        shutil.copytree(storage.url, empty.url, ignore=shutil.ignore_patterns("dvc"), dirs_exist_ok=True)
+        return empty
+    for key in storage.keys(""):
+        if key == layout.LIVE or key.startswith(layout.DEFERRED):
+            empty.swap(key, storage.read(key).content, expected=None)
+        elif not key.startswith("dvc/"):
+            empty.put_once(key, storage.get(key))
+    return empty
+
+
+_MEMORY: dict[tuple[str, ...], Any] = {}
+
+
+def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, called once in a session for the same arguments; of a moment the day counts."""
+
+    @wraps(function, updated=())
+    def recall(*arguments: Any) -> Any:
+        key = (function.__qualname__, *map(_fingerprint, arguments))
+        if key not in _MEMORY:
+            _MEMORY[key] = function(*arguments)
+        return _MEMORY[key]
+
+    return recall
+
+
+def _fingerprint(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    if isinstance(value, datetime):
+        return str(value.date())
+    return str(value.to_csv()) if isinstance(value, pd.DataFrame) else repr(value)
 
 
 def solve(workspace: Workspace, memory: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 from botocore.client import Config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 StartResponse = Callable[..., Any]
 BUCKET = "mock"
@@ -39,6 +39,11 @@ _SENT_INSTEAD = {
 }
 
 
+class _Silent(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: Prefect would show each line."""
+
+
 class FaultyS3:
     """The server; `spoil` says which requests come next to harm. `requests` counts all of them by method."""
 
@@ -49,7 +54,7 @@ class FaultyS3:
         self._faults: list[tuple[str, str, Fault]] = []
         self._ignored: set[str] = set()
         self._lock = threading.Lock()
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Silent)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.requests: list[str] = []
 
