@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -12,6 +12,10 @@ from editing.errors import MeasurementError
 from editing.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
 from editing.types import Editor
 from editing.views import ViewSettings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
 
 def compare(
@@ -27,6 +31,9 @@ def compare(
         name: list(run_protocol(editor, editor.prepare(control.root, reference, calibration), control, demands, views))
         for name, editor in editors.items()
     }
+
+
+_PLACES = tuple((up, right) for up in (8, -8, 18, -18, 28, -28, 38, -38) for right in (True, False))  # of a label
 
 
 def frontier(summaries: Mapping[str, Summary]) -> tuple[str, ...]:
@@ -78,15 +85,6 @@ def draw_frontier(trials: Mapping[str, Sequence[Trial]], path: Path) -> tuple[st
             markerfacecolor=colour if one.success.mean >= 0.95 else "white",
             elinewidth=0.8,
         )
-        right = across.mean > 0.5  # where a label to the right would leave the picture
-        axis.annotate(
-            name,
-            (100 * across.mean, 100 * up.mean),
-            xytext=(-6 if right else 6, 5),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            fontsize=8,
-        )
     line = [(100 * _generalization(name, summaries[name]), 100 * summaries[name].drawdown.mean) for name in best]
     axis.plot(*zip(*line, strict=True), color="tab:red", linewidth=0.8, linestyle="--")
     axis.set_yscale("symlog", linthresh=0.01)
@@ -98,6 +96,40 @@ def draw_frontier(trials: Mapping[str, Sequence[Trial]], path: Path) -> tuple[st
         "lower right is better\n(red: the frontier; hollow: fewer than 95% of the edits succeed)",
     )
     axis.grid(alpha=0.25)
+    place_labels(
+        axis, {name: (100 * _generalization(name, one), 100 * one.drawdown.mean) for name, one in summaries.items()}
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, metadata={"Software": None})
     return best
+
+
+def place_labels(axis: Axes, points: Mapping[str, tuple[float, float]]) -> dict[str, Annotation]:
+    """Write each point's name beside it, where it leaves the axes nowhere and covers no point and no other name.
+
+    Where all places are taken it takes the last. Call it when the axes have their final limits.
+    """
+    from matplotlib.transforms import Bbox  # noqa: PLC0415
+
+    axis.figure.draw_without_rendering()  # type: ignore[union-attr] # a layout first: places are in pixels
+    taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in axis.transData.transform(list(points.values()))]
+    labels = {}
+    for name, place in points.items():
+        for up, right in _PLACES:
+            label = axis.annotate(
+                name,
+                place,
+                xytext=(8 if right else -8, up),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="center",
+                fontsize=8,
+            )
+            box = label.get_window_extent()
+            within = axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 and axis.bbox.y0 <= box.y0 <= axis.bbox.y1
+            if (within and not any(box.overlaps(other) for other in taken)) or (up, right) == _PLACES[-1]:
+                break
+            label.remove()
+        taken.append(box)
+        labels[name] = label
+    return labels

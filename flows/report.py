@@ -174,6 +174,7 @@ def render_report(
         holding=sum(card.holds for card in cards),
         reports=sum(card.reports for card in cards),
         classes=findings.classes,
+        flips=sum(each.negative_flips + each.positive_flips for each in findings.classes),
         most_flips=_most_flips(findings.classes),
         slots=slots,
         firing=sorted((slot for slot in slots if slot.calibration or slot.decided), key=_eagerness)[:20],

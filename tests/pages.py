@@ -53,6 +53,9 @@ def follow(page: Path, folder: Path, environment: dict[str, str] | None = None) 
             script.append(block.text)
     tools = folder / ".tools"
     tools.mkdir()
+    activate = folder / ".venv" / "bin" / "activate"  # what runs the tests is active already
+    activate.parent.mkdir(parents=True)
+    activate.touch()
     (tools / "errata").write_text(f'#!/bin/sh\nexec {sys.executable} -m flows.cli "$@"\n')
     (tools / "errata").chmod(0o755)
     path = f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -37,6 +37,58 @@ def test_getting_started(tmp_path: Path) -> None:
     ], said[-3000:]
 
 
+@pytest.mark.slow
+def test_readme(tmp_path: Path) -> None:
+    """With a picture of a 7 that the model gets wrong as photo.png, which the page takes for granted."""
+    clone = scratch_clone(tmp_path / "errata")
+    (clone / "take_photo.py").write_text(TAKE_PHOTO)
+    page = tmp_path / "README.md"
+    before, after = (REPOSITORY / "README.md").read_text().split("errata report photo.png", 1)
+    page.write_text(f"{before}python take_photo.py\nerrata report photo.png{after}")
+    said = follow(page, clone)
+    live = read_live(LocalStorage(clone / "store"))
+    assert live is not None
+    assert live[0].version == 2, said[-3000:]
+
+
+# A 7 of the day's traffic, made fainter until the live model takes it for something else.
+TAKE_PHOTO = """
+from pathlib import Path
+import numpy as np
+from data.images import encode_png
+from data.splits import load_split
+from flows import settings
+from flows.demo import live_classifier
+
+_, classifier = live_classifier(settings.storage())
+day = load_split(Path("artifacts/splits"), "traffic")
+sevens = day.images[day.labels == day.classes.index("7")]
+fainter = [np.round(sevens * share).astype(np.uint8) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)]
+images = np.concatenate(fainter)
+said = classifier.predict(images).logits.argmax(1)
+first = int((said != day.classes.index("7")).nonzero()[0][0])
+Path("photo.png").write_bytes(encode_png(images[first]))
+"""
+
+
+def test_each_block_of_commands_is_run_or_says_why_not() -> None:
+    followed = {"README.md", "getting-started.md", "your-model.md"}  # the tests above
+    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
+        fences = re.findall(r"^```(.*)\n(?:.*\n)*?```\n+(?=(.*))", page.read_text(), re.MULTILINE)
+        for language, after in fences:
+            where = f"{page.name}: the block before {after!r}"
+            assert language, f"{where} says not what it is"
+            if language == "console":
+                named = re.match(r"\*(Not run by a test: .+|Run by `(.+)::(\w+)`.*)\*$", after)
+                assert named, f"{where}: say which test runs it, or why none does"
+                if named[2]:
+                    assert f"def {named[3]}(" in (REPOSITORY / named[2]).read_text(), where
+            elif language == "sh":
+                assert page.name in followed, f"{where} is run by no test"
+            else:
+                assert language.split()[0] in {"python", "yaml", "json", "text"}, where
+
+
 def test_the_schema_is_the_type() -> None:
     assert json.loads((REPOSITORY / "docs" / "report.schema.json").read_text()) == report_schema()
 

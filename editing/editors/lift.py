@@ -46,7 +46,7 @@ def solve_lifts(demands: Demands, slots: int, margin: float) -> tuple[Tensor, Te
     classes = demands.logits.shape[1]
     owned = demands.owner >= 0
     owner = demands.owner[owned]
-    expected = torch.zeros(slots, dtype=torch.int64).index_copy_(0, owner, demands.expected[owned])
+    expected = torch.zeros(slots, dtype=torch.int64, device=owner.device).index_copy_(0, owner, demands.expected[owned])
     values = demands.logits.new_zeros(slots, classes)
     required = demands.logits.new_full((slots, classes), float("-inf"))
     for turn in range(_ROUNDS):

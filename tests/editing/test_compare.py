@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from editing.compare import compare, draw_frontier, frontier
+from editing.compare import compare, draw_frontier, frontier, place_labels
 from editing.editors.gradient import GradientEditor
 from editing.errors import MeasurementError
 from editing.metrics import Estimate
@@ -48,3 +49,18 @@ def test_all_editors_are_measured_on_the_same_edits(tmp_path: Path) -> None:
     assert [one.image for one in trials["head"]] == [one.image for one in trials["chain3"]]
     best = draw_frontier(trials, tmp_path / "frontier.png")
     assert best and set(best) <= set(editors) and (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_labels_cover_neither_points_nor_each_other() -> None:
+    """Three points within a label's width of each other, as RMSProp, RProp and scaled GD are, and one at the edge."""
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+    axis = figure.subplots()
+    points = {"RMSProp, chain 3": (33.0, 6.3), "RProp, chain 3": (37.6, 6.8), "Scaled GD, chain 3": (39.3, 4.8)}
+    points |= {"natural gradient": (1.6, 0.04), "calibrated patch": (99.0, 0.01)}
+    axis.plot(*zip(*points.values(), strict=True), "o")
+    axis.set(xlim=(0, 100), yscale="log")
+    boxes = [label.get_window_extent() for label in place_labels(axis, points).values()]
+    for index, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+        assert not any(box.contains(*place) for place in axis.transData.transform(list(points.values())))
+        assert axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1

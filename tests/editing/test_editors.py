@@ -28,7 +28,8 @@ from tests.editing.models import small_images, small_model
 REFERENCE, CALIBRATION = small_images(120, seed=11), small_images(120, seed=12)
 RATES = {"gd": 0.3, "scaled_gd": 0.5, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
 VIEWS = ViewSettings(fitting=5, max_shift=0.13)
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
 
 
 def neighbours() -> NeighbourModel:

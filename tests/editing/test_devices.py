@@ -1,0 +1,99 @@
+"""The same results on a GPU as on the CPU, within tolerance, and training in bfloat16. Without a GPU the first skip."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from editing.devices import choose_device
+from editing.editors.natural import NaturalGradient
+from editing.editors.patch import CalibratedPatch
+from editing.model import EditableModel, batched_features, fit_patch
+from editing.scopes import Scope
+from editing.training import TrainingSettings, predict, train
+from editing.types import Constraint, Editor
+from editing.views import ViewSettings
+from tests.editing.models import small_images, small_model
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+REFERENCE, CALIBRATION, FRESH = (small_images(count, seed) for count, seed in ((200, 11), (200, 12), (50, 13)))
+LABELS = torch.arange(len(REFERENCE)) % 4
+PATCH = CalibratedPatch(alpha=0.05, views=ViewSettings(fitting=5, max_shift=0.13))
+SETTINGS = TrainingSettings(epochs=4, batch=32, learning_rate=0.05)
+
+
+def constraints(model: EditableModel) -> list[Constraint]:
+    """Three images, each demanded as the class that comes second."""
+    images = small_images(3, seed=7)
+    second = predict(model, images).topk(2).indices[:, 1]
+    return [
+        Constraint(image, int(target), str(row)) for row, (image, target) in enumerate(zip(images, second, strict=True))
+    ]
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    """Within `tolerance` of the spread of what is expected."""
+    return bool((found.cpu().double() - expected.double()).abs().max() <= tolerance * expected.double().std())
+
+
+@on_a_gpu
+def test_auto_takes_the_gpu() -> None:
+    assert choose_device().type == "cuda"
+
+
+@on_a_gpu
+def test_features_and_what_the_slots_look_at_are_the_same() -> None:
+    here, there = small_model(), small_model().to("cuda")
+    for model in (here, there):
+        fit_patch(model, REFERENCE)
+    assert close(batched_features(there, FRESH), batched_features(here, FRESH), 1e-3)
+    with torch.no_grad():
+        directions = [model.patch.directions(batched_features(model, FRESH)) for model in (here, there)]
+    assert close(directions[1], directions[0], 1e-2)
+
+
+@on_a_gpu
+@pytest.mark.parametrize("editor", [PATCH, NaturalGradient(Scope("head"))], ids=["patch", "natural gradient"])
+def test_an_edit_does_the_same(editor: Editor[Any]) -> None:
+    here, there = small_model(), small_model().to("cuda")
+    results = [
+        editor.edit(model, constraints(here), editor.prepare(model, REFERENCE, CALIBRATION)) for model in (here, there)
+    ]
+    assert results[0].holds == results[1].holds == (True,) * 3
+    assert [slot.slot for slot in results[0].slots] == [slot.slot for slot in results[1].slots]
+    assert close(predict(results[1].model, FRESH), predict(results[0].model, FRESH), 1e-2)
+
+
+@on_a_gpu
+def test_training_learns_the_same() -> None:
+    here, there = small_model(), small_model()
+    losses = [
+        train(model, REFERENCE, LABELS, replace(SETTINGS, device=device)).epochs[-1].loss
+        for model, device in ((here, "cpu"), (there, "cuda"))
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
+def test_training_in_bfloat16_keeps_float32_weights_and_learns_as_well(device: str) -> None:
+    start = small_model()
+    full, half = copy.deepcopy(start), copy.deepcopy(start)
+    first, last = (
+        train(model, REFERENCE, LABELS, replace(SETTINGS, precision=precision, device=device)).epochs[-1].loss
+        for model, precision in ((full, "float32"), (half, "bfloat16"))
+    )
+    assert last == pytest.approx(first, rel=0.05)
+    assert {weight.dtype for weight in half.parameters()} == {torch.float32}
+    assert not torch.equal(half.head.weight, full.head.weight), "bfloat16 was not used"
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
+def test_predictions_in_bfloat16_are_near_those_in_float32(device: str) -> None:
+    model = small_model().to(device)
+    full, half = predict(model, FRESH), predict(model, FRESH, precision="bfloat16")
+    assert half.dtype == torch.float32
+    assert close(half, full, 0.05)
+    assert not torch.equal(half, full)
