@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
+from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
 from editing.rules import RULES, Rule
@@ -17,6 +19,7 @@ from editing.types import Editor
 from editing.views import ViewSettings
 from flows.params import EditParams
 
+KNOWN: dict[str, type[Rule]] = {**RULES, "natural_rule": NaturalRule}
 MARGIN = 0.05  # what survives rounding in the exported file
 
 
@@ -29,16 +32,20 @@ def build_editor(
     scope = Scope(params.scope)
     if params.editor == "natural":
         return NaturalGradient(scope, steps=params.steps, views=views, seed=seed)
-    if params.editor not in RULES:
-        known = ", ".join(["patch", "natural", *RULES])
+    if params.editor not in KNOWN:
+        known = ", ".join(["patch", "natural", *KNOWN])
         raise DataError(f"params.yaml: edit.editor: no editor is called {params.editor!r}; known: {known}")
-    kind = RULES[params.editor]
-    coefficients = params.rule
+    kind = KNOWN[params.editor]
+    if unknown := set(params.rule) - set(kind.coefficients):
+        raise DataError(
+            f"params.yaml: edit.rule: {params.editor} has no coefficient {sorted(unknown)[0]!r}; "
+            f"it has {', '.join(kind.coefficients)}"
+        )
+    coefficients: dict[str, Any] = dict(params.rule)
     if not coefficients and learned and learned["name"] == params.editor:
         coefficients = {name: value for name, value in learned.items() if name != "name"}
-    if unknown := set(coefficients) - {one.name for one in fields(kind)}:
-        raise DataError(f"params.yaml: edit.rule: {params.editor} has no coefficient {sorted(unknown)[0]!r}")
-    return GradientEditor(kind(**coefficients), scope, params.steps, MARGIN)
+    penalty = ElasticPenalty(params.penalty, seed=seed) if params.penalty else None
+    return GradientEditor(kind(**coefficients), scope, params.steps, MARGIN, penalty)
 
 
 def describe_rule(rule: Rule) -> dict[str, Any]:

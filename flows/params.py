@@ -67,6 +67,7 @@ class EditParams(Section):
     scope: str = "chain3"
     steps: int = Field(default=10, ge=1)
     rule: dict[str, float] = {}
+    penalty: float = Field(default=0.0, ge=0)
 
 
 class GateParams(Section):
