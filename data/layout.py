@@ -1,4 +1,4 @@
-"""Every key of the store, in one place. What each holds is drawn in docs/architecture.md, "The store"."""
+"""Every key of the store, in one place. What each holds is told in docs/store.md."""
 
 from __future__ import annotations
 
