@@ -89,6 +89,9 @@ class EditableObjective:
     def coefficients(self) -> Sequence[nn.Parameter]:
         return tuple(self.rule.parameters()) if self.settings.learn_rule else ()
 
+    def generators(self) -> Sequence[torch.Generator]:
+        return (self.generator,)
+
     def edit(self, tail: Tail, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
         """Edit, attached to everything that is trained: `hidden` `[1, ...]` is to be predicted as `target` `[1]`."""
         return descend(

@@ -75,6 +75,10 @@ class Objective(Protocol):
         """Trained along with the model, by Adam."""
         ...
 
+    def generators(self) -> Sequence[torch.Generator]:
+        """What it draws from, kept with a training that is to be resumed."""
+        ...
+
 
 class CrossEntropy:
     """The plain objective."""
@@ -83,6 +87,9 @@ class CrossEntropy:
         return F.cross_entropy(model(images), labels), {}
 
     def coefficients(self) -> Sequence[nn.Parameter]:
+        return ()
+
+    def generators(self) -> Sequence[torch.Generator]:
         return ()
 
 
@@ -133,7 +140,8 @@ def fit(
     adam = torch.optim.Adam(coefficients, coefficient_rate) if coefficients else None
     generator = torch.Generator().manual_seed(settings.seed)
     parts = {"model": model, "descent": descent, "cycle": cycle} | ({"adam": adam} if adam else {})
-    epochs = _restore(resume, settings, parts, coefficients, generator)
+    generators = [generator, *objective.generators()]
+    epochs = _restore(resume, settings, parts, coefficients, generators)
     for number in range(len(epochs) + 1, settings.epochs + 1):
         started = time.perf_counter()
         model.train()
@@ -158,7 +166,7 @@ def fit(
                 totals[name] = totals.get(name, 0.0) + value / steps
         epoch = Epoch(number, totals.pop("loss"), totals, time.perf_counter() - started)
         epochs.append(epoch)
-        _keep(resume, settings, parts, coefficients, generator, epochs)
+        _keep(resume, settings, parts, coefficients, generators, epochs)
         if progress is not None:
             model.eval()
             progress(epoch)
@@ -205,13 +213,16 @@ def _keep(
     settings: TrainingSettings,
     parts: dict[str, Any],
     coefficients: Sequence[nn.Parameter],
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     epochs: Sequence[Epoch],
 ) -> None:
     if path is None:
         return
     state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"coefficients": [one.detach() for one in coefficients], "generator": generator.get_state()}
+    state |= {
+        "coefficients": [one.detach() for one in coefficients],
+        "generators": [one.get_state() for one in generators],
+    }
     state |= {"settings": asdict(settings), "epochs": [asdict(one) for one in epochs]}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
@@ -224,7 +235,7 @@ def _restore(
     settings: TrainingSettings,
     parts: dict[str, Any],
     coefficients: Sequence[nn.Parameter],
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
 ) -> list[Epoch]:
     if path is None or not path.exists():
         return []
@@ -236,5 +247,6 @@ def _restore(
     with torch.no_grad():
         for one, kept in zip(coefficients, state["coefficients"], strict=True):
             one.copy_(kept)
-    generator.set_state(state["generator"])
+    for generator, kept in zip(generators, state["generators"], strict=True):
+        generator.set_state(kept)
     return [Epoch(**one) for one in state["epochs"]]

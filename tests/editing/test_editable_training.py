@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from editing.errors import ScopeError
 from editing.model import EditableModel
 from editing.rules import RULES, Adam, GradientDescent, RMSProp
 from editing.scopes import Scope, Tail, before
-from editing.training import TrainingSettings
+from editing.training import Epoch, TrainingSettings
 from editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
@@ -111,11 +112,13 @@ def test_the_decay_of_one_stays_finite() -> None:
     assert LearnableRule(Adam(beta1=1.0)).learned().beta1 == pytest.approx(0.999)  # type: ignore[attr-defined]
 
 
-def train_small(seed: int = 0, learn: bool = True) -> tuple[EditableModel, float]:
+SMALL = TrainingSettings(2, 16, 0.02, clip=10.0)
+SMALL_EDIT = EditableSettings(GradientDescent(0.05), Scope("chain4"), 3, 1.0, 0.1)
+
+
+def train_small(learn: bool = True) -> tuple[EditableModel, float]:
     model = small_model()
-    settings = TrainingSettings(2, 16, 0.02, clip=10.0, seed=seed)
-    editable = EditableSettings(GradientDescent(0.05), Scope("chain4"), 3, 1.0, 0.1, learn_rule=learn)
-    record = train_editable(model, IMAGES, LABELS, settings, editable)
+    record = train_editable(model, IMAGES, LABELS, SMALL, replace(SMALL_EDIT, learn_rule=learn))
     assert len(record.training.epochs) == 2 and not model.training
     return model, record.rule.learning_rate  # type: ignore[attr-defined]
 
@@ -125,6 +128,24 @@ def test_same_seed_same_model_and_the_rule_is_learned() -> None:
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
     assert rate == again and rate != pytest.approx(0.05, rel=1e-3) and fixed == pytest.approx(0.05)
+
+
+def test_stopping_in_between_changes_nothing(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(epoch: Epoch) -> None:
+        raise StoppedError
+
+    state = tmp_path / "state.pt"
+    with pytest.raises(StoppedError):
+        train_editable(small_model(), IMAGES, LABELS, SMALL, SMALL_EDIT, stop, resume=state)
+    resumed = small_model(seed=9)
+    record = train_editable(resumed, IMAGES, LABELS, SMALL, SMALL_EDIT, resume=state)
+    straight, rate = train_small()
+    assert record.rule.learning_rate == rate  # type: ignore[attr-defined]
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_layers_that_match_nothing_are_refused_before_training() -> None:
