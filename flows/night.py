@@ -175,6 +175,7 @@ def sync(night: Night) -> Parent:
     live, tag = require_live(storage)
     manifest = verified(storage, live.version, live.manifest_sha256)
     record(storage, live)  # a crash between swap and log left no entry
+    tag_release(workspace, storage, manifest, night.log)  # nor a tag
     restore_root(night, manifest)
     spec = json.loads((workspace.root / "model.json").read_text())
     height, width, channels = spec["image_shape"]
@@ -296,7 +297,7 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
             raise Superseded("superseded: another release went live meanwhile; nothing was consumed") from None
         raise
     make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why, run=night.name)
-    tag_release(night.workspace, bundle.manifest.version, bundle.manifest.digest, night.log)
+    tag_release(night.workspace, night.storage, bundle.manifest, night.log)
     return bundle
 
 

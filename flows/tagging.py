@@ -1,14 +1,22 @@
-"""Releases in git as well, for teams that want them there: a commit of dvc.lock and a tag `errata@v2`. Off by default.
+"""Releases in git as well, for teams that want them there: a commit of what made a release and a tag `errata@v2`.
 
-ERRATA_GIT_TAG=1 turns it on. The store stays what says which release is live; git is told after the swap, and a git
-that cannot be told is a line in the log, not a failed night.
+Off by default; ERRATA_GIT_TAG=1 turns it on. The store stays what says which release is live; git is told after the
+swap, and a git that cannot be told is a line in the log, not a failed night. Each night begins with the live release's
+tag, so that one which a crash took is made up for.
+
+The commit is made of the bundle's own files, not of the folder's, which may have moved on; those are left as they are.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
 
+from data.manifest import Manifest, read_file
+from data.storage.base import Storage
 from flows.workspace import Log, Workspace
 
 SETTING = "ERRATA_GIT_TAG"
@@ -20,30 +28,70 @@ def tag_name(version: int) -> str:
     return f"errata@v{version}"
 
 
-def tag_release(workspace: Workspace, version: int, digest: str, log: Log) -> bool:
-    """Commit what made a release and tag it, if that is asked for; says whether it was done. Again is harmless."""
+def tag_release(workspace: Workspace, storage: Storage, manifest: Manifest, log: Log) -> bool:
+    """Commit what made a release and tag it, if that is asked for; says whether it is tagged. Again is harmless."""
     if os.environ.get(SETTING, "").lower() not in {"1", "true", "yes"}:
         return False
-    message = f"Release {version}\n\nmanifest {digest}"
-    commands = (
-        ("add", "--force", "--", *FILES),
-        ("commit", "--quiet", "--allow-empty", "--only", "-m", message, "--", *FILES),
-        ("tag", "-a", tag_name(version), "-m", message),
-    )
-    known = _git(workspace, "rev-parse", "--quiet", "--verify", f"refs/tags/{tag_name(version)}")
-    if known.returncode == 0:
-        return True
-    for command in commands:
-        done = _git(workspace, *command)
-        if done.returncode:
-            log(f"git {command[0]} failed, release {version} is live all the same: {done.stderr.strip()[:200]}")
-            return False
+    git = _Git(workspace.folder)
+    try:
+        if not git.known(f"refs/tags/{tag_name(manifest.version)}"):
+            message = f"Release {manifest.version}\n\nmanifest {manifest.digest}"
+            commit = _commit(git, {name: read_file(storage, manifest, name) for name in FILES}, message)
+            git("tag", "-a", tag_name(manifest.version), "-m", message, commit)
+    except _GitError as fault:
+        log(f"git {fault}; release {manifest.version} is live all the same")
+        return False
     return True
 
 
-def _git(workspace: Workspace, *words: str) -> subprocess.CompletedProcess[str]:
-    command = ["git", *words]
-    try:
-        return subprocess.run(command, cwd=workspace.folder, capture_output=True, text=True, check=False)
-    except OSError as fault:  # no git here
-        return subprocess.CompletedProcess(command, 127, "", str(fault))
+def _commit(git: _Git, files: Mapping[str, bytes], message: str) -> str:
+    """The branch's newest commit, if these files are in it as they are, else a new one that has them so."""
+    folder = git("rev-parse", "--show-prefix")
+    entries = [
+        f"100644,{git('hash-object', '-w', '--stdin', content=each)},{folder}{name}" for name, each in files.items()
+    ]
+    add = ["update-index", "--add", *(word for entry in entries for word in ("--cacheinfo", entry))]
+    with tempfile.TemporaryDirectory() as temporary:
+        aside = {"GIT_INDEX_FILE": str(Path(temporary) / "index")}  # what somebody has staged is not in the commit
+        head = git("rev-parse", "HEAD") if git.known("HEAD") else None
+        git("read-tree", head or "--empty", env=aside)
+        git(*add, env=aside)
+        tree = git("write-tree", env=aside)
+    if head and git("rev-parse", "HEAD^{tree}") == tree:
+        return head
+    commit = git("commit-tree", tree, *(("-p", head) if head else ()), "-m", message)
+    git("update-ref", "-m", message.partition("\n")[0], "HEAD", commit, head or "0" * 40)
+    git(*add)  # so that the folder differs from the branch by its own changes only
+    return commit
+
+
+class _GitError(Exception):
+    """What git could not do, and why."""
+
+
+class _Git:
+    """Git in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, *words: str, content: bytes | None = None, env: Mapping[str, str] | None = None) -> str:
+        """What git says to a command; raises _GitError."""
+        environment = {**os.environ, **(env or {})}
+        command = ["git", *words]
+        try:
+            done = subprocess.run(
+                command, cwd=self._folder, input=content, env=environment, capture_output=True, check=False
+            )
+        except OSError as fault:  # no git here
+            raise _GitError(f"{words[0]} failed: {fault}") from fault
+        if done.returncode:
+            raise _GitError(f"{words[0]} failed: {done.stderr.decode(errors='replace').strip()[:200]}")
+        return done.stdout.decode(errors="replace").strip()
+
+    def known(self, name: str) -> bool:
+        """Whether git knows a name."""
+        try:
+            return bool(self("rev-parse", "--quiet", "--verify", name))
+        except _GitError:
+            return False

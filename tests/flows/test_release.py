@@ -14,8 +14,8 @@ from editing.errors import AlreadyStored, Damaged, Superseded
 from flows.release import Bundle, make_live, publish, verified
 
 
-def a_bundle(version: int, content: bytes = b"model") -> Bundle:
-    files = {"model.onnx": content, "ledger.jsonl": b"ledger\n", "deep/labels.txt": b"0\n1\n"}
+def a_bundle(version: int, content: bytes = b"model", **more: bytes) -> Bundle:
+    files = {"model.onnx": content, "ledger.jsonl": b"ledger\n", "deep/labels.txt": b"0\n1\n", **more}
     entries = {name: FileEntry(sha256(each), len(each)) for name, each in files.items()}
     return Bundle(Manifest(version, "edit", "r" * 64, "l" * 64, "s" * 64, "p" * 64, 1, entries), files)
 
