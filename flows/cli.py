@@ -14,10 +14,18 @@ from editing.errors import ErrataError
 from flows.commands import deltas, nights, pages, releases, reports, studies
 from flows.commands.base import app, notes
 
+EXIT_CODES = (
+    'Exit codes: 0 done, also "nothing to correct"; 1 something a person must act on; '
+    "2 wrong usage; 3 the gate said no."
+)
 __all__ = ["app", "deltas", "main", "nights", "pages", "releases", "reports", "studies"]
 
 
-@app.callback()
+PANELS = ("Work", "Reports", "Releases", "Studies")  # of the help, in this order
+app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))
+
+
+@app.callback(epilog=EXIT_CODES)
 def errata() -> None:
     """Corrects deployed image classifiers: reports of mispredictions become proven, traceable edits of the weights.
 

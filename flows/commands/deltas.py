@@ -10,7 +10,7 @@ import typer
 from flows.commands.base import AsJson, app, out, say_json
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def apply(
     root: Annotated[Path, typer.Argument(help="The ONNX file of the root's release")],
     patch: Annotated[Path, typer.Argument(help="A release's patch.safetensors")],

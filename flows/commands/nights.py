@@ -9,7 +9,7 @@ import typer
 from flows.commands.base import AsJson, Store, app, finish, out, tell
 
 
-@app.command()
+@app.command(rich_help_panel="Work")
 def train(store: Store = None, as_json: AsJson = False) -> None:
     """Train a root model and release it."""
     from flows import settings, train_model
@@ -17,7 +17,7 @@ def train(store: Store = None, as_json: AsJson = False) -> None:
     finish(train_model.run(settings.open_night(store, None, None, tell)), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Work")
 def correct(store: Store = None, as_json: AsJson = False) -> None:
     """A night, now, without Prefect: collect, validate, edit, judge, release."""
     from flows import night, settings
@@ -25,7 +25,7 @@ def correct(store: Store = None, as_json: AsJson = False) -> None:
     finish(night.run(settings.open_night(store, None, None, tell)), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Work")
 def demo(store: Store = None) -> None:
     """A day with Errata: train a root if there is none, report its real mistakes, run the night, prove the result."""
     from flows.demo import run_day
@@ -33,7 +33,7 @@ def demo(store: Store = None) -> None:
     finish(run_day(store, out), as_json=False)
 
 
-@app.command()
+@app.command(rich_help_panel="Work")
 def serve(port: Annotated[int, typer.Option(help="Port of Prefect's server")] = 4200, store: Store = None) -> None:
     """A Prefect server, the deployments of prefect.yaml and a worker, until interrupted."""
     from flows.serve import serve_prefect

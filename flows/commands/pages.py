@@ -11,7 +11,7 @@ import typer
 from flows.commands.base import Store, app, notes
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def page(
     version: Annotated[int | None, typer.Argument(help="The release to show; the live one by default")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it; - is standard output")] = Path(

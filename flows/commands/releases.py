@@ -15,7 +15,7 @@ Why = Annotated[str, typer.Option("--why", help="The reason, for the log")]
 Expected = Annotated[str | None, typer.Option(help="The claimed class, where one image has had several")]
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from data import layout
@@ -43,7 +43,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
     out.print(table)
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def releases(store: Store = None, as_json: AsJson = False) -> None:
     """Every change of what is live: released, rolled back, by whom and why."""
     from data import layout
@@ -66,7 +66,7 @@ def releases(store: Store = None, as_json: AsJson = False) -> None:
     out.print(table)
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def verify(
     version: Annotated[int | None, typer.Argument(help="The release to check; the live one by default")] = None,
     store: Store = None,
@@ -92,7 +92,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def retract(
     correction: Annotated[str, typer.Argument(help="The correction's identity, or how it begins")],
     why: Why,
@@ -112,7 +112,7 @@ def retract(
     out.print("`errata correct` now, or the next night, releases a model without it")
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def reinstate(
     correction: Annotated[str, typer.Argument(help="The retracted correction's identity, or how it begins")],
     why: Why,
@@ -132,7 +132,7 @@ def reinstate(
     out.print("reports of it that came meanwhile are in quarantine: `errata requeue` sends them back")
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def rollback(
     why: Why,
     version: Annotated[int | None, typer.Argument(help="By default, the release before the live one")] = None,
@@ -165,7 +165,7 @@ def rollback(
         out.print(f"{len(done.regained)} corrections that a rollback had taken are back")
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def show(
     version: Annotated[int | None, typer.Argument(help="The live release by default")] = None,
     store: Store = None,
@@ -200,7 +200,7 @@ def show(
     out.print(table)
 
 
-@app.command()
+@app.command(rich_help_panel="Releases")
 def reproduce(
     version: Annotated[int, typer.Argument(help="The release to make again")],
     into: Annotated[Path | None, typer.Option(help="An empty folder to work in, which stays")] = None,

@@ -10,7 +10,7 @@ import typer
 from flows.commands.base import AsJson, Store, app, out, say_json
 
 
-@app.command()
+@app.command(rich_help_panel="Reports")
 def report(
     image: Annotated[Path, typer.Argument(help="The image file that was predicted wrong (PNG, JPEG, WebP, BMP)")],
     expected: Annotated[str, typer.Option(help="The class that it should be")],
@@ -47,7 +47,7 @@ def report(
         out.print(f"filed report {filed.id[:12]}: {image.name} should be {expected}")
 
 
-@app.command()
+@app.command(rich_help_panel="Reports")
 def quarantine(store: Store = None, as_json: AsJson = False) -> None:
     """List the reports that could not be used, and why."""
     from rich.table import Table
@@ -71,7 +71,7 @@ def quarantine(store: Store = None, as_json: AsJson = False) -> None:
     out.print("`errata requeue REPORT` sends one back to the inbox", highlight=False)
 
 
-@app.command()
+@app.command(rich_help_panel="Reports")
 def requeue(
     reports: Annotated[list[str], typer.Argument(help="Reports in quarantine, or how their names begin")],
     store: Store = None,

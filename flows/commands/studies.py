@@ -10,7 +10,7 @@ import typer
 from flows.commands.base import AsJson, app, notes, out, say_json, tell
 
 
-@app.command()
+@app.command(rich_help_panel="Studies")
 def compare(
     editor: Annotated[
         list[str] | None, typer.Option(help="patch, natural, or a rule; may be given again. Default: all of them")
@@ -57,7 +57,7 @@ def compare(
     out.print("Bold: no other editor has both less drawdown and more generalization.")
 
 
-@app.command()
+@app.command(rich_help_panel="Studies")
 def tune(
     rule: Annotated[str, typer.Argument(help="gd, scaled_gd, rprop, rmsprop, momentum or adam")],
     scope: Annotated[list[str] | None, typer.Option(help="Layers to try; may be given again. Default: chain3")] = None,
