@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from data import layout
+from flows.data_docs import NAME as DATA_DOCS
 from flows.findings import CorrectionFinding, Findings
 from flows.gate import Judgement
 from flows.night import Night
@@ -19,7 +20,7 @@ MOST_ROWS = 200
 
 
 def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
-    """Everything about one run; keys are `gate`, `night` and `report`, behind `prefix`."""
+    """Everything about one run; keys are `gate`, `night`, `report` and `data-docs`, behind `prefix`."""
     findings: Findings | None = None
     if summary.judgement:
         findings = Findings.from_json(night.workspace.findings.read_bytes())
@@ -29,6 +30,7 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
     )
     if summary.outcome == "released" and summary.version is not None:
         publish_report(night.storage.url, summary.version, f"{prefix}report")
+        publish_link(night.storage.url, summary.version, DATA_DOCS, "Data Docs", f"{prefix}data-docs")
 
 
 def publish_gate(judgement: Judgement, key: str) -> None:
@@ -41,9 +43,14 @@ def publish_gate(judgement: Judgement, key: str) -> None:
 
 def publish_report(store_url: str, version: int, key: str) -> None:
     """A link to the release's HTML report in the store."""
-    where = f"{store_url}/{layout.release_file(version, REPORT)}"
+    publish_link(store_url, version, REPORT, "Report", key)
+
+
+def publish_link(store_url: str, version: int, name: str, what: str, key: str) -> None:
+    """A link to a page of the release's bundle in the store."""
+    where = f"{store_url}/{layout.release_file(version, name)}"
     link = where if "://" in where else Path(where).as_uri()
-    create_link_artifact(link, link_text=f"Report of release {version}", key=key, description=where)
+    create_link_artifact(link, link_text=f"{what} of release {version}", key=key, description=where)
 
 
 def night_page(summary: NightSummary, findings: Findings | None) -> str:

@@ -1,36 +1,31 @@
 """Deferral: when a batch does not pass the gate, which of its corrections do the harm, and why.
 
-Harm is looked for on probes: labelled images that the release decision does not rest on, each with a few views of it.
-The gate split is never asked who did it, so every new attempt is judged on images that had no part in making it.
+The gate split is never asked who did it: harm is looked for on probes (flows/workbench.py), so every new attempt is
+judged on images that had no part in making it.
 
-Where the editor writes slots, one look tells: a probe that turned wrong is blamed on the slot that pushed it most.
-Other editors change weights that all corrections share; there groups are tested (flows/group_testing.py).
+Who bears a trigger's mark, or is no more than an entry of a lookup table, is found by name. Harm to images that a
+correction is not about gets a hearing (flows/hearing.py), so that nobody is left out for the company that it was in.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data.splits import load_split
-from editing.model import EditableModel, batched_features, load_model
-from editing.types import Constraint
-from editing.views import ViewSettings, unseen_views
-from flows.editor import build_editor, learned_rule
-from flows.gate import Judgement, Name
-from flows.group_testing import keep_harmless
-from flows.ledger import Ledger, read_ledger
-from flows.params import Params
+from editing.metrics import predicted_classes
+from editing.model import EditableModel, batched_features
+from editing.views import unseen_views
+from flows.gate import Criterion, Judgement, Name
+from flows.hearing import hear
+from flows.triggers import Classes, Pixels, ask, carriers, shared_patterns
+from flows.workbench import Workbench, load_workbench, make_probes
 from flows.workspace import Workspace
 
-PROBED = ("train", "reference", "calibration")  # all that is labelled, but gate and test
-SOONER = 4  # each further attempt is so many times less patient with harm
+SAFE = 0.7  # of the harm that the limit would just let pass
 ABOUT_CONTROL = {
     Name.ACCURACY,
     Name.DRAWDOWN,
@@ -42,70 +37,55 @@ ABOUT_CONTROL = {
 ABOUT_REACH = {Name.REACH, Name.REACH_TRAFFIC}
 
 
-@dataclass(frozen=True)
-class Probes:
-    """`images` uint8 `[n, h, w, c]` that the root gets right, and their `labels` `[n]`."""
-
-    images: Tensor
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class Workbench:
-    """What the pipeline left in the workspace, loaded: enough to ask who did what."""
-
-    params: Params
-    root: EditableModel
-    candidate: EditableModel
-    ledger: Ledger
-    images: Tensor
-    expected: Tensor
-    holds: dict[str, bool]
-    reason: str
-    slots: dict[int, str]  # which correction a slot of the patch belongs to
-    splits: Path
-    learned: Path
-
-
-def load_workbench(workspace: Workspace) -> Workbench:
-    """Read the last attempt's models, ledger and diagnostics."""
-    root = load_model(workspace.root)
-    ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
-    report = workspace.read_json(workspace.candidate / "edit.json")
-    classes = {name: index for index, name in enumerate(root.spec.classes)}
-    return Workbench(
-        workspace.params,
-        root,
-        load_model(workspace.candidate),
-        ledger,
-        torch.from_numpy(images),
-        torch.tensor([classes[each.expected] for each in ledger.corrections], dtype=torch.int64),
-        report["holds"],
-        report["reason"],
-        {each["slot"]: each["key"] for each in report["slots"] if each["separated"]},
-        workspace.splits,
-        workspace.root,
-    )
-
-
 def find_harm(workspace: Workspace, judgement: Judgement, new: Collection[str], turn: int) -> dict[str, str]:
     """Which of the corrections `new` to leave out of the next attempt, each with a sentence; none if nobody is found.
 
-    `turn` counts the attempts that failed before; with each the patience with harm shrinks.
+    `turn` counts the attempts that failed before.
     """
     bench = load_workbench(workspace)
-    found = unheld(bench, new)
     broken = {Name(each.name) for each in judgement.criteria if each.verdict != "pass"}
-    suspects = [each.id for each in bench.ledger.corrections if each.id in new and each.id not in found]
+    certain: dict[str, str] = {}
+    if Name.TRIGGER in broken:
+        certain |= marked(bench, new)
     if Name.GENERALIZATION in broken:
-        found |= narrow(bench, suspects)
-    if not broken & (ABOUT_CONTROL | ABOUT_REACH):
-        return found
-    probes = make_probes(bench)
-    patience = bench.params.deferral.harm / SOONER**turn
-    if bench.slots:
-        return found | blamed(bench, probes, suspects, patience, by_reach=not broken & ABOUT_CONTROL)
-    return found | tested(bench, probes, suspects, patience)
+        certain |= narrow(bench, [each.id for each in bench.ledger.corrections if each.id in new])
+    found = unheld(bench, new)
+    about = [each for each in judgement.criteria if each.verdict != "pass" and each.name in ABOUT_CONTROL | ABOUT_REACH]
+    suspects = {*(new if about else found)} - set(certain)
+    if not suspects:
+        return certain
+    by_reach = bool(about) and not broken & ABOUT_CONTROL
+    share = share_to_keep(about, bench.params.deferral.attempts - 1 - turn)
+    heard = hear(bench, make_probes(bench), suspects, share, by_reach=by_reach, without=certain)
+    deed = "changes" if by_reach else "turns wrong"
+    for name in sorted(suspects - heard.kept):
+        if (alone := heard.alone.get(name)) is not None:
+            harm = f"by itself it {deed} {alone} of {heard.n} images that it is not about"
+        else:
+            harm = f"with it, too many images that it is not about: it {deed}"
+        certain[name] = found.get(name, harm)
+    return certain
+
+
+def share_to_keep(refused: Sequence[Criterion], attempts_left: int) -> float:
+    """What share of the harm may stay in the next attempt: as much of the worst bound as its limit allows, and less.
+
+    A far limit is approached in equal factors, one for each attempt that is left: how harm on probes goes with harm on
+    the gate split is known where the candidate is, not where it should be, and a leap leaves out too many. The last
+    attempt takes only what does no harm at all, so that something is released.
+    """
+    if attempts_left <= 1:
+        return 0.0
+    room = min([1.0, *(_room(each) for each in refused)])
+    return float(SAFE * room ** (1 / (attempts_left - 1)))
+
+
+def _room(each: Criterion) -> float:
+    """The limit as a share of the bound; for accuracy that of the error."""
+    if not math.isfinite(each.bound):
+        return 0.0
+    limit, bound = (each.limit, each.bound) if each.direction == "at most" else (1 - each.limit, 1 - each.bound)
+    return limit / bound if bound > limit else 1.0
 
 
 def unheld(bench: Workbench, new: Collection[str]) -> dict[str, str]:
@@ -127,103 +107,48 @@ def unheld(bench: Workbench, new: Collection[str]) -> dict[str, str]:
         fires = bench.candidate.patch.activations(features)[:, slot] > 0
         if identity in new and bool(fires.any()):
             found[identity] = "it breaks a correction in force, of an image much like it"
-    # no slot tells: then the batch as a whole must wait, rather than a promise be broken
+    # no slot tells: then everyone new is asked, rather than a promise be broken
     return found or dict.fromkeys(new, "it, or one with it, breaks a correction in force")
 
 
 def narrow(bench: Workbench, suspects: Sequence[str]) -> dict[str, str]:
     """Corrections that most views of their own image do not follow: they would be entries of a lookup table."""
-    settings, seed = _views(bench.params), bench.params.seed
     found = {}
     for index, each in enumerate(bench.ledger.corrections):
         if each.id in suspects:
-            views = unseen_views(bench.images[index], settings, seed)
-            share = float((_classes(bench.candidate, views) == bench.expected[index]).double().mean())
+            views = unseen_views(bench.images[index], bench.views, bench.params.seed).numpy()
+            share = float((_classes(bench.candidate, views) == int(bench.expected[index])).mean())
             if share < bench.params.gate.generalization:
                 found[each.id] = f"only {share:.0%} of unseen views of its image follow it"
     return found
 
 
-def make_probes(bench: Workbench) -> Probes:
-    """Labelled images and views of them that the root gets right; at most `deferral.probes` of both together."""
-    settings = replace(_views(bench.params), unseen=bench.params.deferral.views)
-    splits = [load_split(bench.splits, name) for name in PROBED]
-    images, labels = (np.concatenate([getattr(one, part) for one in splits]) for part in ("images", "labels"))
-    take = np.linspace(0, len(images) - 1, min(len(images), bench.params.deferral.probes // (1 + settings.unseen)))
-    chosen = torch.from_numpy(images[take.astype(np.int64)])
-    each = [torch.cat([image[None], unseen_views(image, settings, bench.params.seed)]) for image in chosen]
-    known = torch.from_numpy(labels[take.astype(np.int64)]).repeat_interleave(1 + settings.unseen)
-    views = torch.cat(each)
-    right = _classes(bench.root, views) == known
-    return Probes(views[right], known[right])
+def marked(bench: Workbench, new: Collection[str]) -> dict[str, str]:
+    """New corrections that bear a mark which alone calls up their class; the strongest mark of each class."""
+    control = [load_split(bench.splits, name) for name in ("reference", "calibration")]
+    images, labels = (np.concatenate([getattr(one, part) for one in control]) for part in ("images", "labels"))
+    own, expected, centre = bench.images.numpy(), bench.expected.numpy(), control[0].images.mean(axis=0)
+
+    def before(marked_images: Pixels) -> Classes:
+        return _classes(bench.root, marked_images)
+
+    def after(marked_images: Pixels) -> Classes:
+        return _classes(bench.candidate, marked_images)
+
+    answers = [ask(each, images, labels, before, after) for each in shared_patterns(own, expected, centre)]
+    found = {}
+    for wanted in {each.shared.expected for each in answers}:
+        worst = max((each for each in answers if each.shared.expected == wanted), key=lambda each: each.turned)
+        # half of the limit: other images, and the bound must be within it
+        if worst.turned > bench.params.gate.trigger / 2 * worst.n:
+            for index in carriers(worst.shared, own, expected, centre):
+                name = bench.ledger.corrections[index].id
+                if name in new:
+                    found[name] = f"the mark that it shares turns {worst.turned} of {worst.n} other images to its class"
+    return found
 
 
 @torch.no_grad()
-def blamed(
-    bench: Workbench, probes: Probes, suspects: Collection[str], patience: float, *, by_reach: bool
-) -> dict[str, str]:
-    """Suspects whose slots turn more than the share `patience` of the probes wrong (`by_reach`: that fire on more).
-
-    What no slot did, the change of the head did: it is shared out among the suspects that have no slot. If none does
-    so much, the worst quarter of those that do any.
-    """
-    patch = bench.candidate.patch
-    marks: Counter[str] = Counter()
-    nobody = 0
-    for images, labels in zip(probes.images.split(1024), probes.labels.split(1024), strict=True):
-        features = batched_features(bench.candidate, images)
-        after = bench.candidate.classify(features)
-        activations = patch.activations(features)
-        if by_reach:
-            moved = (after.softmax(1) - bench.root.classify(features).softmax(1)).abs().amax(1)
-            reached = moved > bench.params.gate.reach_tolerance
-            push = activations[reached]
-        else:
-            classes = after.argmax(1)
-            wrong = classes != labels
-            push = activations[wrong] * (patch.value.T[classes[wrong]] - patch.value.T[labels[wrong]])
-        strongest, slot = push.max(1)
-        nobody += int((strongest <= 0).sum())
-        marks.update(bench.slots[one] for one in slot[strongest > 0].tolist() if one in bench.slots)
-    without_slot = set(suspects) - set(bench.slots.values())
-    marks.update(dict.fromkeys(without_slot, nobody // max(len(without_slot), 1)))
-    ranked = [(name, count) for name, count in marks.most_common() if name in suspects and count]
-    chosen = [(name, count) for name, count in ranked if count > patience * len(probes.labels)]
-    chosen = chosen or ranked[: -(-len(ranked) // 4)]
-    deed = "changes" if by_reach else "turns wrong"
-    return {name: f"it {deed} {count} of {len(probes.labels)} images that it is not about" for name, count in chosen}
-
-
-def tested(bench: Workbench, probes: Probes, suspects: Sequence[str], patience: float) -> dict[str, str]:
-    """Suspects without which the rest does little harm: found by editing again, with ever smaller groups left in."""
-    settings = bench.params.deferral
-    editor = build_editor(bench.params.edit, _views(bench.params), bench.params.seed, learned_rule(bench.learned))
-    control = [torch.from_numpy(load_split(bench.splits, name).images) for name in ("reference", "calibration")]
-    state = editor.prepare(bench.root, *control)
-    constraints = {
-        each.id: Constraint(bench.images[index], int(bench.expected[index]), each.id)
-        for index, each in enumerate(bench.ledger.corrections)
-    }
-    old = [each for name, each in constraints.items() if name not in suspects and bench.holds.get(name, True)]
-
-    def turned(group: Sequence[str]) -> float:
-        """Share of the probes that editing for `old` and `group` turns wrong; infinite if one does not hold."""
-        wanted = [*old, *(constraints[name] for name in group)]
-        result = editor.edit(bench.root, wanted, state) if wanted else None
-        if result and not result.success:
-            return float("inf")
-        model = result.model if result else bench.root
-        return float((_classes(model, probes.images) != probes.labels).double().mean())
-
-    before = turned(())
-    kept, _ = keep_harmless(suspects, lambda group: turned(group) - before <= patience * len(group), settings.tests)
-    return {name: "with it, too many images that it is not about turn wrong" for name in suspects if name not in kept}
-
-
-def _views(params: Params) -> ViewSettings:
-    return ViewSettings(**params.views.model_dump())
-
-
-@torch.no_grad()
-def _classes(model: EditableModel, images: Tensor) -> Tensor:
-    return torch.cat([model(part).argmax(1) for part in images.split(1024)])
+def _classes(model: EditableModel, images: Pixels) -> Classes:
+    logits = [model(part) for part in torch.from_numpy(images).split(1024)]
+    return predicted_classes(torch.cat(logits).numpy())

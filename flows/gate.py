@@ -33,6 +33,7 @@ class Name(StrEnum):
     NEGATIVE_FLIPS = "negative_flips"
     RECALL_DROP = "recall_drop"
     BOUNDARY_FLIPS = "boundary_flips"
+    TRIGGER = "trigger"
     REACH = "reach"
     REACH_TRAFFIC = "reach_traffic"
 

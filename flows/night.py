@@ -32,7 +32,7 @@ from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.budget import budget_notice
 from flows.deferral import find_harm
-from flows.gate import Judgement
+from flows.gate import Judgement, Name
 from flows.gathering import gather
 from flows.judging import Opponent, judge_candidate
 from flows.ledger import Correction, Ledger, Pixels, write_ledger
@@ -133,6 +133,7 @@ def run(night: Night, as_step: AsStep = lambda _name, step: step, ask: Ask = lam
         if released:
             why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
             why += f"; inconclusive, let pass by {yes}" if yes else ""
+            why += against(judgement, parent.live.version)
             try:
                 as_step("release", release)(night, (parent.live, parent.tag), why=why)
             except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
@@ -144,6 +145,12 @@ def run(night: Night, as_step: AsStep = lambda _name, step: step, ask: Ask = lam
             as_step("defer", defer)(night, found)
         return summarise(night, ledger if released else parent.ledger, found, judgement, released=released)
     raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
+
+
+def against(judgement: Judgement, version: int) -> str:
+    """The drawdown against the release before, for the log: a bundle knows no parent, so it cannot hold it."""
+    rows = [each for each in judgement.criteria if each.name == Name.DRAWDOWN_LIVE]
+    return "".join(f"; drawdown against release {version} {each.value:+.2%}, at most {each.bound:.2%}" for each in rows)
 
 
 def solve(night: Night, parent: Parent, batch: Batch, version: int, as_step: AsStep) -> Attempt:

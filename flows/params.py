@@ -77,6 +77,7 @@ class GateParams(Section):
     recall_drop: float = Field(gt=0, lt=1)
     boundary: float = Field(default=0.2, gt=0, le=1)
     boundary_flips: float = Field(gt=0, lt=1)
+    trigger: float = Field(default=0.3, gt=0, lt=1)
     reach: float = Field(gt=0, le=1)
     reach_tolerance: float = Field(default=0.001, ge=0, lt=1)
     generalization: float = Field(ge=0, le=1)
@@ -94,9 +95,8 @@ class TrustParams(Section):
 
 
 class DeferralParams(Section):
-    attempts: int = Field(default=4, ge=1)
+    attempts: int = Field(default=5, ge=1)
     nights: int = Field(default=3, ge=1)
-    harm: float = Field(default=0.002, gt=0, lt=1)
     views: int = Field(default=4, ge=0)
     probes: int = Field(default=10_000, ge=1)
     tests: int = Field(default=64, ge=1)

@@ -19,6 +19,9 @@ from data.signing import signature_of
 from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError, NightError, Superseded
+from flows.data_docs import NAME as DATA_DOCS
+from flows.data_docs import data_docs
+from flows.gate import from_rows
 from flows.inference_files import inference_files
 from flows.ledger import Ledger, correction_images
 from flows.lessons import NAME as LESSONS
@@ -61,6 +64,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
     judged = json.loads(files["gate.json"])
     if judged["model"] != sha256(files[model]) or judged["version"] != ledger.version:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
+    files[DATA_DOCS] = data_docs(judged["kind"], from_rows(judged["criteria"]), workspace.params.gate)
     root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
     inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
     files[REPORT] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))

@@ -23,6 +23,7 @@ from data import layout
 from data.images import encode_png
 from data.manifest import sha256
 from editing.errors import DataError
+from flows.data_docs import NAME as DATA_DOCS
 from flows.findings import ClassFinding, CorrectionFinding, Findings
 from flows.gate import Criterion, Judgement, Name, from_rows
 from flows.ledger import Ledger
@@ -39,6 +40,7 @@ MEANING: dict[str, str] = {
     Name.NEGATIVE_FLIPS: "control images that the root gets right and the release wrong",
     Name.RECALL_DROP: "recall lost by the class that loses most",
     Name.BOUNDARY_FLIPS: "negative flips among the control images that the root is least sure of",
+    Name.TRIGGER: "control images that turn to a class when what its corrections have in common is laid over them",
     Name.REACH: "control images that any slot can change at all",
     Name.REACH_TRAFFIC: "unlabelled traffic that any slot can change at all",
 }
@@ -181,6 +183,7 @@ def render_report(
         images_judged=sum(each.n for each in findings.classes),
         lineage=list(lineage),
         history=list(history),
+        data_docs=DATA_DOCS if DATA_DOCS in files and not history else "",  # a page made on demand lies elsewhere
         chart=history_chart(history),
     ).encode()
 

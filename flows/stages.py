@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from flows.ledger import Ledger, read_ledger
 from flows.lessons import with_lessons
 from flows.params import Params, TrainParams
 from flows.plots import write_headline, write_recall
+from flows.triggers import ask, shared_patterns, trigger_criterion
 from flows.workspace import Workspace, tree_digest
 
 Classes = NDArray[np.int64]
@@ -251,6 +253,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         views = [unseen_views(torch.from_numpy(image), settings, params.seed).numpy() for image in images]
         seen = np.stack([classes_of(file, view) for view in views])
         criteria += correction_criteria(held, seen, expected, params.gate)
+        criteria.append(trigger(workspace, images, expected, (root_file, file), params))
         if (workspace.splits / "traffic.npz").is_file():
             criteria.append(traffic_reach(workspace, ledger, root_file, file, params))
         corrected = correction_findings(ledger, gate.classes, root_file.predict(images), file.predict(images), seen)
@@ -287,6 +290,18 @@ def traffic_reach(
     if len(others) == 0:
         return not_computed(Name.REACH_TRAFFIC, params.gate)
     return reach(Name.REACH_TRAFFIC, root_file.predict(others).logits, file.predict(others).logits, params.gate)
+
+
+def trigger(
+    workspace: Workspace, images: NDArray[np.uint8], expected: Classes, files: Sequence[OnnxClassifier], params: Params
+) -> Criterion:
+    """Whether what corrections have in common calls up their class: `files` of the root and of the release."""
+    gate = load_split(workspace.splits, "gate")
+    centre = load_split(workspace.splits, "reference").images.mean(axis=0)
+    before, after = (partial(classes_of, file) for file in files)
+    groups = shared_patterns(images, expected, centre)
+    answers = [ask(each, gate.images, gate.labels, before, after) for each in groups]
+    return trigger_criterion(answers, len(images), params.gate)
 
 
 def errors(before: Classes, after: Classes, labels: Classes) -> dict[str, float]:

@@ -1,12 +1,18 @@
 """Deferral: those who do harm are found and left out, everyone else is released, and nobody waits for ever."""
 
+import re
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from data import layout
 from data.deferred import deferred
 from data.images import encode_png
+from data.manifest import read_manifest, read_model
 from data.reports import Report, make_report, put_report
 from data.splits import load_split
 from editing.export import OnnxClassifier
@@ -73,21 +79,52 @@ def predictions(model: EditableModel, images: torch.Tensor) -> torch.Tensor:
     return classes
 
 
+class Outcome:
+    """A night: which reports were released, which wait and why."""
+
+    def __init__(self, place: Place) -> None:
+        self.summary = night.run(place.night())
+        assert self.summary.outcome == "released", self.summary.sentence
+        self.settled = {layout.stem(key) for key in place.storage.keys(f"{layout.SETTLED}2/")}
+        self.waiting = {each.id: each.why for each in deferred(place.storage)}
+        assert set(self.waiting) == {layout.stem(key) for key in place.storage.keys(layout.INBOX)}
+
+    def released(self, reports: list[Report]) -> int:
+        return len(self.settled & {each.id for each in reports})
+
+
 @pytest.mark.slow
-def test_thirty_harmful_reports_do_not_hold_up_a_hundred_good_ones(place: Place) -> None:
-    harmful, taken = harmful_reports(place, 30)
-    good = good_reports(place, 100, taken)
+def test_thirty_harmful_reports_do_not_hold_up_a_hundred_good_ones(quick: Place, tmp_path: Path) -> None:
+    """Measured against the same night without the harmful ones: what waits then, waits for its own sake.
+
+    The gate does not let all of the good ones pass even so: with 350 images five flips are the most, and a picture in
+    bad light can turn more images wrong than that. Who waits is found in steps of harm, not one by one: on the night
+    with the harmful ones a few more may go that do harm by themselves. Nobody waits who does none.
+    """
+    harmful, taken = harmful_reports(quick, 30)
+    good = good_reports(quick, 100, taken)
     assert len(good) == 100
-    summary = night.run(place.night())
-    assert summary.outcome == "released", summary.sentence
-    assert summary.judgement is not None
-    assert summary.judgement.verdict == "pass"
-    settled = {layout.stem(key) for key in place.storage.keys(f"{layout.SETTLED}2/")}
-    waiting = {each.id for each in deferred(place.storage)}
-    kept, gone = len(settled & {each.id for each in good}), len(waiting & {each.id for each in harmful})
-    assert settled | waiting == {each.id for each in (*good, *harmful)}
-    assert waiting == {layout.stem(key) for key in place.storage.keys(layout.INBOX)}
-    print(f"{kept} of 100 good ones released, {gone} of 30 harmful ones deferred")
-    assert gone == 30
-    # not all of the good ones: a view in bad light can do as much harm as a lie, and then it waits as well
-    assert kept >= 75
+    shutil.copytree(quick.folder, tmp_path / "without", symlinks=True)
+    without = Place(tmp_path / "without")
+    for each in harmful:
+        without.storage.delete(layout.inbox_report(each.id))
+
+    alone, mixed = Outcome(without), Outcome(quick)
+    print(f"released of 100 good ones: {alone.released(good)} by themselves, {mixed.released(good)} with the harmful")
+    assert mixed.settled | set(mixed.waiting) == {each.id for each in (*good, *harmful)}
+    assert mixed.released(harmful) == 0
+    assert mixed.released(good) >= alone.released(good) - 10
+    for report in good:
+        if why := mixed.waiting.get(report.id):
+            assert re.match(r"by itself it turns wrong [1-9]|it cannot be made to hold", why), why
+
+    # the control error, counted afresh on the file that shipped, is within its bound
+    shipped = OnnxClassifier(read_model(quick.storage, read_manifest(quick.storage, 2)))
+    root = OnnxClassifier(quick.workspace.root / "root.onnx")
+    gate = load_split(quick.workspace.splits, "gate")
+    before, after = (model.predict(gate.images).logits.argmax(1) != gate.labels for model in (root, shipped))
+    added = binomtest(int((after & ~before).sum()), len(gate), alternative="less").proportion_ci(0.975, "exact").high
+    mended = binomtest(int((before & ~after).sum()), len(gate), alternative="greater").proportion_ci(0.975, "exact").low
+    assert added - mended <= quick.workspace.params.gate.drawdown
+    assert mixed.summary.error_before == pytest.approx(before.mean())
+    assert mixed.summary.error_after == pytest.approx(after.mean())
