@@ -30,6 +30,7 @@ from data.validation import validate_reports
 from editing.model import load_model
 from editing.types import Constraint
 from flows import night, stages, train_model
+from flows.data_docs import data_docs
 from flows.demo import live_classifier
 from flows.editor import build_editor
 from flows.limits import hold_against
@@ -158,6 +159,7 @@ def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
     patch.setattr("flows.gathering.ControlGuard", remembered(ControlGuard))
     patch.setattr("flows.gathering.validate_reports", remembered(validate_reports))
     patch.setattr("flows.judging.hold_against", remembered(hold_against))
+    patch.setattr("flows.release.data_docs", remembered(data_docs))
 
 
 @pytest.fixture
