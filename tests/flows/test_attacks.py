@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from data import layout
 from data.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
 from data.signing import PUBLIC_KEY, SIGNING_KEY
+from data.storage import Storage
 from editing.classifier import OnnxClassifier
 from editing.errors import Damaged, ErrataError, ExportError, ModelError, NotStored, StoreUnusable
 from editing.model import load_model
@@ -25,9 +26,9 @@ from tests.data.test_signing import write_keys
 from tests.flows.conftest import Place
 
 
-def bundle_folder(place: Place, version: int = 1) -> Path:
-    """Where a bundle's files lie."""
-    return place.folder / "store" / "releases" / str(version)
+def bundle_file(name: str, version: int = 1) -> str:
+    """The key of a file of a bundle."""
+    return layout.release_file(version, name)
 
 
 def live(place: Place) -> Live:
@@ -37,107 +38,108 @@ def live(place: Place) -> Live:
     return found[0]
 
 
-def overwrite(path: Path, content: bytes) -> None:
-    """Change a file that is never changed."""
-    path.chmod(0o644)
-    path.write_bytes(content)
+def overwrite(storage: Storage, key: str, content: bytes) -> None:
+    """Change an object that is never changed, as somebody can who may write to the store."""
+    storage.delete(key)
+    storage.put_once(key, content)
 
 
-def test_one_byte_flipped_in_every_file_of_a_bundle(place: Place) -> None:
-    folder, pointer = bundle_folder(place), live(place)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    assert len(files) > 5
-    for path in files:
-        content = path.read_bytes()
-        name = path.relative_to(folder).as_posix()
+def test_one_byte_flipped_in_every_file_of_a_bundle(anywhere: Place) -> None:
+    storage, pointer = anywhere.storage, live(anywhere)
+    keys = list(storage.keys(bundle_file("")))
+    assert len(keys) == len(read_manifest(storage, 1).files) + 1
+    for key in keys:
+        content, name = storage.get(key), key.removeprefix(bundle_file(""))
         for at in {0, len(content) // 2, len(content) - 1}:
-            overwrite(path, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-            problems = verify_bundle(place.storage, 1, pointer.manifest_sha256)
+            overwrite(storage, key, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            problems = verify_bundle(storage, 1, pointer.manifest_sha256)
             assert len(problems) == 1, (name, at)
             assert name in problems[0]
         with pytest.raises(Damaged, match="release 1 does not verify"):
-            night.run(place.night())  # a night does not build on it
+            night.run(anywhere.night())  # a night does not build on it
         if name in (layout.MANIFEST, layout.model_file(1)):
             with pytest.raises(Damaged):
-                load_release(place.storage, pointer)  # nor is it served
-        overwrite(path, content)
-    assert verify_bundle(place.storage, 1, pointer.manifest_sha256) == ()
+                load_release(storage, pointer)  # nor is it served
+        overwrite(storage, key, content)
+    assert verify_bundle(storage, 1, pointer.manifest_sha256) == ()
+    assert live(anywhere) == pointer
 
 
-def tamper(place: Place, version: int, name: str) -> None:
+def tamper(storage: Storage, version: int, name: str) -> None:
     """Change a file of a bundle and make the manifest agree, as somebody would who may write to the store."""
-    manifest = read_manifest(place.storage, version)
-    content = (bundle_folder(place, version) / name).read_bytes() + b" "
-    overwrite(bundle_folder(place, version) / name, content)
+    manifest = read_manifest(storage, version)
+    content = storage.get(bundle_file(name, version)) + b" "
+    overwrite(storage, bundle_file(name, version), content)
     changed = {**manifest.__dict__, "files": {**manifest.files, name: FileEntry(sha256(content), len(content))}}
-    overwrite(bundle_folder(place, version) / layout.MANIFEST, Manifest(**changed).to_json())
-    assert verify_bundle(place.storage, version) == ()  # by itself it looks whole
+    overwrite(storage, bundle_file(layout.MANIFEST, version), Manifest(**changed).to_json())
+    assert verify_bundle(storage, version) == ()  # by itself it looks whole
 
 
 @pytest.mark.parametrize("consistent", [False, True])
-def test_a_rollback_to_a_tampered_bundle_is_refused_and_changes_nothing(quick: Place, consistent: bool) -> None:
-    quick.report_mistakes(1)
-    assert night.run(quick.night()).version == 2
-    before, entries = live(quick), len(history(quick.storage))
+def test_a_rollback_to_a_tampered_bundle_is_refused_and_changes_nothing(anywhere: Place, consistent: bool) -> None:
+    anywhere.report_mistakes(1)
+    assert night.run(anywhere.night()).version == 2
+    before, entries = live(anywhere), len(history(anywhere.storage))
     if consistent:
-        tamper(quick, 1, "params.yaml")
+        tamper(anywhere.storage, 1, "params.yaml")
     else:
-        overwrite(bundle_folder(quick) / "params.yaml", b"edit: {}\n")
+        overwrite(anywhere.storage, bundle_file("params.yaml"), b"edit: {}\n")
     with pytest.raises(Damaged, match="release 1 does not verify"):
-        rollback(quick.storage, by="mallory", why="")
-    assert live(quick) == before
-    assert len(history(quick.storage)) == entries
-    assert list(quick.storage.keys(layout.RETRACTED)) == []
+        rollback(anywhere.storage, by="mallory", why="")
+    assert live(anywhere) == before
+    assert len(history(anywhere.storage)) == entries
+    assert list(anywhere.storage.keys(layout.RETRACTED)) == []
 
 
 def test_a_pointer_to_a_forged_release_is_refused_where_signatures_are_wanted(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    anywhere: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who may write everything, live.json too, still lacks the key."""
-    key = Ed25519PrivateKey.generate()
+    storage, key = anywhere.storage, Ed25519PrivateKey.generate()
     _, public = write_keys(tmp_path, key)
-    manifest = (bundle_folder(place) / layout.MANIFEST).read_bytes()
-    pointer = live(place)
+    manifest = storage.get(bundle_file(layout.MANIFEST))
+    pointer = live(anywhere)
 
     monkeypatch.setenv(PUBLIC_KEY, str(public))
     with pytest.raises(Damaged, match="not signed"):
-        load_release(place.storage, pointer)  # released before there was a key
-    (bundle_folder(place) / layout.SIGNATURE).write_bytes(key.sign(manifest).hex().encode())
-    assert load_release(place.storage, pointer).version == 1
-    assert verify_bundle(place.storage, 1, pointer.manifest_sha256) == ()
+        load_release(storage, pointer)  # released before there was a key
+    storage.put_once(bundle_file(layout.SIGNATURE), key.sign(manifest).hex().encode())
+    assert load_release(storage, pointer).version == 1
+    assert verify_bundle(storage, 1, pointer.manifest_sha256) == ()
 
-    tamper_with_pointer(place)
+    tamper_with_pointer(storage)
     with pytest.raises(Damaged, match="not signed"):
-        load_release(place.storage, live(place))
+        load_release(storage, live(anywhere))
     with pytest.raises(Damaged, match="not signed"):
-        night.run(place.night())
+        night.run(anywhere.night())
     monkeypatch.delenv(PUBLIC_KEY)
-    assert load_release(place.storage, live(place)).version == 1  # what a client without the key cannot see
+    assert load_release(storage, live(anywhere)).version == 1  # what a client without the key cannot see
 
 
-def tamper_with_pointer(place: Place) -> None:
+def tamper_with_pointer(storage: Storage) -> None:
     """Change a bundle, its manifest and the pointer, consistently."""
-    manifest = read_manifest(place.storage, 1)
+    manifest = read_manifest(storage, 1)
     forged = Manifest(**{**manifest.__dict__, "corrections": 7})
-    overwrite(bundle_folder(place) / layout.MANIFEST, forged.to_json())
-    raw = json.loads((place.folder / "store" / layout.LIVE).read_bytes())
-    overwrite(place.folder / "store" / layout.LIVE, json.dumps({**raw, "manifest_sha256": forged.digest}).encode())
+    overwrite(storage, bundle_file(layout.MANIFEST), forged.to_json())
+    pointer = storage.read(layout.LIVE)
+    changed = {**json.loads(pointer.content), "manifest_sha256": forged.digest}
+    storage.swap(layout.LIVE, json.dumps(changed).encode(), expected=pointer.tag)
 
 
-def test_a_night_signs_what_it_releases(quick: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_night_signs_what_it_releases(anywhere: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private, public = write_keys(tmp_path, Ed25519PrivateKey.generate())
     monkeypatch.setenv(SIGNING_KEY, str(private))
-    quick.report_mistakes(1)
-    assert night.run(quick.night()).version == 2
+    anywhere.report_mistakes(1)
+    assert night.run(anywhere.night()).version == 2
     monkeypatch.setenv(PUBLIC_KEY, str(public))
-    assert load_release(quick.storage, live(quick)).version == 2
-    assert night.run(quick.night()).outcome == "nothing to correct"
+    assert load_release(anywhere.storage, live(anywhere)).version == 2
+    assert night.run(anywhere.night()).outcome == "nothing to correct"
 
 
 def test_an_onnx_file_that_reaches_for_other_files_is_refused(place: Place, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"\0" * 2**16)
-    proto = onnx.load_from_string((bundle_folder(place) / layout.model_file(1)).read_bytes())
+    proto = onnx.load_from_string(place.storage.get(bundle_file(layout.model_file(1))))
     for location in ("../secret", str(secret), "secret"):
         reaching = onnx.ModelProto()
         reaching.CopyFrom(proto)
@@ -168,7 +170,8 @@ def test_a_pickle_as_checkpoint_is_never_unpickled(place: Place, tmp_path: Path)
     canary = tmp_path / "canary"
     root = tmp_path / "root"
     shutil.copytree(place.workspace.root, root)
-    overwrite(root / "model.safetensors", pickle.dumps(Canary(canary)))
+    (root / "model.safetensors").chmod(0o644)
+    (root / "model.safetensors").write_bytes(pickle.dumps(Canary(canary)))
     with pytest.raises(ModelError):
         load_model(root)
     assert not canary.exists()
@@ -178,11 +181,11 @@ def test_a_pickle_as_checkpoint_is_never_unpickled(place: Place, tmp_path: Path)
 
 def test_a_symbolic_link_in_a_bundle_is_not_followed(place: Place, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
-    path = bundle_folder(place) / "params.yaml"
+    path = place.folder / "store" / bundle_file("params.yaml")
     outside.write_bytes(path.read_bytes())  # the same bytes, but somebody else's file
     path.unlink()
     path.symlink_to(outside)
     with pytest.raises((StoreUnusable, NotStored)):
-        place.storage.get(layout.release_file(1, "params.yaml"))
+        place.storage.get(bundle_file("params.yaml"))
     with pytest.raises(ErrataError, match=r"params\.yaml"):
         night.run(place.night())
