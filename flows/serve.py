@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -20,23 +22,44 @@ from flows import settings
 STARTED_WITHIN = 90  # seconds
 
 
+@dataclass(frozen=True)
+class Services:
+    """What runs: the server's `url`, and the processes by name."""
+
+    url: str
+    processes: dict[str, subprocess.Popen[bytes]]
+
+    def watch(self, seconds: float = 1.0) -> None:
+        """Look every few `seconds`, for ever; raises NightError as soon as one has ended."""
+        while True:
+            for name, process in self.processes.items():
+                if process.poll() is not None:
+                    raise NightError(f"Prefect's {name} ended (exit code {process.returncode}); see its output above")
+            time.sleep(seconds)
+
+
 def serve_prefect(port: int, store: str | None) -> None:
-    """Run until interrupted; what was started is stopped again."""
+    """Run until interrupted or told to terminate; what was started is stopped again.
+
+    Raises NightError if server or worker ends by itself, so that whoever started this can start it again.
+    """
     console = Console()
-    with prefect_services(port, store) as url:
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
+    with prefect_services(port, store) as services:
+        url = services.url
         console.print(f"Prefect is at [bold]{url}[/]; a worker waits. In another terminal, in this environment:")
         console.print(f"  PREFECT_API_URL={url}/api prefect deployment run correct-model/nightly", markup=False)
         console.print("Ctrl-C stops both.")
         try:
-            while True:
-                time.sleep(3600)
+            services.watch()
         except KeyboardInterrupt:
             console.print("stopping")
 
 
 @contextmanager
-def prefect_services(port: int, store: str | None, folder: Path | None = None) -> Iterator[str]:
-    """A server with the deployments and a worker; yields the server's URL. Raises NightError if one does not start."""
+def prefect_services(port: int, store: str | None, folder: Path | None = None) -> Iterator[Services]:
+    """A server with the deployments and a worker, stopped at the end. Raises NightError if one does not start."""
     workspace = settings.workspace(folder)
     url = f"http://127.0.0.1:{port}"
     environment = {
@@ -61,20 +84,20 @@ def prefect_services(port: int, store: str | None, folder: Path | None = None) -
             last = (done.stdout + done.stderr).strip().splitlines()[-1:]
             raise NightError(f"`prefect {' '.join(words)}` failed: {''.join(last)}")
 
-    running: list[subprocess.Popen[bytes]] = []
+    running: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        running.append(subprocess.Popen(prefect("server", "start", "--port", str(port)), env=environment))
-        await_health(f"{url}/api/health", running[0])
+        running["server"] = subprocess.Popen(prefect("server", "start", "--port", str(port)), env=environment)
+        await_health(f"{url}/api/health", running["server"])
         once("work-pool", "create", "errata", "--type", "process", "--overwrite")
         once("--no-prompt", "deploy", "--all")
-        running.append(
-            subprocess.Popen(prefect("worker", "start", "--pool", "errata"), cwd=workspace.folder, env=environment)
+        running["worker"] = subprocess.Popen(
+            prefect("worker", "start", "--pool", "errata"), cwd=workspace.folder, env=environment
         )
-        yield url
+        yield Services(url, running)
     finally:
-        for process in reversed(running):
+        for process in reversed(running.values()):
             process.terminate()
-        for process in running:
+        for process in running.values():
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:

@@ -56,12 +56,13 @@ def releases(store: Store = None, as_json: AsJson = False) -> None:
     if as_json:
         say_json(entries)
         return
-    table = Table("version", "action", "previous", "by", "why", "at")
+    table = Table("version", "action", "previous", "by", "why", "at (UTC)")
     for entry in entries:
         mark = " (live)" if found and entry["serial"] == found[0].serial else ""
         table.add_row(
             f"{entry['version']}{mark}",
-            *(str(entry[name] or "-") for name in ("action", "previous", "by", "why", "at")),
+            *(str(entry[name] or "-") for name in ("action", "previous", "by", "why")),
+            entry["at"].replace("T", " ")[:16],
         )
     out.print(table)
 
@@ -158,7 +159,7 @@ def rollback(
     if done.dropped is None:
         out.print(f"[yellow]release {done.left} is too damaged to say which corrections it held[/]")
     elif done.dropped:
-        out.print(f"{len(done.dropped)} corrections that it lacks stay out until `errata reinstate`:")
+        out.print(f"corrections that it lacks ({len(done.dropped)}) stay out until `errata reinstate`:")
         for each in done.dropped:
             out.print(f"  {each.id[:12]} is {each.expected}")
     if done.regained:

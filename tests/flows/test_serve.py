@@ -2,9 +2,13 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,8 @@ import pytest
 import yaml
 
 from data.manifest import read_live
-from flows.serve import prefect_services
+from editing.errors import NightError
+from flows.serve import Services, prefect_services, serve_prefect
 from tests.flows.conftest import REPOSITORY, Place
 
 
@@ -44,7 +49,8 @@ def test_a_deployment_runs_the_night(
     monkeypatch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("ERRATA_IMAGE", "errata:test")
-    with prefect_services(free_port(), str(place.folder / "store"), place.workspace.folder) as url:
+    with prefect_services(free_port(), str(place.folder / "store"), place.workspace.folder) as services:
+        url = services.url
         environment = {**os.environ, "PREFECT_API_URL": f"{url}/api"}
 
         def prefect(*words: str) -> str:
@@ -86,6 +92,44 @@ def test_a_deployment_runs_the_night(
         prefect("--no-prompt", "deploy", "--all", "--prefect-file", "prefect-docker.yaml")
         (nightly,) = ask(url, "/deployments/filter", {"deployments": {"name": {"any_": ["nightly-docker"]}}})
         assert nightly["job_variables"]["image"] == "errata:test"
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """`serve_prefect` over two processes that sleep, the worker briefly; how many were stopped at the end."""
+    seen: list[int] = []
+
+    @contextmanager
+    def services(port: int, _store: str | None) -> Iterator[Services]:
+        running = {
+            name: subprocess.Popen(["sleep", seconds]) for name, seconds in (("server", "60"), ("worker", str(port)))
+        }
+        try:
+            yield Services("http://nowhere", running)
+        finally:
+            for process in running.values():
+                process.terminate()
+                process.wait()
+                seen.append(process.returncode)
+
+    monkeypatch.setattr("flows.serve.prefect_services", services)
+    kept = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    yield seen
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), kept, strict=True):
+        signal.signal(number, handler)
+
+
+def test_serving_ends_with_a_fault_when_the_worker_does(stopped: list[int]) -> None:
+    with pytest.raises(NightError, match="worker ended"):
+        serve_prefect(0, None)
+    assert stopped == [-signal.SIGTERM, 0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_stops_what_it_started(stopped: list[int], number: signal.Signals) -> None:
+    threading.Timer(0.5, lambda: os.kill(os.getpid(), number)).start()
+    serve_prefect(60, None)
+    assert stopped == [-signal.SIGTERM] * 2
 
 
 def test_deployments_name_flows_that_exist_and_run_one_at_a_time() -> None:
