@@ -41,6 +41,10 @@ def main() -> None:
     except ErrataError as fault:
         notes.print("[bold red]Error:[/]", escape(f"{fault}"), highlight=False)
         sys.exit(fault.exit_code)
+    except OSError as fault:  # a full disk, a folder that may not be written
+        what = f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror or str(fault)
+        notes.print("[bold red]Error:[/]", escape(f"{what}; check the disk's space and permissions"), highlight=False)
+        sys.exit(1)
     except Exception as fault:
         if os.environ.get("ERRATA_DEBUG"):
             raise
