@@ -202,10 +202,14 @@ def restore_root(night: Night, manifest: Manifest) -> None:
     workspace = night.workspace
     workspace.use_remote(night.storage.url)
     lay_out_corrections(night.storage, workspace.lessons, lessons_of(night.storage, manifest))
-    if root_digest(workspace) == manifest.root:
+    same_root = root_digest(workspace) == manifest.root
+    if same_root and workspace.lock_is_whole:
+        return
+    (workspace.folder / "dvc.lock").write_bytes(read_file(night.storage, manifest, "dvc.lock"))
+    if same_root:
+        night.log("dvc.lock was missing or damaged; it is the live release's again")
         return
     night.log("the workspace holds another root; fetching the live release's from DVC's remote")
-    (workspace.folder / "dvc.lock").write_bytes(read_file(night.storage, manifest, "dvc.lock"))
     workspace.dvc("pull", "--force", "prepare", "train", log=night.log)
     if root_digest(workspace) != manifest.root:
         raise Damaged(f"the root in DVC's remote is not that of release {manifest.version}; run `errata train`")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from data.manifest import sha256
 from editing.errors import DataError, NightError
 from flows.params import Params, load_params
@@ -84,6 +86,15 @@ class Workspace:
             raise DataError(f"{path} cannot be read ({error}); run `dvc repro`") from error
         return content
 
+    @property
+    def lock_is_whole(self) -> bool:
+        """Whether dvc.lock can be read. DVC writes it in place, so a run that was killed may leave half of it."""
+        try:
+            lock = yaml.safe_load((self.folder / "dvc.lock").read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            return False
+        return isinstance(lock, dict) and isinstance(lock.get("stages"), dict)
+
     def use_remote(self, store_url: str) -> None:
         """Let DVC's remote lie in the store, beside the releases: `<store>/dvc`. Kept in .dvc/config.local."""
         path = self.folder / ".dvc" / "config.local"
@@ -97,11 +108,19 @@ class Workspace:
             config.add_section(section)
         config.set(section, "url", url)
         path.parent.mkdir(exist_ok=True)
-        with path.open("w") as out:
+        whole = path.with_name("config.local.new")  # a crash here must not lose what else somebody has set
+        with whole.open("w") as out:
             config.write(out)
+        whole.replace(path)
 
     def dvc(self, *words: str, log: Log, env: Mapping[str, str] | None = None) -> None:
-        """Run DVC here, each line of its output to `log` as it comes; raises NightError with its last words."""
+        """Run DVC here, each line of its output to `log` as it comes; raises NightError with its last words.
+
+        A dvc.lock that cannot be read is put away first: DVC makes another one, and finds what it made before.
+        """
+        if (lock := self.folder / "dvc.lock").exists() and not self.lock_is_whole:
+            log("dvc.lock was damaged, by a run that died say; it is now dvc.lock.damaged")
+            lock.replace(lock.with_name("dvc.lock.damaged"))
         environment = {**os.environ, **(env or {})}
         # the stages' `python` is the one that runs this, with this code, also where no environment is activated
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"

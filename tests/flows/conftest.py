@@ -278,4 +278,4 @@ def solve(workspace: Workspace, memory: Path) -> None:
             shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)
         with suppress(OSError):  # another process has solved it meanwhile
             (memory / f"{key}.{os.getpid()}").rename(memory / key)
-    (workspace.folder / "dvc.lock").write_text(f"# stands for DVC's lock of {key}\n")
+    (workspace.folder / "dvc.lock").write_text(f"stages: {{}} # stands for DVC's lock of {key}\n")

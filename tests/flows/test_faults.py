@@ -25,7 +25,7 @@ from flows import night
 from flows.night import AsStep, Step
 from flows.release import history
 from flows.workspace import Workspace
-from tests.flows.conftest import COUNT, Place, Undisturbed
+from tests.flows.conftest import COUNT, Place, Undisturbed, make_workspace
 from tests.flows.faults import (
     CHANGES,
     STEPS,
@@ -239,3 +239,44 @@ def test_bytes_are_in_dvcs_remote_before_anything_points_at_them(
     assert told[:2] == ["dvc repro", "dvc push"]
     assert told[-3:] == [f"put {layout.RELEASES}2/manifest.json", f"swap {layout.LIVE}", "put log/00000002.json"]
     assert order.index(told[-1]) < order.index(f"delete {layout.inbox_report(undisturbed.reports[0])}")
+
+
+@pytest.mark.parametrize("left", ["stages:\n  train:\n    cmd: 'python", "", None])
+@pytest.mark.parametrize("new_store", ["local"], indirect=True)
+def test_a_lock_file_that_was_half_written_or_lost_is_the_live_releases_again(
+    disturbed: Place, undisturbed: Undisturbed, left: str | None
+) -> None:
+    lock = disturbed.workspace.folder / "dvc.lock"
+    whole = lock.read_text()
+    if left is None:
+        lock.unlink()
+    else:
+        lock.write_text(left)
+    night.sync(disturbed.night())
+    assert lock.read_text() == whole
+    converges(disturbed, undisturbed)
+
+
+def test_where_nothing_is_released_a_damaged_lock_file_is_put_away(tmp_path: Path) -> None:
+    make_workspace(tmp_path)
+    workspace, said = Workspace(tmp_path), list[str]()
+    (tmp_path / "dvc.lock").write_text("stages:\n  train:\n    cmd: 'python")
+    workspace.dvc("status", log=said.append)
+    assert "dvc.lock was damaged" in said[0]
+    assert (tmp_path / "dvc.lock.damaged").exists()
+    assert not (tmp_path / "dvc.lock").exists()
+
+
+def test_a_setting_of_ones_own_outlasts_a_crash_while_the_remote_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_workspace(tmp_path)
+    settings = tmp_path / ".dvc" / "config.local"
+    mine = settings.read_text()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("configparser.RawConfigParser.write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        Workspace(tmp_path).use_remote("s3://bucket/store")
+    assert settings.read_text() == mine
+    Workspace(tmp_path).use_remote("s3://bucket/store")
+    assert "no_scm = true" in settings.read_text()
+    assert "url = s3://bucket/store/dvc" in settings.read_text()
