@@ -162,6 +162,15 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(disturbed: Place, undist
     converges(disturbed, undisturbed)
 
 
+def test_prefect_waits_for_a_store_that_is_away_for_a_minute() -> None:
+    from flows.correct_model import ON_STORAGE, as_task  # noqa: PLC0415 - Prefect is slow to import
+
+    assert set(ON_STORAGE) >= set(STEPS) - {"reproduce", "gate"}  # those two do not speak to the store
+    for name in ON_STORAGE:
+        waits = as_task(name, night.sync).retry_delay_seconds  # type: ignore[attr-defined]
+        assert sum(waits) > 60, name
+
+
 def test_a_store_that_stays_away_ends_the_night_and_the_next_one_makes_up_for_it(
     disturbed: Place, undisturbed: Undisturbed
 ) -> None:
