@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from editing.errors import MeasurementError
 from editing.metrics import (
@@ -51,6 +51,20 @@ def test_bound_of_the_error_increase_covers() -> None:
             covered.append(bound >= p_negative - p_positive)
     assert np.mean(covered) >= 0.95
     assert np.mean(covered[:400]) >= 0.95
+
+
+@pytest.mark.parametrize(("n", "negative", "positive"), [(350, 0, 0), (350, 5, 2), (2000, 40, 60), (34, 2, 0)])
+def test_bound_of_the_error_increase_is_bonferronis_union_of_two_exact_ones(
+    n: int, negative: int, positive: int
+) -> None:
+    for confidence in (0.9, 0.95, 0.995):
+        half = 1 - (1 - confidence) / 2
+        more = binomtest(negative, n, alternative="less").proportion_ci(half, "exact").high
+        less = binomtest(positive, n, alternative="greater").proportion_ci(half, "exact").low
+        outcomes = PairedOutcomes(n, n - negative - positive, negative, positive, 0)
+        assert outcomes.error_increase_bound(confidence) == pytest.approx(more - less)
+        whole = binomtest(negative, n, alternative="less").proportion_ci(confidence, "exact").high
+        assert outcomes.negative_flip_bound(confidence) == pytest.approx(whole)
 
 
 def test_bound_tightens_with_more_images_and_exceeds_the_estimate() -> None:
