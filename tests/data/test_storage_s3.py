@@ -1,11 +1,14 @@
 """What only S3 can suffer: timeouts, 5xx, SlowDown, lost and cut answers, ignored conditions, bad settings."""
 
 import time
+import tracemalloc
 from typing import Any
 
 import boto3
 import botocore.exceptions
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 
 from data.storage import Storage, open_storage
 from data.storage.s3 import S3Storage
@@ -145,6 +148,31 @@ def test_listing_goes_through_all_pages(s3: Storage, mock_s3: FaultyS3, monkeypa
     mock_s3.spoil(Fault.SLOW_DOWN, "GET", 2)
     assert list(s3.keys("n/")) == expected
     assert len(mock_s3.requests) == 2 + 11
+
+
+def test_a_listing_is_streamed_in_flat_memory(mock_s3: FaultyS3) -> None:
+    """Of a thousand names a page no more than a page is held, however many pages there are."""
+    client = mock_s3.client()
+    left = 0
+
+    def full_page(**_: object) -> AWSResponse:
+        nonlocal left
+        left -= 1
+        names = "".join(f"<Contents><Key>n/{left:03d}-{number:03d}</Key></Contents>" for number in range(1000))
+        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{left}</NextContinuationToken>" if left else ""
+        answer = AWSResponse(mock_s3.url, 200, HTTPHeaders(), None)
+        answer._content = f"<ListBucketResult>{names}{more}</ListBucketResult>".encode()  # type: ignore[attr-defined]
+        return answer
+
+    client.meta.events.register("before-send.s3.ListObjectsV2", full_page)
+    peaks = []
+    for pages in (2, 2, 20):  # the first one warms up
+        left = pages
+        tracemalloc.start()
+        assert sum(1 for _ in S3Storage("mock", "", client).keys("n/")) == 1000 * pages
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.2 * peaks[1]
 
 
 def test_what_others_put_beside_is_not_seen(s3: Storage) -> None:
