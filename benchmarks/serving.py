@@ -118,6 +118,7 @@ def service(store: str) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     command = [sys.executable, "-m", "serving", "--store", store, "--port", str(port), "--every", "0.5"]
+    command += ["--cache", str(Path(store).parent / "cache")]
     with subprocess.Popen(command) as process:
         try:
             until = time.monotonic() + 120
