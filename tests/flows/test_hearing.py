@@ -1,6 +1,7 @@
 """The hearing on real editors: groups are tested by editing, slots are looked at alone, and company does not count."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from editing.views import ViewSettings
 from flows.deferral import share_to_keep
 from flows.editor import build_editor
 from flows.gate import Name, criterion
-from flows.hearing import hear
+from flows.hearing import _Court, hear
 from flows.ledger import Correction, Ledger
 from flows.params import Params, load_params
 from flows.workbench import Probes, Workbench
@@ -106,11 +107,28 @@ def test_a_slot_is_looked_at_alone(tmp_path: Path) -> None:
     assert harmless <= heard.kept
 
 
-def test_what_is_left_out_in_any_case_does_not_come_back(tmp_path: Path) -> None:
+def test_groups_are_tried_with_all_who_do_no_harm_and_without_who_is_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     labels = small_model(slots=16)(IMAGES).argmax(1)
-    expected = {f"{index}": (index, int(labels[index] + 1) % 4) for index in range(20, 24)}
+    expected = {f"{index}": (index, int(labels[index] + 1) % 4) for index in range(20, 28)}
     bench, probes, _ = make_bench(tmp_path, "patch", expected)
-    assert hear(bench, probes, ["20", "21"], 1.0, by_reach=True, without=["22"]).kept <= {"20", "21"}
+    tried: list[set[str]] = []
+    joint = _Court.joint
+
+    def record(court: _Court, names: Sequence[str]) -> tuple[float, int]:
+        tried.append(set(names))
+        return joint(court, names)
+
+    monkeypatch.setattr(_Court, "joint", record)
+    suspects = set(expected) - {"22"}
+    heard = hear(bench, probes, suspects, 0.5, by_reach=False, without=["22"])
+    harmless = {name for name, count in heard.alone.items() if count == 0 and bench.holds[name]}
+    assert harmless
+    assert harmless <= heard.kept <= suspects
+    groups = [names for names in tried if len(names) > 1]
+    assert groups
+    assert all(harmless <= names <= suspects for names in groups)
 
 
 def test_the_limit_is_approached_in_equal_steps_and_the_last_takes_no_harm() -> None:
