@@ -104,7 +104,7 @@ def test_a_crash_between_swap_and_log_leaves_no_gap_in_the_log(disturbed: Place)
     file_report(disturbed.storage, encode_png(traffic.images[0]), traffic.classes[traffic.labels[0]])
     night.run(disturbed.night())
     entries = [json.loads(disturbed.storage.get(key)) for key in disturbed.storage.keys(layout.LOG)]
-    assert [(each["serial"], each["action"], each["by"], each["why"]) for each in entries][1] == (
+    assert [(each["serial"], each["action"], each["by"], each["why"].partition(";")[0]) for each in entries][1] == (
         2, "released", "test", "2 new corrections, 0 retracted",
     )  # fmt: skip
 
