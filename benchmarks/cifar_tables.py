@@ -31,6 +31,7 @@ TUNING_EDITS = 20
 TUNING_CONTROL = 1_000
 TUNING_TRIALS = {"momentum": 10, "rmsprop": 10, "adam": 12}  # those with one coefficient need fewer
 STARTS = {"gd": 0.01, "scaled_gd": 0.1, "rprop": 3e-4, "rmsprop": 3e-4, "momentum": 5e-3, "adam": 3e-4}
+SCOPE_RATES = {"head": 100.0}  # a single layer has much farther to go
 PENALTIES = (1e2, 1e8)  # the Fisher of a confident model is small
 VIEWS = ViewSettings()
 FIRST_TUNING_IMAGE = 5_000  # the validation images before it may be fitted to, or set thresholds
@@ -105,10 +106,11 @@ def _search(
     penalties: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     def search() -> dict[str, Any]:
-        start = RULES[rule_name](STARTS[rule_name])  # type: ignore[call-arg] # every rule's first field is its rate
+        rate = STARTS[rule_name] * SCOPE_RATES.get(scope, 1.0)
+        start = RULES[rule_name](rate)  # type: ignore[call-arg] # every rule's first field is its rate
         control = bench.validation(root)
         demands = draw_demands(TUNING_EDITS, TUNING_CONTROL, 10, seed=1)
-        rates = STARTS[rule_name] / 30, STARTS[rule_name] * 30
+        rates = rate / 30, rate * 30
         trials = TUNING_TRIALS.get(rule_name, 7) + (6 if penalties else 0)
         settings = TuningSettings(trials, rates, penalties)
         found = tune(start, [scope], control, demands, settings, report=lambda line: print("  " + line, flush=True))
