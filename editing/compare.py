@@ -132,4 +132,7 @@ def place_labels(axis: Axes, points: Mapping[str, tuple[float, float]]) -> dict[
             label.remove()
         taken.append(box)
         labels[name] = label
+        if abs(up) > 8:  # not straight beside its point: a line says whose it is
+            line = {"arrowstyle": "-", "linewidth": 0.5, "color": "grey", "shrinkA": 0, "shrinkB": 4}
+            axis.annotate("", place, xytext=label.xyann, textcoords="offset points", arrowprops=line)
     return labels
