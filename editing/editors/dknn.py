@@ -82,6 +82,9 @@ class _NoSlots(PatchSlots):
     def forward(self, features: Tensor) -> Tensor:
         return features.new_zeros(())
 
+    def used(self) -> PatchSlots:
+        return self
+
 
 class NeighbourModel(EditableModel):
     """Deep k-NN over the stages `layers` of a trained network, with labelled memories.
