@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -138,7 +140,10 @@ def started(work: Callable[[], object], says: Callable[[str], object] = len) -> 
         except (ErrataError, OSError) as fault:
             says(f"{type(fault).__name__}: {fault}")
             code = 1
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(code)
     return child
 
@@ -161,7 +166,8 @@ def killed(place: Place, as_step: AsStep = plain, storage: Storage | None = None
     """A night that must end by SIGKILL."""
     run = replace(place.night(), storage=storage or place.storage)
     hang_up(place.storage)
-    assert exit_code(started(lambda: night.run(run, as_step))) == -signal.SIGKILL
+    child = started(lambda: night.run(run, as_step), sys.stderr.write)  # what it says is shown if it is not killed
+    assert exit_code(child) == -signal.SIGKILL
 
 
 def hang_up(storage: Storage) -> None:
