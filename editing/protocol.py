@@ -149,8 +149,8 @@ def run_protocol(
 ) -> Iterator[Trial]:
     """One trial a demand, each from the unedited root; `state` is what `editor.prepare` returned for the root.
 
-    `side_by_side`: how many edits a gradient editor makes in one computation, which pays on a GPU; the trials are the
-    same but for rounding.
+    `side_by_side`: how many edits a gradient editor makes in one computation, which is faster and takes the memory of
+    as many editable layers; the trials are the same but for rounding.
     """
     for demand, result in _results(editor, state, control, demands, side_by_side):
         image = control.images[demand.image]

@@ -1,7 +1,7 @@
 """Independent edits side by side: many descents of one root in one batched computation (torch.func.vmap).
 
 Each edit has parameters of its own from the first editable stage on, so that one step of all is a few large kernels
-instead of many small ones. That is faster where small kernels leave the device idle, as on a GPU.
+instead of many small ones, which is faster even on a CPU.
 """
 
 from __future__ import annotations
