@@ -167,7 +167,8 @@ def killed(place: Place, as_step: AsStep = plain, storage: Storage | None = None
     run = replace(place.night(), storage=storage or place.storage)
     hang_up(place.storage)
     child = started(lambda: night.run(run, as_step), sys.stderr.write)  # what it says is shown if it is not killed
-    assert exit_code(child) == -signal.SIGKILL
+    code = exit_code(child)
+    assert code == -signal.SIGKILL, f"the night ended with {code}"
 
 
 def hang_up(storage: Storage) -> None:
