@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.cifar_data import CLASSES
 from benchmarks.cifar_models import conditional_model, editable_model
 from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, tuned_rule, write_table
+from benchmarks.report import environment
 from benchmarks.rows import read_row
 from editing.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
 from editing.compare import draw_frontier
@@ -136,6 +137,15 @@ def analysis(bench: Bench, plain: EditableModel) -> None:
         subjects.append(Subject(name, harm_matrix(found.trials, labels), edit_map(profiles), edited))
     draw_harm(subjects, CLASSES, bench.out / f"harm-width{bench.width}.png")
     draw_maps(subjects, CLASSES, bench.out / f"map-width{bench.width}.png")
+    text = (
+        f"# Where the harm of an edit goes\n\nCIFAR-10, ResNet-18 of width {bench.width} (the paper's section 4.2): RMSProp "
+        f"on chain 3, tuned, after plain training and after Editable Training (c_edit {edit:g}, c_loc {locality:g}); of "
+        f"{bench.edits} edits those that ask for a change. Change of the error rate by class edited and class harmed, and "
+        f"a map of the edits by what they do to {MAPPED:,} test images (t-SNE of square roots of KL).\n\n"
+        f"![Harm by class](harm-width{bench.width}.png)\n\n![Map of edits](map-width{bench.width}.png)\n\n"
+        f"{environment(bench.device)} Made by `python -m benchmarks.cifar10 --width {bench.width} --parts analysis`.\n"
+    )
+    (bench.out / f"analysis-width{bench.width}.md").write_text(text)
 
 
 def frontier(bench: Bench, plain: EditableModel) -> None:

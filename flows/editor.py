@@ -17,7 +17,7 @@ from editing.rules import RULES, Rule
 from editing.scopes import Scope
 from editing.types import Editor
 from editing.views import ViewSettings
-from flows.params import EditParams
+from flows.params import EditParams, Params
 
 KNOWN: dict[str, type[Rule]] = {**RULES, "natural_rule": NaturalRule}
 MARGIN = 0.05  # what survives rounding in the exported file
@@ -46,6 +46,11 @@ def build_editor(
         coefficients = {name: value for name, value in learned.items() if name != "name"}
     penalty = ElasticPenalty(params.penalty, seed=seed) if params.penalty else None
     return GradientEditor(kind(**coefficients), scope, params.steps, MARGIN, penalty)
+
+
+def view_settings(params: Params) -> ViewSettings:
+    """The views of params.yaml, as the method takes them."""
+    return ViewSettings(**params.views.model_dump())
 
 
 def describe_rule(rule: Rule) -> dict[str, Any]:

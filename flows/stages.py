@@ -35,9 +35,9 @@ from editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_
 from editing.scopes import Scope
 from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from editing.types import Constraint
-from editing.views import ViewSettings, unseen_views
+from editing.views import unseen_views
 from flows.criteria import control_criteria, correction_criteria, parity_criterion, reach
-from flows.editor import build_editor, describe_rule, learned_rule
+from flows.editor import build_editor, describe_rule, learned_rule, view_settings
 from flows.findings import CorrectionFinding, Findings, class_findings, correction_findings, decided_by_slot
 from flows.gate import Criterion, Name, not_computed
 from flows.ledger import Ledger, read_ledger
@@ -56,11 +56,6 @@ def write_json(path: Path, content: object) -> None:
     finite = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(finite, sort_keys=True, indent=1) + "\n")
-
-
-def view_settings(params: Params) -> ViewSettings:
-    """The views of params.yaml, as the method takes them."""
-    return ViewSettings(**params.views.model_dump())
 
 
 def device() -> torch.device:

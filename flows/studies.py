@@ -19,8 +19,8 @@ from editing.model import load_model
 from editing.protocol import Control, Trial, draw_demands
 from editing.rules import RULES
 from editing.tuning import Tuned, TuningSettings, tune
-from flows.editor import build_editor, learned_rule
-from flows.stages import device, load_plugins, view_settings
+from flows.editor import build_editor, learned_rule, view_settings
+from flows.stages import device, load_plugins
 from flows.workspace import Workspace
 
 

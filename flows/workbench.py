@@ -15,6 +15,7 @@ from torch import Tensor
 from data.splits import load_split
 from editing.model import EditableModel, batched_features, load_model
 from editing.views import ViewSettings, unseen_views
+from flows.editor import view_settings
 from flows.ledger import Ledger, read_ledger
 from flows.params import Params
 from flows.workspace import Workspace
@@ -41,7 +42,7 @@ class Workbench:
     @property
     def views(self) -> ViewSettings:
         """The views of params.yaml, as the method takes them."""
-        return ViewSettings(**self.params.views.model_dump())
+        return view_settings(self.params)
 
 
 def load_workbench(workspace: Workspace) -> Workbench:

@@ -32,7 +32,7 @@ from editing.types import Constraint
 from flows import night, stages, train_model
 from flows.data_docs import data_docs
 from flows.demo import live_classifier
-from flows.editor import build_editor
+from flows.editor import build_editor, view_settings
 from flows.limits import hold_against
 from flows.night import Night
 from flows.workspace import Workspace
@@ -132,7 +132,7 @@ def _unsolvable(_released: Place) -> frozenset[int]:
     wrong = np.flatnonzero(classifier.predict(traffic.images).logits.argmax(1) != traffic.labels)
     control = (load_split(_released.workspace.splits, name).images for name in ("reference", "calibration"))
     params = _released.workspace.params
-    editor = build_editor(params.edit, stages.view_settings(params), params.seed)
+    editor = build_editor(params.edit, view_settings(params), params.seed)
     root = load_model(_released.workspace.root)
     result = editor.edit(
         root,

@@ -20,8 +20,7 @@ from editing.model import EditableModel, load_model
 from editing.types import Constraint
 from editing.views import ViewSettings, unseen_views
 from flows import night
-from flows.editor import build_editor
-from flows.stages import view_settings
+from flows.editor import build_editor, view_settings
 from tests.flows.conftest import Place
 
 # worse light and more noise than the views that corrections are fitted on; in place, so that nobody doubts the class

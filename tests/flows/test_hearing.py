@@ -11,9 +11,8 @@ from data.datasets import LabelledImages
 from data.splits import save_splits
 from editing.model import EditableModel, fit_patch
 from editing.types import Constraint, EditResult
-from editing.views import ViewSettings
 from flows.deferral import share_to_keep
-from flows.editor import build_editor
+from flows.editor import build_editor, view_settings
 from flows.gate import Name, criterion
 from flows.hearing import _Court, hear
 from flows.ledger import Correction, Ledger
@@ -46,7 +45,7 @@ def make_bench(folder: Path, editor: str, expected: dict[str, tuple[int, int]]) 
         folder,
     )
     chosen = params(editor)
-    tool = build_editor(chosen.edit, ViewSettings(**chosen.views.model_dump()), chosen.seed)
+    tool = build_editor(chosen.edit, view_settings(chosen), chosen.seed)
     constraints = [Constraint(IMAGES[index], wanted, name) for name, (index, wanted) in expected.items()]
     result = tool.edit(root, constraints, tool.prepare(root, IMAGES[:100], IMAGES[100:200]))
     bench = Workbench(
