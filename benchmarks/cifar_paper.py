@@ -138,11 +138,12 @@ def analysis(bench: Bench, plain: EditableModel) -> None:
     draw_harm(subjects, CLASSES, bench.out / f"harm-width{bench.width}.png")
     draw_maps(subjects, CLASSES, bench.out / f"map-width{bench.width}.png")
     text = (
-        f"# Where the harm of an edit goes\n\nCIFAR-10, ResNet-18 of width {bench.width} (the paper's section 4.2): RMSProp "
-        f"on chain 3, tuned, after plain training and after Editable Training (c_edit {edit:g}, c_loc {locality:g}); of "
-        f"{bench.edits} edits those that ask for a change. Change of the error rate by class edited and class harmed, and "
-        f"a map of the edits by what they do to {MAPPED:,} test images (t-SNE of square roots of KL).\n\n"
-        f"![Harm by class](harm-width{bench.width}.png)\n\n![Map of edits](map-width{bench.width}.png)\n\n"
+        f"# Where the harm of an edit goes\n\nCIFAR-10, ResNet-18 of width {bench.width} (the paper's section 4.2): "
+        f"RMSProp on chain 3, tuned, after plain training and after Editable Training (c_edit {edit:g}, "
+        f"c_loc {locality:g}); of {bench.edits} edits those that ask for a change. Change of the error rate by class "
+        f"edited and class harmed, and a map of the edits by what they do to {MAPPED:,} test images (t-SNE of square "
+        f"roots of KL).\n\n![Harm by class](harm-width{bench.width}.png)\n\n"
+        f"![Map of edits](map-width{bench.width}.png)\n\n"
         f"{environment(bench.device)} Made by `python -m benchmarks.cifar10 --width {bench.width} --parts analysis`.\n"
     )
     (bench.out / f"analysis-width{bench.width}.md").write_text(text)

@@ -39,7 +39,8 @@ from data.manifest import FileEntry, Manifest, read_live, sha256
 from data.storage.local import LocalStorage
 from editing.classifier import OnnxClassifier
 from editing.export import onnx_bytes, with_weights
-from flows.release import Bundle, make_live, publish
+from flows.releases.bundle import Bundle, publish
+from flows.releases.pointer import make_live
 
 RELEASES = (1, 2, 3, 4)
 IMAGES = 32

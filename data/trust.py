@@ -77,7 +77,7 @@ class Agreed:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Aggregate:
     """Every claim is in exactly one place: behind a correction, refused, waiting in the inbox, or consumed before."""
 
     agreed: tuple[Agreed, ...]
@@ -86,7 +86,9 @@ class Decision:
     done: tuple[str, ...]
 
 
-def decide(claims: Iterable[Claim], ledger: Mapping[str, InForce], settings: TrustSettings, now: datetime) -> Decision:
+def aggregate(
+    claims: Iterable[Claim], ledger: Mapping[str, InForce], settings: TrustSettings, now: datetime
+) -> Aggregate:
     """What the night makes of `claims`; `ledger` holds the corrections in force by their identity.
 
     The order of the claims does not matter: the same set gives the same decision.
@@ -204,7 +206,7 @@ class _Night:
                 else:
                     self._waiting.append(claim.report_id)
 
-    def decision(self) -> Decision:
+    def decision(self) -> Aggregate:
         """The outcome, with each class held to its cap: what most reports support comes first, the rest waits."""
         agreed: list[Agreed] = []
         taken: Counter[str] = Counter()
@@ -214,7 +216,7 @@ class _Night:
                 agreed.append(each)
             else:
                 self._waiting += each.reports
-        return Decision(
+        return Aggregate(
             agreed=tuple(sorted(agreed)),
             refusals=tuple(sorted(self._refusals, key=lambda refusal: refusal.report_id)),
             waiting=tuple(sorted(self._waiting)),

@@ -75,7 +75,7 @@ def validate_reports(
     """
     if len(table) == rows == 0:
         return Validation(0, (), ())
-    rules, broken = _hold_against(table, _suite(rows, classes, live_version, now))
+    rules, broken = _check_expectations(table, _suite(rows, classes, live_version, now))
     refusals = tuple(
         Refusal(str(table["report"].iloc[row]), Reason.INVALID, "breaks the rule " + ", ".join(names))
         for row, names in sorted(broken.items())
@@ -105,7 +105,7 @@ def _suite(rows: int, classes: Sequence[str], live_version: int, now: datetime) 
     return gx.ExpectationSuite("reports", expectations=expectations)
 
 
-def _hold_against(table: pd.DataFrame, suite: Any) -> tuple[tuple[Rule, ...], dict[int, list[str]]]:
+def _check_expectations(table: pd.DataFrame, suite: Any) -> tuple[tuple[Rule, ...], dict[int, list[str]]]:
     """Every rule's outcome, and for each row that breaks any, which."""
     import great_expectations as gx  # noqa: PLC0415
     from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415

@@ -1,51 +1,18 @@
-"""The flow `correct-model`: reports in, corrected model out. Prefect owns when; the steps are in flows/night.py.
-
-Storage steps are retried while the store is away; the gate never is.
-"""
+"""The flow `correct-model`: reports in, corrected model out. Its steps are in flows/night/run.py."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect import flow
 from prefect.logging import get_run_logger
 
-from editing.errors import StoreUnusable
-from flows import night, settings
-from flows.approval import asking
-from flows.artifacts import publish
-from flows.forms import By, Store, Workspace
-from flows.night import Step
-from flows.readable import make_readable
-from flows.summary import NightSummary
-
-ON_STORAGE = {"sync", "carry", "collect", "quarantine", "lay out", "release", "settle", "defer"}
-
-
-async def store_was_away(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Retry only what waiting can mend: a store that did not answer. Prefect asks before each retry."""
-    try:
-        await state.aresult(raise_on_failure=True)
-    except StoreUnusable:
-        return True
-    except Exception:  # any other failure is final, whatever it is
-        return False
-    return False
-
-
-def as_task(name: str, step: Step) -> Step:
-    """A step as a Prefect task; live objects are neither cached nor persisted."""
-    waits: list[float] = [1, 5, 20, 40] if name in ON_STORAGE else []
-    return task(
-        name=name,
-        retries=len(waits),
-        retry_delay_seconds=waits or None,
-        retry_condition_fn=store_was_away if waits else None,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )(step)
+from flows.night.run import run_night
+from flows.night.state import open_night
+from flows.night.summary import NightSummary
+from flows.prefect_runs.approval import approval_on_page
+from flows.prefect_runs.artifacts import publish
+from flows.prefect_runs.log import speak_in_lines
+from flows.prefect_runs.parameters import By, Store, Workspace
+from flows.prefect_runs.tasks import run_as_task
 
 
 @flow(name="correct-model")
@@ -59,8 +26,8 @@ def correct_model(store: Store = None, workspace: Workspace = None, by: By = "er
             else the folder that it runs in.
         by: Who asked, for the log of releases.
     """
-    make_readable()
-    tonight = settings.open_night(store, workspace, by, get_run_logger().info)
-    summary = night.run(tonight, as_task, asking(tonight.workspace.params.approval.minutes, tonight.log))
-    publish(tonight, summary)
+    speak_in_lines()
+    night = open_night(store, workspace, by, get_run_logger().info)
+    summary = run_night(night, run_as_task, approval_on_page(night.workspace.params.approval.minutes, night.log))
+    publish(night, summary)
     return summary

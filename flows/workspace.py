@@ -1,7 +1,11 @@
-"""The folder in which DVC works: where each artifact lies, and how DVC is run there."""
+"""Where things are: the folder in which DVC works, what lies where in it, and the store, by environment.
+
+What shapes a release is in params.yaml; what differs between machines is in the environment.
+"""
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
@@ -16,10 +20,14 @@ from typing import Any
 import yaml
 
 from data.manifest import sha256
+from data.storage import open_storage
+from data.storage.base import Storage
 from editing.errors import DataError, NightError
 from flows.params import Params, load_params
 
 Log = Callable[[str], None]
+STORE = "ERRATA_STORE"  # a folder or s3://bucket/prefix; by default `store` in the workspace
+WORKSPACE = "ERRATA_WORKSPACE"  # the folder with dvc.yaml and params.yaml; by default the current one
 CODE = Path(__file__).parents[1]  # where the packages lie
 
 # DVC's advice to somebody who works by hand; in a night's log it is noise
@@ -50,8 +58,8 @@ class Workspace:
         return self.folder / "artifacts" / "root"
 
     @property
-    def lessons(self) -> Path:
-        return self.folder / "artifacts" / "lessons"
+    def replay(self) -> Path:
+        return self.folder / "artifacts" / "replay"
 
     @property
     def ledger(self) -> Path:
@@ -70,8 +78,8 @@ class Workspace:
         return self.folder / "metrics" / "gate.json"
 
     @property
-    def findings(self) -> Path:
-        return self.folder / "metrics" / "findings.json"
+    def evaluation(self) -> Path:
+        return self.folder / "metrics" / "evaluation.json"
 
     @property
     def params(self) -> Params:
@@ -145,3 +153,27 @@ class Workspace:
         if process.returncode:
             last = next((line for line in tail if line.startswith("Error:")), None) or (tail[-1] if tail else "nothing")
             raise NightError(f"`{' '.join(command[2:])}` failed: {last.removeprefix('Error: ')}")
+
+
+def open_workspace(folder: str | Path | None = None) -> Workspace:
+    """The workspace at `folder`, else where ERRATA_WORKSPACE says, else here."""
+    return Workspace(Path(folder or os.environ.get(WORKSPACE) or Path.cwd()).resolve())
+
+
+def store_url(url: str | None = None) -> str:
+    """The store's URL: `url`, else what ERRATA_STORE says, else `store` in the workspace; folders are made absolute."""
+    text = url or os.environ.get(STORE) or str(open_workspace().folder / "store")
+    return text if "://" in text else str(Path(text).resolve())
+
+
+def open_store(url: str | None = None) -> Storage:
+    """The store, opened."""
+    return open_storage(store_url(url))
+
+
+def operator() -> str:
+    """Who is acting, for the log."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        return "errata"

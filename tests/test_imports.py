@@ -1,11 +1,15 @@
-"""Arrows run one way: flows -> data -> editing, serving -> data. Read from the sources: none hides in a function."""
+"""Arrows run one way, between packages, between the rooms of flows/, and between files: read from the sources, so that
+none hides in a function or behind TYPE_CHECKING."""
 
 import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("editing", "data", "flows", "serving", "benchmarks")
 FORBIDDEN = {
     "editing": {"data", "flows", "serving", "benchmarks", "prefect", "dvc", "great_expectations", "boto3", "pandas"},
     "data": {"flows", "serving", "benchmarks", "prefect", "dvc"},
@@ -13,25 +17,86 @@ FORBIDDEN = {
     "flows": {"serving", "benchmarks"},
 }
 EDITING_SEEN_BY = {"data": {"editing.errors", "editing.vision"}, "serving": {"editing.errors", "editing.classifier"}}
+FLOORS = (  # of flows/, from the top: a room takes from its own floor's room and from lower floors only
+    {"cli"},
+    {"correct_model", "train_model"},
+    {"prefect_runs"},
+    {"night"},
+    {"releases", "deferral"},
+    {"stages"},
+    {"gate"},
+    {"workspace"},
+    {"params"},
+)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every file of the packages by its module's name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
 def imports(path: Path) -> set[str]:
+    """What a file imports, wherever in it: modules, and for `from a import b` both `a` and `a.b`."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
 
+def arrows(name: str) -> set[str]:
+    """The files that the file of module `name` takes from: of `from package import module` the module alone."""
+    own = imports(modules()[name]) & set(modules())
+    return {each for each in own if not any(other.startswith(f"{each}.") for other in own)} - {name}
+
+
 @pytest.mark.parametrize("package", sorted(FORBIDDEN))
-def test_arrows_run_one_way(package: str) -> None:
+def test_packages_import_one_way(package: str) -> None:
     wrong = []
     for path in sorted((ROOT / package).rglob("*.py")):
-        for name in imports(path):
-            top = name.split(".")[0]
-            narrow = EDITING_SEEN_BY.get(package)
-            if top in FORBIDDEN[package] or (top == "editing" and narrow is not None and name not in narrow):
-                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = {a.name for a in node.names} if isinstance(node, ast.Import) else set()
+            names |= {node.module or ""} if isinstance(node, ast.ImportFrom) else set()
+            for name in names:
+                top, narrow = name.split(".")[0], EDITING_SEEN_BY.get(package)
+                if top in FORBIDDEN[package] or (top == "editing" and narrow is not None and name not in narrow):
+                    wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    try:
+        order = list(TopologicalSorter({name: arrows(name) for name in modules()}).static_order())
+    except CycleError as circle:
+        pytest.fail(f"a circle: {' -> '.join(circle.args[1])}")
+    assert set(order) == set(modules())
+
+
+def test_rooms_of_flows_import_downwards() -> None:
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    wrong = []
+    for name in modules():
+        if not name.startswith("flows."):
+            continue
+        own = name.split(".")[1]
+        for other in arrows(name):
+            if other.startswith("flows.") and (room := other.split(".")[1]) != own and floor[room] <= floor[own]:
+                wrong.append(f"{name} imports {other}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_flows_is_seen_in_one_look() -> None:
+    entries = {path.name for path in (ROOT / "flows").iterdir()} - {"__pycache__"}
+    assert len(entries) <= 12, entries
+    for room in sorted((ROOT / "flows").rglob("__init__.py")):
+        sentence = ast.get_docstring(ast.parse(room.read_text()))
+        assert sentence and sentence.count(".") >= 1, f"{room} does not say what it is"

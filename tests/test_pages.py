@@ -10,7 +10,7 @@ from data import layout
 from data.manifest import read_live
 from data.reports import report_schema
 from data.storage.local import LocalStorage
-from flows.cli import app
+from flows.cli.base import app
 from tests.pages import REPOSITORY, follow, scratch_clone
 
 
@@ -57,10 +57,11 @@ from pathlib import Path
 import numpy as np
 from data.images import encode_png
 from data.splits import load_split
-from flows import settings
-from flows.demo import live_classifier
+from flows.night.state import open_night
+from flows.workspace import open_store, open_workspace, operator, store_url, STORE, WORKSPACE
+from flows.cli.demo import live_classifier
 
-_, classifier = live_classifier(settings.storage())
+_, classifier = live_classifier(open_store())
 day = load_split(Path("artifacts/splits"), "traffic")
 sevens = day.images[day.labels == day.classes.index("7")]
 fainter = [np.round(sevens * share).astype(np.uint8) for share in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)]

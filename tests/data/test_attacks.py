@@ -23,7 +23,7 @@ from data.quarantine import quarantine, quarantined
 from data.refusals import Reason, Refusal
 from data.reports import Report
 from data.storage import Storage
-from data.trust import TrustSettings, decide
+from data.trust import TrustSettings, aggregate
 from editing.errors import DataError, TooLarge
 from tests.data.conftest import NOON, picture
 from tests.servers.faulty_s3 import BUCKET
@@ -201,7 +201,7 @@ def night(storage: Storage, control: Pixels, settings: TrustSettings) -> tuple[d
     claims = list(
         weigh(accepted, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: guard.match(pixels) >= 0)
     )
-    decision = decide(claims, {}, settings, NOON)
+    decision = aggregate(claims, {}, settings, NOON)
     by_report = {claim.report_id: claim for claim in claims}
     pixels = {each.correction: evidence(storage, by_report[each.reports[0]], SHAPE) for each in decision.agreed}
     refusals = [item for item in items if isinstance(item, Refusal)]

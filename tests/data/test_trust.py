@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from data.refusals import Reason
-from data.trust import Claim, Decision, TrustSettings, decide
+from data.trust import Aggregate, Claim, TrustSettings, aggregate
 from tests.data.conftest import NOON
 
 
@@ -23,15 +23,15 @@ def claim(report: str, correction: str = "image", expected: str = "cat", reporte
     return replace(made, **rest)  # type: ignore[arg-type]
 
 
-def judge(*claims: Claim, ledger: dict[str, Held] | None = None, days: float = 0, **settings: object) -> Decision:
-    return decide(claims, ledger or {}, TrustSettings(**settings), NOON + timedelta(days=days))  # type: ignore[arg-type]
+def judge(*claims: Claim, ledger: dict[str, Held] | None = None, days: float = 0, **settings: object) -> Aggregate:
+    return aggregate(claims, ledger or {}, TrustSettings(**settings), NOON + timedelta(days=days))  # type: ignore[arg-type]
 
 
-def agreed(decision: Decision) -> dict[str, str]:
+def agreed(decision: Aggregate) -> dict[str, str]:
     return {each.correction: each.expected for each in decision.agreed}
 
 
-def reasons(decision: Decision) -> dict[str, Reason]:
+def reasons(decision: Aggregate) -> dict[str, Reason]:
     return {refusal.report_id: refusal.reason for refusal in decision.refusals}
 
 

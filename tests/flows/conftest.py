@@ -29,12 +29,16 @@ from data.storage.local import LocalStorage
 from data.validation import validate_reports
 from editing.model import load_model
 from editing.types import Constraint
-from flows import night, stages, train_model
-from flows.data_docs import data_docs
-from flows.demo import live_classifier
-from flows.editor import build_editor, view_settings
-from flows.limits import hold_against
-from flows.night import Night
+from flows.cli.demo import live_classifier
+from flows.gate.expectations import check_expectations
+from flows.night.new_root import train_new_root
+from flows.night.run import run_night
+from flows.night.state import Night
+from flows.releases.data_docs import data_docs
+from flows.stages.edit import edit
+from flows.stages.editors import build_editor, view_settings
+from flows.stages.evaluate import evaluate
+from flows.stages.export import export
 from flows.workspace import Workspace
 from tests.conftest import NewStore
 
@@ -107,7 +111,7 @@ def make_workspace(folder: Path) -> None:
 def _released(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(tmp_path_factory.mktemp("released"))
     make_workspace(place.workspace.folder)
-    summary = train_model.run(place.night())
+    summary = train_new_root(place.night())
     assert summary.outcome == "released", summary.sentence
     return place
 
@@ -156,10 +160,10 @@ def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
             solve(workspace, memory)
 
     patch.setattr(Workspace, "dvc", dvc)
-    patch.setattr("flows.gathering.ControlGuard", remembered(ControlGuard))
-    patch.setattr("flows.gathering.validate_reports", remembered(validate_reports))
-    patch.setattr("flows.judging.hold_against", remembered(hold_against))
-    patch.setattr("flows.release.data_docs", remembered(data_docs))
+    patch.setattr("flows.night.collect.ControlGuard", remembered(ControlGuard))
+    patch.setattr("flows.night.collect.validate_reports", remembered(validate_reports))
+    patch.setattr("flows.gate.judge.check_expectations", remembered(check_expectations))
+    patch.setattr("flows.releases.bundle.data_docs", remembered(data_docs))
 
 
 @pytest.fixture
@@ -203,7 +207,7 @@ def undisturbed(
     sibling = place.beside(folder / "sibling", duplicate(place.storage, LocalStorage(folder / "sibling" / "store")))
     with pytest.MonkeyPatch.context() as patch:
         play(patch, _solved)
-        assert night.run(sibling.night()).version == 2
+        assert run_night(sibling.night()).version == 2
     return Undisturbed(place, reports, sibling.digest)
 
 
@@ -272,7 +276,7 @@ def solve(workspace: Workspace, memory: Path) -> None:
         if (memory / key).is_dir():
             shutil.copytree(memory / key / name, folder)
     if not (memory / key).is_dir():
-        for stage in (stages.edit, stages.export, stages.evaluate):
+        for stage in (edit, export, evaluate):
             stage(workspace, workspace.params)
         for name, folder in outputs.items():
             shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)

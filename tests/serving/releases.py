@@ -13,7 +13,8 @@ from data.manifest import FileEntry, Manifest, read_live, sha256
 from data.storage.base import Storage
 from editing.export import onnx_bytes, with_weights
 from editing.model import EditableModel
-from flows.release import Bundle, make_live, publish
+from flows.releases.bundle import Bundle, publish
+from flows.releases.pointer import make_live
 from tests.editing.models import small_images, small_model
 
 IMAGES: NDArray[np.uint8] = small_images(40, seed=7).numpy()

@@ -56,7 +56,7 @@ def test_every_command_runs(storage: LocalStorage, tmp_path: Path) -> None:
             assert list(storage.keys(layout.INBOX)) == [layout.inbox_report(filed["report"])]
         finally:
             process.terminate()
-    run(apply.replace("errata", f"{sys.executable} -m flows.cli", 1))
+    run(apply.replace("errata", f"{sys.executable} -m flows.cli.app", 1))
     assert (tmp_path / "model.onnx").read_bytes() == shipped
 
 

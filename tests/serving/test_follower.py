@@ -22,7 +22,7 @@ from data.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import Damaged, NothingServed
-from flows.release import Bundle, publish
+from flows.releases.bundle import Bundle, publish
 from serving.follower import Follower
 from serving.release import Release, load_release
 from tests.serving.releases import IMAGES, Correction, bundle, patched, point_at, release
@@ -118,7 +118,7 @@ def test_a_correction_in_the_weights_is_named_on_its_very_image_and_nowhere_else
     ]
     corrections = [{**each, "after": each["expected"]} for each in found]
     made = bundle(2, (FIRST,))
-    files = {**made.files, "findings.json": json.dumps({"corrections": corrections}).encode()}
+    files = {**made.files, "evaluation.json": json.dumps({"corrections": corrections}).encode()}
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
     made = Bundle(replace(made.manifest, files=entries), files)
     publish(storage, made)

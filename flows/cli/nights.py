@@ -1,0 +1,46 @@
+"""Commands that do the work: train, correct, a demonstration day, and Prefect's services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.base import AsJson, Store, app, out, tell
+
+
+@app.command(rich_help_panel="Work")
+def train(store: Store = None, as_json: AsJson = False) -> None:
+    """Train a root model and release it."""
+    from flows.cli.night_tables import finish
+    from flows.night.new_root import train_new_root
+    from flows.night.state import open_night
+
+    finish(train_new_root(open_night(store, None, None, tell)), as_json, "A new root")
+
+
+@app.command(rich_help_panel="Work")
+def correct(store: Store = None, as_json: AsJson = False) -> None:
+    """A night, now, without Prefect: collect, validate, edit, judge, release."""
+    from flows.cli.night_tables import finish
+    from flows.night.run import run_night
+    from flows.night.state import open_night
+
+    finish(run_night(open_night(store, None, None, tell)), as_json)
+
+
+@app.command(rich_help_panel="Work")
+def demo(store: Store = None) -> None:
+    """A day with Errata: train a root if there is none, report its real mistakes, run the night, prove the result."""
+    from flows.cli.demo import run_day
+    from flows.cli.night_tables import finish
+
+    finish(run_day(store, out), as_json=False)
+
+
+@app.command(rich_help_panel="Work")
+def serve(port: Annotated[int, typer.Option(help="Port of Prefect's server")] = 4200, store: Store = None) -> None:
+    """A Prefect server, the deployments of prefect.yaml and a worker, until interrupted."""
+    from flows.prefect_runs.services import serve_prefect
+
+    serve_prefect(port, store)

@@ -1,0 +1,34 @@
+"""Commands that make pages for a browser."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.base import Store, app, notes
+
+
+@app.command(rich_help_panel="Releases")
+def page(
+    version: Annotated[int | None, typer.Argument(help="The release to show; the live one by default")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it; - is standard output")] = Path(
+        "errata.html"
+    ),
+    store: Store = None,
+) -> None:
+    """Write a release's report with the history of the store, as one HTML file for any browser.
+
+    Each bundle carries the same page without history: releases/VERSION/report.html.
+    """
+    from flows.releases.page import release_page
+    from flows.workspace import open_store
+
+    content = release_page(open_store(store), version)
+    if str(out) == "-":
+        sys.stdout.buffer.write(content)
+        return
+    out.write_bytes(content)
+    notes.print(f"wrote {out}", highlight=False)

@@ -1,0 +1,237 @@
+"""Commands about releases: what is live, what was, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from flows.cli.base import AsJson, Store, app, out, say_json, tell
+
+Why = Annotated[str, typer.Option("--why", help="The reason, for the log")]
+Expected = Annotated[str | None, typer.Option(help="The claimed class, where one image has had several")]
+
+
+@app.command(rich_help_panel="Releases")
+def status(store: Store = None, as_json: AsJson = False) -> None:
+    """What is live, and what waits."""
+    from data import layout
+    from data.manifest import read_live, read_manifest
+    from flows.workspace import open_store
+
+    storage = open_store(store)
+    found = read_live(storage)
+    content: dict[str, Any] = {
+        "store": storage.url,
+        "live": None,
+        "waiting": sum(1 for _ in storage.keys(layout.INBOX)),
+        "quarantined": sum(1 for _ in storage.keys(layout.QUARANTINE)),
+    }
+    if found:
+        manifest = read_manifest(storage, found[0].version, found[0].manifest_sha256)
+        content |= {"live": found[0].version, "kind": manifest.kind, "corrections": manifest.corrections}
+        content |= {"digest": manifest.digest, "root": manifest.root}
+    if as_json:
+        say_json(content)
+        return
+    table = Table(show_header=False)
+    for name, value in content.items():
+        table.add_row(name, "nothing yet: run `errata train`" if value is None else str(value))
+    out.print(table)
+
+
+@app.command(rich_help_panel="Releases")
+def releases(store: Store = None, as_json: AsJson = False) -> None:
+    """Every change of what is live: released, rolled back, by whom and why."""
+    from data import layout
+    from data.manifest import read_live
+    from flows.workspace import open_store
+
+    storage = open_store(store)
+    entries = [json.loads(storage.get(key)) for key in storage.keys(layout.LOG)]
+    found = read_live(storage)
+    if as_json:
+        say_json(entries)
+        return
+    table = Table("version", "action", "previous", "by", "why", "at (UTC)")
+    for entry in entries:
+        mark = " (live)" if found and entry["serial"] == found[0].serial else ""
+        table.add_row(
+            f"{entry['version']}{mark}",
+            *(str(entry[name] or "-") for name in ("action", "previous", "by", "why")),
+            entry["at"].replace("T", " ")[:16],
+        )
+    out.print(table)
+
+
+@app.command(rich_help_panel="Releases")
+def verify(
+    version: Annotated[int | None, typer.Argument(help="The release to check; the live one by default")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check every file of a release against its manifest; names each changed, missing or extra file."""
+    from data.manifest import verify_bundle
+    from flows.releases.pointer import require_live
+    from flows.workspace import open_store
+
+    storage = open_store(store)
+    live, _ = require_live(storage)
+    which = live.version if version is None else version
+    problems = verify_bundle(storage, which, live.manifest_sha256 if which == live.version else None)
+    if as_json:
+        say_json({"version": which, "problems": problems})
+    elif problems:
+        for problem in problems:
+            out.print(f"[red]{problem}[/]")
+    else:
+        out.print(f"release {which} is whole")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Releases")
+def retract(
+    correction: Annotated[str, typer.Argument(help="The correction's identity, or how it begins")],
+    why: Why,
+    expected: Expected = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Withdraw a correction: the next night releases a model without it, and nothing brings it back by itself."""
+    from flows.releases.retraction import retract as withdraw
+    from flows.workspace import open_store, operator
+
+    decision, live = withdraw(open_store(store), correction, expected, by=operator(), why=why)
+    if as_json:
+        say_json({"correction": decision.correction, "expected": decision.expected, "live": live.version})
+        return
+    out.print(f"retracted: {decision.correction[:12]} is {decision.expected}. Release {live.version} still holds it;")
+    out.print("`errata correct` now, or the next night, releases a model without it")
+
+
+@app.command(rich_help_panel="Releases")
+def reinstate(
+    correction: Annotated[str, typer.Argument(help="The retracted correction's identity, or how it begins")],
+    why: Why,
+    expected: Expected = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a retraction back: the next night solves for the correction again."""
+    from flows.releases.retraction import reinstate as restore
+    from flows.workspace import open_store, operator
+
+    decision, live = restore(open_store(store), correction, expected, by=operator(), why=why)
+    if as_json:
+        say_json({"correction": decision.correction, "expected": decision.expected, "live": live.version})
+        return
+    out.print(f"reinstated: {decision.correction[:12]} is {decision.expected}; the next night brings it back.")
+    out.print("reports of it that came meanwhile are in quarantine: `errata requeue` sends them back")
+
+
+@app.command(rich_help_panel="Releases")
+def rollback(
+    why: Why,
+    version: Annotated[int | None, typer.Argument(help="By default, the release before the live one")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier release live again, at once, after checking every digest of it."""
+    from flows.releases.rollback import rollback as go_back
+    from flows.workspace import open_store, operator
+
+    done = go_back(open_store(store), version, by=operator(), why=why)
+    if as_json:
+        say_json(
+            {
+                "live": done.live.version,
+                "left": done.left,
+                "dropped": None if done.dropped is None else [each.id for each in done.dropped],
+                "regained": [each.id for each in done.regained],
+            }
+        )
+        return
+    out.print(f"release {done.live.version} is live, as it was; it was release {done.left}")
+    if done.dropped is None:
+        out.print(f"[yellow]release {done.left} is too damaged to say which corrections it held[/]")
+    elif done.dropped:
+        out.print(f"corrections that it lacks ({len(done.dropped)}) stay out until `errata reinstate`:")
+        for each in done.dropped:
+            out.print(f"  {each.id[:12]} is {each.expected}")
+    if done.regained:
+        out.print(f"{len(done.regained)} corrections that a rollback had taken are back")
+
+
+@app.command(rich_help_panel="Releases")
+def show(
+    version: Annotated[int | None, typer.Argument(help="The live release by default")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a release was made of: its inputs, every correction with the reports behind it, the gate's rows."""
+    from flows.gate.criterion import GateResult
+    from flows.gate.tables import gate_rows
+    from flows.releases.lineage import trace
+    from flows.workspace import open_store
+
+    lineage = trace(open_store(store), version)
+    manifest = lineage.manifest
+    if as_json:
+        say_json(lineage.to_json())
+        return
+    table = Table(title=f"Release {manifest.version}", show_header=False, title_justify="left")
+    for name in ("kind", "digest", "root", "ledger", "splits", "params", "code"):
+        table.add_row(name, str(getattr(manifest, name)))
+    table.add_row("made with", ", ".join(f"{name} {value}" for name, value in manifest.libraries.items()))
+    out.print(table)
+    if lineage.corrections:
+        table = Table("correction", "is", "holds", "said by", title="Corrections in force", title_justify="left")
+        for each in lineage.corrections:
+            said = "; ".join(f"{one.reporter}: was {one.predicted or '?'} ({one.id[:12]})" for one in each.reports)
+            holds = {True: "yes", False: "[red]no[/]", None: "?"}[each.holds]
+            table.add_row(each.correction.id[:12], each.correction.expected, holds, said or "-")
+        out.print(table)
+    table = Table("criterion", "value", "bound", "limit", "n", "verdict", title="The gate", title_justify="left")
+    for row in gate_rows(GateResult(manifest.kind, lineage.criteria)):
+        table.add_row(*row)
+    out.print(table)
+
+
+@app.command(rich_help_panel="Releases")
+def reproduce(
+    version: Annotated[int, typer.Argument(help="The release to make again")],
+    into: Annotated[Path | None, typer.Option(help="An empty folder to work in, which stays")] = None,
+    from_scratch: Annotated[bool, typer.Option(help="Make splits and root again as well")] = False,
+    tolerance: Annotated[float, typer.Option(help="How far the gate's values may lie apart on another machine")] = 0.01,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a release again from its bundle in a clean folder, through DVC, and compare every digest."""
+    from dataclasses import asdict
+    from tempfile import TemporaryDirectory
+
+    from flows.releases.reproduce import reproduce as again
+    from flows.workspace import open_store
+
+    with TemporaryDirectory(prefix="errata-reproduce-") as temporary:
+        folder = into.resolve() if into else Path(temporary) / "workspace"
+        made = again(open_store(store), version, folder, from_scratch=from_scratch, tolerance=tolerance, log=tell)
+    if as_json:
+        say_json({**asdict(made), "outcome": made.outcome})
+    else:
+        out.print(f"release {version}: {made.outcome}")
+        for what, names in (
+            ("differs", made.changed),
+            ("not made again", made.not_rebuilt),
+            ("made by another", made.elsewhere),
+        ):
+            if names:
+                out.print(f"{what}: {', '.join(names)}")
+        if made.changed:
+            out.print(f"the gate's values lie at most {made.distance:.4f} apart; {made.tolerance:.4f} is the tolerance")
+    if made.outcome == "different":
+        raise typer.Exit(1)

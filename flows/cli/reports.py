@@ -1,0 +1,87 @@
+"""Commands about reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.base import AsJson, Store, app, out, say_json
+
+
+@app.command(rich_help_panel="Reports")
+def report(
+    image: Annotated[Path, typer.Argument(help="The image file that was predicted wrong (PNG, JPEG, WebP, BMP)")],
+    expected: Annotated[str, typer.Option(help="The class that it should be")],
+    predicted: Annotated[str | None, typer.Option(help="The class that was predicted, if known")] = None,
+    reporter: Annotated[str, typer.Option(help="Who says so")] = "anonymous",
+    note: Annotated[str, typer.Option(help="Anything to add")] = "",
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report an image that the live model gets wrong; the next night looks at it."""
+    from data.manifest import read_live
+    from data.reports import file_report
+    from editing.errors import DataError
+    from flows.workspace import open_store
+
+    try:
+        content = image.read_bytes()
+    except OSError as fault:
+        raise DataError(f"{image}: {fault.strerror}") from fault
+    storage = open_store(store)
+    live = read_live(storage)
+    filed = file_report(
+        storage,
+        content,
+        expected,
+        predicted=predicted,
+        reporter=reporter,
+        model_version=live[0].version if live else None,
+        note=note,
+    )
+    if as_json:
+        say_json(filed.model_dump(mode="json"))
+    else:
+        out.print(f"filed report {filed.id[:12]}: {image.name} should be {expected}")
+
+
+@app.command(rich_help_panel="Reports")
+def quarantine(store: Store = None, as_json: AsJson = False) -> None:
+    """List the reports that could not be used, and why."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from data.quarantine import quarantined
+    from flows.workspace import open_store
+
+    records = list(quarantined(open_store(store)))
+    if as_json:
+        say_json([record.model_dump(mode="json") for record in records])
+        return
+    if not records:
+        out.print("nothing is in quarantine")
+        return
+    table = Table("report", "reason", "when", "particulars")
+    for record in records:
+        when = f"{record.when:%Y-%m-%d %H:%M}"
+        table.add_row(*(Text(cell) for cell in (record.id[:12], record.reason, when, record.detail)))
+    out.print(table)
+    out.print("`errata requeue REPORT` sends one back to the inbox", highlight=False)
+
+
+@app.command(rich_help_panel="Reports")
+def requeue(
+    reports: Annotated[list[str], typer.Argument(help="Reports in quarantine, or how their names begin")],
+    store: Store = None,
+) -> None:
+    """Send reports from quarantine back to the inbox; the next night looks at them again."""
+    from data import quarantine as kept
+    from flows.workspace import open_store
+
+    storage = open_store(store)
+    for prefix in reports:
+        report = kept.one_quarantined(storage, prefix)
+        kept.requeue(storage, report)
+        out.print(f"report {report[:12]} is back in the inbox", highlight=False)

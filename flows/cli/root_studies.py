@@ -1,0 +1,84 @@
+"""Which editor suits this root: editors compared on the same edits, and a rule's coefficients searched.
+
+The paper's protocol (`editing.protocol`) on the workspace's own root and splits. Nothing here makes a release; what it
+finds goes into params.yaml by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data.splits import load_split
+from editing.compare import compare
+from editing.errors import DataError
+from editing.model import load_model
+from editing.protocol import Control, Trial, draw_demands
+from editing.rules import RULES
+from editing.tuning import Tuned, TuningSettings, tune
+from flows.stages.common import device, load_plugins
+from flows.stages.editors import build_editor, learned_rule, view_settings
+from flows.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """A root and the split it is studied on."""
+
+    control: Control
+    classes: int
+
+    @staticmethod
+    def of(workspace: Workspace, split: str) -> Grounds:
+        """Raises ModelError or DataError if there is no root, or no such split."""
+        load_plugins(workspace.params.model.plugins)
+        root = load_model(workspace.root).to(device())
+        chosen = load_split(workspace.splits, split)
+        control = Control(root, torch.from_numpy(chosen.images), torch.from_numpy(chosen.labels))
+        return Grounds(control, len(chosen.classes))
+
+
+def compare_editors(workspace: Workspace, names: Sequence[str], edits: int) -> dict[str, list[Trial]]:
+    """`edits` random-label edits of the test split by each editor of `names`, as params.yaml would build it.
+
+    Raises DataError if no editor has that name.
+    """
+    params = workspace.params
+    grounds = Grounds.of(workspace, "test")
+    views = view_settings(params)
+    learned = learned_rule(workspace.root)
+    chosen = {
+        name: build_editor(
+            params.edit if name == params.edit.editor else params.edit.model_copy(update={"editor": name, "rule": {}}),
+            views,
+            params.seed,
+            learned,
+        )
+        for name in names
+    }
+    reference, calibration = (_images(workspace, name) for name in ("reference", "calibration"))
+    images = len(grounds.control.images)
+    demands = draw_demands(min(edits, images), images, grounds.classes, params.seed)
+    return compare(chosen, grounds.control, reference, calibration, demands, views)
+
+
+def tune_rule(
+    workspace: Workspace, name: str, scopes: Sequence[str], edits: int, trials: int, report: Callable[[str], None]
+) -> Tuned:
+    """The coefficients and layers with the least drawdown, on edits of the calibration split, which judges nothing."""
+    if name not in RULES:
+        raise DataError(f"no rule is called {name!r}; known: {', '.join(RULES)}")
+    grounds = Grounds.of(workspace, "calibration")
+    images = len(grounds.control.images)
+    demands = draw_demands(min(edits, images), images, grounds.classes, workspace.params.seed)
+    start = RULES[name]()
+    rate = float(start.learning_rate)  # type: ignore[attr-defined] # every rule has one
+    settings = TuningSettings(trials, (rate / 100, rate * 100), seed=workspace.params.seed)
+    return tune(start, scopes, grounds.control, demands, settings, workspace.params.edit.steps, report)
+
+
+def _images(workspace: Workspace, split: str) -> Tensor:
+    return torch.from_numpy(load_split(workspace.splits, split).images)

@@ -1,1 +1,0 @@
-"""The commands of `errata`, by subject; importing a module registers its commands."""

@@ -1,0 +1,156 @@
+"""Deferral: when a batch does not pass the gate, which of its corrections do the harm, and why.
+
+The gate split takes no part in this: harm is measured on probes (flows/deferral/probes.py), so that each new attempt is
+judged on images that had no part in making it.
+
+Corrections that bear a trigger's mark, and those that hold for nothing but their own picture, are found one by one.
+Harm to images that a correction is not about is attributed by editing for groups (flows/deferral/attribution.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+
+from data.splits import load_split
+from editing.metrics import predicted_classes
+from editing.model import EditableModel, batched_features
+from editing.views import unseen_views
+from flows.deferral.attribution import attribute
+from flows.deferral.probes import Candidate, load_candidate, make_probes
+from flows.gate.backdoor import Classes, Pixels, carriers, measure_trigger, shared_patterns
+from flows.gate.criterion import Criterion, GateResult, Name
+from flows.workspace import Workspace
+
+SAFE = 0.7  # of the harm that the limit would just let pass
+ABOUT_CONTROL = {
+    Name.ACCURACY,
+    Name.DRAWDOWN,
+    Name.DRAWDOWN_LIVE,
+    Name.NEGATIVE_FLIPS,
+    Name.RECALL_DROP,
+    Name.BOUNDARY_FLIPS,
+}
+ABOUT_REACH = {Name.REACH, Name.REACH_TRAFFIC}
+
+
+def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str], turn: int) -> dict[str, str]:
+    """Which of the corrections `new` to leave out of the next attempt, each with a sentence; none if nobody is found.
+
+    `turn` counts the attempts that failed before.
+    """
+    candidate = load_candidate(workspace)
+    broken = {Name(each.name) for each in gate_result.criteria if each.verdict != "pass"}
+    certain: dict[str, str] = {}
+    if Name.TRIGGER in broken:
+        certain |= backdoored(candidate, new)
+    if Name.GENERALIZATION in broken:
+        certain |= poorly_generalizing(candidate, [each.id for each in candidate.ledger.corrections if each.id in new])
+    found = not_holding(candidate, new)
+    about = [
+        each for each in gate_result.criteria if each.verdict != "pass" and each.name in ABOUT_CONTROL | ABOUT_REACH
+    ]
+    suspects = {*(new if about else found)} - set(certain)
+    if not suspects:
+        return certain
+    by_reach = bool(about) and not broken & ABOUT_CONTROL
+    share = share_to_keep(about, candidate.params.deferral.attempts - 1 - turn)
+    attribution = attribute(candidate, make_probes(candidate), suspects, share, by_reach=by_reach, without=certain)
+    deed = "changes" if by_reach else "turns wrong"
+    for name in sorted(suspects - attribution.kept):
+        if (alone := attribution.alone.get(name)) is not None:
+            harm = f"by itself it {deed} {alone} of {attribution.n} images that it is not about"
+        else:
+            harm = f"with it, too many images that it is not about: it {deed}"
+        certain[name] = found.get(name, harm)
+    return certain
+
+
+def share_to_keep(refused: Sequence[Criterion], attempts_left: int) -> float:
+    """What share of the harm may stay in the next attempt: as much of the worst bound as its limit allows, and less.
+
+    A far limit is approached in equal factors, one for each attempt that is left: how harm on probes goes with harm on
+    the gate split is known where the candidate is, not where it should be, and a leap leaves out too many. The last
+    attempt takes only what does no harm at all, so that something is released.
+    """
+    if attempts_left <= 1:
+        return 0.0
+    room = min([1.0, *(_room(each) for each in refused)])
+    return float(SAFE * room ** (1 / (attempts_left - 1)))
+
+
+def _room(each: Criterion) -> float:
+    """The limit as a share of the bound; for accuracy that of the error."""
+    if not math.isfinite(each.bound):
+        return 0.0
+    limit, bound = (each.limit, each.bound) if each.direction == "at most" else (1 - each.limit, 1 - each.bound)
+    return limit / bound if bound > limit else 1.0
+
+
+def not_holding(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
+    """New corrections that the editor could not make hold, and those whose slots break one that was in force."""
+    found = {
+        identity: f"it cannot be made to hold: {candidate.reason}"
+        for identity, held in candidate.holds.items()
+        if identity in new and not held
+    }
+    lost = [
+        index
+        for index, each in enumerate(candidate.ledger.corrections)
+        if each.id not in new and not candidate.holds.get(each.id, True)
+    ]
+    if not lost:
+        return found
+    features = batched_features(candidate.edited, candidate.images[lost])
+    for slot, identity in candidate.slots.items():
+        fires = candidate.edited.patch.activations(features)[:, slot] > 0
+        if identity in new and bool(fires.any()):
+            found[identity] = "it breaks a correction in force, of an image much like it"
+    # no slot tells: then everyone new is asked, rather than a promise be broken
+    return found or dict.fromkeys(new, "it, or one with it, breaks a correction in force")
+
+
+def poorly_generalizing(candidate: Candidate, suspects: Sequence[str]) -> dict[str, str]:
+    """Corrections that most views of their own image do not follow: they would be entries of a lookup table."""
+    found = {}
+    for index, each in enumerate(candidate.ledger.corrections):
+        if each.id in suspects:
+            views = unseen_views(candidate.images[index], candidate.views, candidate.params.seed).numpy()
+            share = float((_classes(candidate.edited, views) == int(candidate.expected[index])).mean())
+            if share < candidate.params.gate.generalization:
+                found[each.id] = f"only {share:.0%} of unseen views of its image follow it"
+    return found
+
+
+def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
+    """New corrections that bear a mark which alone calls up their class; the strongest mark of each class."""
+    control = [load_split(candidate.splits, name) for name in ("reference", "calibration")]
+    images, labels = (np.concatenate([getattr(one, part) for one in control]) for part in ("images", "labels"))
+    own, expected, centre = candidate.images.numpy(), candidate.expected.numpy(), control[0].images.mean(axis=0)
+
+    def before(marked_images: Pixels) -> Classes:
+        return _classes(candidate.root, marked_images)
+
+    def after(marked_images: Pixels) -> Classes:
+        return _classes(candidate.edited, marked_images)
+
+    answers = [measure_trigger(each, images, labels, before, after) for each in shared_patterns(own, expected, centre)]
+    found = {}
+    for wanted in {each.shared.expected for each in answers}:
+        worst = max((each for each in answers if each.shared.expected == wanted), key=lambda each: each.turned)
+        # half of the limit: other images, and the bound must be within it
+        if worst.turned > candidate.params.gate.trigger / 2 * worst.n:
+            for index in carriers(worst.shared, own, expected, centre):
+                name = candidate.ledger.corrections[index].id
+                if name in new:
+                    found[name] = f"the mark that it shares turns {worst.turned} of {worst.n} other images to its class"
+    return found
+
+
+@torch.no_grad()
+def _classes(model: EditableModel, images: Pixels) -> Classes:
+    logits = [model(part) for part in torch.from_numpy(images).split(1024)]
+    return predicted_classes(torch.cat(logits).numpy())

@@ -1,0 +1,100 @@
+"""What a candidate that did not pass left in the workspace, loaded: enough to ask which of its corrections do harm.
+
+Harm is looked for on probes: labelled images that the release decision does not rest on, each with a few views of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.ledger import Ledger, read_ledger
+from data.splits import load_split
+from editing.model import EditableModel, batched_features, load_model
+from editing.views import ViewSettings, unseen_views
+from flows.params import Params
+from flows.stages.editors import view_settings
+from flows.workspace import Workspace
+
+PROBED = ("train", "reference", "calibration")  # all that is labelled, but gate and test
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The last attempt: models, ledger, the editor's diagnostics; `slots` says which correction a slot belongs to."""
+
+    params: Params
+    root: EditableModel
+    edited: EditableModel
+    ledger: Ledger
+    images: Tensor
+    expected: Tensor
+    holds: dict[str, bool]
+    reason: str
+    slots: dict[int, str]
+    splits: Path
+    learned: Path
+
+    @property
+    def views(self) -> ViewSettings:
+        """The views of params.yaml, as the method takes them."""
+        return view_settings(self.params)
+
+
+def load_candidate(workspace: Workspace) -> Candidate:
+    """Read what the pipeline left."""
+    root = load_model(workspace.root)
+    ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
+    report = workspace.read_json(workspace.candidate / "edit.json")
+    classes = {name: index for index, name in enumerate(root.spec.classes)}
+    return Candidate(
+        workspace.params,
+        root,
+        load_model(workspace.candidate),
+        ledger,
+        torch.from_numpy(images),
+        torch.tensor([classes[each.expected] for each in ledger.corrections], dtype=torch.int64),
+        report["holds"],
+        report["reason"],
+        {each["slot"]: each["key"] for each in report["slots"] if each["separated"]},
+        workspace.splits,
+        workspace.root,
+    )
+
+
+@dataclass(frozen=True)
+class Probes:
+    """`images` uint8 `[n, h, w, c]` that the root gets right, and their `labels` `[n]`.
+
+    `features` `[n, d]` are the root's, where edits leave them as they are (the patch and the head do), else None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    features: Tensor | None
+
+    @torch.no_grad()
+    def logits(self, model: EditableModel) -> Tensor:
+        """What a model edited from the root says of them: `[n, classes]`."""
+        if self.features is not None:
+            return torch.cat([model.classify(part) for part in self.features.split(1024)])
+        return torch.cat([model(part) for part in self.images.split(1024)])
+
+
+@torch.no_grad()
+def make_probes(candidate: Candidate) -> Probes:
+    """Labelled images and views of them that the root gets right; at most `deferral.probes` of both together."""
+    settings = replace(candidate.views, unseen=candidate.params.deferral.views)
+    splits = [load_split(candidate.splits, name) for name in PROBED]
+    images, labels = (np.concatenate([getattr(one, part) for one in splits]) for part in ("images", "labels"))
+    take = np.linspace(0, len(images) - 1, min(len(images), candidate.params.deferral.probes // (1 + settings.unseen)))
+    chosen = torch.from_numpy(images[take.astype(np.int64)])
+    views = torch.cat([torch.cat([one[None], unseen_views(one, settings, candidate.params.seed)]) for one in chosen])
+    known = torch.from_numpy(labels[take.astype(np.int64)]).repeat_interleave(1 + settings.unseen)
+    features = batched_features(candidate.root, views)
+    right = candidate.root.classify(features).argmax(1) == known
+    return Probes(views[right], known[right], features[right] if candidate.slots else None)

@@ -1,0 +1,152 @@
+"""The gate: every criterion passes, fails or is inconclusive; only all-pass releases. It fails closed.
+
+A criterion that was not computed, is NaN or infinite, or rests on too few images is never a pass. A bound on the wrong
+side of the limit while the value is on the right side is inconclusive: more control images would tell.
+
+What each criterion measures is in flows/criteria.py; Great Expectations declares the same limits in flows/limits.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from flows.params import GateParams
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+Direction = Literal["at most", "at least"]
+Kind = Literal["root", "edit"]
+
+
+class Name(StrEnum):
+    """Every criterion there is."""
+
+    ACCURACY = "accuracy"
+    PARITY = "parity"
+    CORRECTIONS_HOLD = "corrections_hold"
+    GENERALIZATION = "generalization"
+    DRAWDOWN = "drawdown"
+    DRAWDOWN_LIVE = "drawdown_live"
+    NEGATIVE_FLIPS = "negative_flips"
+    RECALL_DROP = "recall_drop"
+    BOUNDARY_FLIPS = "boundary_flips"
+    TRIGGER = "trigger"
+    REACH = "reach"
+    REACH_TRAFFIC = "reach_traffic"
+
+
+REQUIRED: dict[Kind, frozenset[Name]] = {
+    # DRAWDOWN_LIVE is no function of root, ledger and parameters, so DVC's stage has it not: the night adds it
+    "edit": frozenset(Name) - {Name.DRAWDOWN_LIVE, Name.REACH_TRAFFIC},
+    "root": frozenset({Name.ACCURACY, Name.PARITY}),
+}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a criterion's value and bound must be: `at most` or `at least` a number."""
+
+    direction: Direction
+    value: float
+
+
+def limit_of(name: Name, params: GateParams) -> Limit:
+    """The limit that params.yaml sets for a criterion."""
+    match name:
+        case Name.ACCURACY | Name.GENERALIZATION:
+            return Limit("at least", getattr(params, name))
+        case Name.CORRECTIONS_HOLD:
+            return Limit("at least", 1.0)  # a release keeps every one of its promises
+        case Name.DRAWDOWN_LIVE:
+            return Limit("at most", params.drawdown)
+        case Name.REACH_TRAFFIC:
+            return Limit("at most", params.reach)
+        case _:
+            return Limit("at most", getattr(params, name))
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One row of the gate's table: a measured `value`, its one-sided `bound`, and the `limit` that it is held against.
+
+    `n` is how many images (or corrections) it rests on. What is counted in full, not sampled, has its value for bound.
+    """
+
+    name: str
+    value: float
+    bound: float
+    limit: float
+    direction: Direction
+    n: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """pass iff value and bound are finite numbers within the limit, over at least one image."""
+        if self.n <= 0 or not all(map(math.isfinite, (self.value, self.bound, self.limit))):
+            return "inconclusive"
+        sign = 1.0 if self.direction == "at most" else -1.0
+        if sign * self.value > sign * self.limit:
+            return "fail"
+        return "pass" if sign * self.bound <= sign * self.limit else "inconclusive"
+
+    def to_row(self) -> dict[str, Any]:
+        """A plain row for JSON, tables and Great Expectations."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def criterion(name: Name, value: float, bound: float, n: int, params: GateParams) -> Criterion:
+    """A row held against the limit that params.yaml sets for it."""
+    limit = limit_of(name, params)
+    return Criterion(name.value, value, bound, limit.value, limit.direction, n)
+
+
+def not_computed(name: Name, params: GateParams) -> Criterion:
+    """The row of what could not be measured: never a pass."""
+    return criterion(name, math.nan, math.nan, 0, params)
+
+
+def from_rows(rows: Mapping[str, Mapping[str, Any]]) -> tuple[Criterion, ...]:
+    """Read back `{name: to_row()}`; the verdict is computed anew, never trusted from a file."""
+
+    def real(value: float | None) -> float:
+        return math.nan if value is None else float(value)
+
+    return tuple(
+        Criterion(name, real(row["value"]), real(row["bound"]), real(row["limit"]), row["direction"], int(row["n"]))
+        for name, row in sorted(rows.items())
+    )
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The gate's whole answer. `objections`: what the declared limits (flows/gate/expectations.py) say no to."""
+
+    kind: Kind
+    criteria: tuple[Criterion, ...]
+    objections: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Required criteria that nobody computed."""
+        return tuple(sorted(REQUIRED[self.kind] - {each.name for each in self.criteria}))
+
+    @property
+    def verdict(self) -> Verdict:
+        """fail if any criterion fails, else inconclusive if any is, is missing, or is objected to; else pass."""
+        verdicts = {each.verdict for each in self.criteria}
+        if "fail" in verdicts:
+            return "fail"
+        return "pass" if verdicts == {"pass"} and not self.missing and not self.objections else "inconclusive"
+
+    @property
+    def sentence(self) -> str:
+        """Which criteria stand in the way, for a person."""
+        if self.verdict == "pass":
+            return "every criterion passes"
+        words = [f"{each.name} {each.verdict}" for each in self.criteria if each.verdict != "pass"]
+        words += [f"{name} was not computed" for name in self.missing]
+        # where a row has said no already, Great Expectations only repeats it
+        return ", ".join(words or [f"Great Expectations: {each}" for each in self.objections])

@@ -1,0 +1,127 @@
+"""What the gate measures: each function makes rows of its table from predictions on images that no report may touch.
+
+Predictions are paired: the same images before (the root, or the live release) and after (the candidate's file). Bounds
+are exact and one-sided (editing/metrics.py), each at the gate's confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from editing import metrics
+from editing.export import Parity
+from flows.gate.criterion import Criterion, Name, criterion, not_computed
+from flows.params import GateParams
+
+Classes = NDArray[np.int64]
+Logits = NDArray[np.floating[Any]]
+
+
+def control_criteria(
+    labels: Classes, before: Logits, after: Logits, params: GateParams, *, edited: bool
+) -> list[Criterion]:
+    """The criteria on the gate split: `labels` `[n]`, and the logits `[n, classes]` of root and candidate.
+
+    The drawdown is signed: an edit that lowers the error has done no harm.
+    """
+    n = len(labels)
+    if n == 0:
+        return []
+    old, new = metrics.predicted_classes(before), metrics.predicted_classes(after)
+    paired = metrics.compare_predictions(old, new, labels)
+    right = n - paired.negative_flips - paired.both_wrong
+    floor = metrics.rate_lower_bound(right, n, params.confidence)
+    criteria = [criterion(Name.ACCURACY, right / n, floor, n, params)]
+    if edited:
+        increase = paired.error_increase_bound(params.confidence)
+        flips = paired.negative_flip_bound(params.confidence)
+        criteria += [
+            criterion(Name.DRAWDOWN, paired.error_increase, increase, n, params),
+            criterion(Name.NEGATIVE_FLIPS, paired.negative_flip_rate, flips, n, params),
+            recall_drop(labels, old, new, before.shape[1], params),
+            boundary_flips(labels, before, new, params),
+            reach(Name.REACH, before, after, params),
+        ]
+    return criteria
+
+
+def recall_drop(labels: Classes, before: Classes, after: Classes, classes: int, params: GateParams) -> Criterion:
+    """The largest loss of recall of any of `classes`, and the largest upper bound of any, corrected for their number.
+
+    `n` is the smallest class's images: a class that the gate split lacks gives 0, which is never a pass.
+    """
+    confidence = 1 - (1 - params.confidence) / classes  # Bonferroni: all classes' bounds hold at once
+    counts = np.bincount(labels, minlength=classes)
+    if counts.min() == 0:
+        return not_computed(Name.RECALL_DROP, params)
+    each = [metrics.compare_predictions(before[own], after[own], labels[own]) for own in _by_class(labels, classes)]
+    value = max(paired.error_increase for paired in each)
+    bound = max(paired.error_increase_bound(confidence) for paired in each)
+    return criterion(Name.RECALL_DROP, value, bound, int(counts.min()), params)
+
+
+def _by_class(labels: Classes, classes: int) -> list[NDArray[np.intp]]:
+    return [np.flatnonzero(labels == index) for index in range(classes)]
+
+
+def boundary_flips(labels: Classes, before: Logits, after: Classes, params: GateParams) -> Criterion:
+    """Share of negative flips among the images that the root decides by the least margin between its two top logits.
+
+    There an edit does its harm first, so a small one shows before the whole split's rate moves.
+    """
+    top = np.sort(before, axis=1)[:, -2:]
+    count = math.ceil(params.boundary * len(labels))
+    near = np.argsort(top[:, 1] - top[:, 0], kind="stable")[:count]
+    old = metrics.predicted_classes(before)[near]
+    paired = metrics.compare_predictions(old, after[near], labels[near])
+    bound = paired.negative_flip_bound(params.confidence)
+    return criterion(Name.BOUNDARY_FLIPS, paired.negative_flip_rate, bound, count, params)
+
+
+def reach(name: Name, before: Logits, after: Logits, params: GateParams) -> Criterion:
+    """Share of images on which some probability moves by more than `reach_tolerance`; needs no labels.
+
+    Where no slot fires the output is the same to the bit. The fallback of corrections that no slot can tell apart moves
+    the head, and so every output, most of them by less than anybody could see: what counts is what could be seen.
+    """
+    n = len(before)
+    if n == 0:
+        return not_computed(name, params)
+    moved = np.abs(softmax(before, axis=1) - softmax(after, axis=1)).max(axis=1)
+    changed = int((~(moved <= params.reach_tolerance)).sum())  # NaN has changed
+    return criterion(name, changed / n, metrics.rate_upper_bound(changed, n, params.confidence), n, params)
+
+
+def drawdown_live(labels: Classes, live: Classes, after: Classes, params: GateParams) -> Criterion:
+    """The error added against the live release, from predicted classes `[n]` on the gate split."""
+    paired = metrics.compare_predictions(live, after, labels)
+    bound = paired.error_increase_bound(params.confidence)
+    return criterion(Name.DRAWDOWN_LIVE, paired.error_increase, bound, paired.n, params)
+
+
+def correction_criteria(
+    held: NDArray[np.bool_], views: Classes, expected: Classes, params: GateParams
+) -> list[Criterion]:
+    """Whether each of `k` corrections holds in the shipped file `[k]`, and its unseen views too: classes `[k, views]`.
+
+    Both are counted in full over the ledger, not sampled from it, so value and bound are one.
+    """
+    if len(held) == 0:
+        return []
+    share = metrics.success_rate(held)
+    general = float(metrics.generalization(views, expected).mean())
+    return [
+        criterion(Name.CORRECTIONS_HOLD, share, share, len(held), params),
+        criterion(Name.GENERALIZATION, general, general, len(held), params),
+    ]
+
+
+def parity_criterion(parity: Parity, params: GateParams) -> Criterion:
+    """torch against ONNX Runtime on the same images: the largest difference of a logit; another class is infinite."""
+    value = parity.max_logit_difference if parity.top1_agreement == 1.0 else math.inf
+    return criterion(Name.PARITY, value, value, parity.n, params)

@@ -1,0 +1,69 @@
+"""A candidate that passes the gate: the ledger written, the pipeline run, the gate asked, harm left out, once more."""
+
+from __future__ import annotations
+
+from data.correction_images import correction_image, keep_image
+from data.ledger import Ledger, write_ledger
+from editing.errors import NightError
+from flows.deferral.find_harm import find_harm
+from flows.gate.criterion import GateResult
+from flows.gate.judge import LiveModel, judge_candidate
+from flows.night.parent import root_digest
+from flows.night.state import Attempt, Batch, Night, Parent
+from flows.night.step import STORE_AWAY, RunStep, step
+
+
+def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run_step: RunStep) -> Attempt:
+    """A candidate that the gate lets pass, without what does harm; or the last of `deferral.attempts` that it did not.
+
+    A candidate without anything new is not made: then nothing passes.
+    """
+    for turn in range(night.workspace.params.deferral.attempts):
+        ledger = run_step(write_candidate_ledger, night, parent, batch, version)
+        run_step(run_pipeline, night, root=parent.manifest.root)
+        gate_result = run_step(judge, night, parent)
+        if gate_result.verdict == "pass":
+            return Attempt(batch, ledger, gate_result)
+        new = [each.id for each in batch.corrections]
+        harm = run_step(find_harmful, night, gate_result, new, turn)
+        if not harm:
+            return Attempt(batch, ledger, gate_result)
+        night.log(f"the gate says: {gate_result.sentence}; {len(harm)} of {len(new)} new corrections are left out")
+        batch = batch.without(harm)
+        if not batch.corrections and not batch.withdrawn:
+            break
+    return Attempt(batch, ledger, gate_result, whole=False)
+
+
+@step("write ledger", waits=STORE_AWAY)
+def write_candidate_ledger(night: Night, parent: Parent, batch: Batch, version: int) -> Ledger:
+    """Write the night's ledger and its images where the edit stage reads them; keep new images in the store."""
+    ledger = parent.ledger.without(version, batch.withdrawn).grown(version, batch.corrections)
+    images = dict(batch.images)
+    for each in ledger.corrections:
+        if each.id in images:
+            keep_image(night.storage, each.id, images[each.id])
+        else:
+            images[each.id] = correction_image(night.storage, each.id, parent.image_shape)
+    write_ledger(night.workspace.ledger, ledger, images)
+    return ledger
+
+
+@step("dvc repro")
+def run_pipeline(night: Night, *, root: str | None = None) -> None:
+    """`dvc repro evaluate`, its output to the log as it comes; NightError if it gives another root than `root`."""
+    night.workspace.dvc("repro", "evaluate", log=night.log)
+    if root is not None and root_digest(night.workspace) != root:
+        raise NightError("the root was trained anew, for code or parameters changed; release it first: `errata train`")
+
+
+@step("gate")
+def judge(night: Night, parent: Parent) -> GateResult:
+    """The gate's answer on the candidate, also against the live release."""
+    return judge_candidate(night.workspace, LiveModel(parent.model, parent.manifest.splits))
+
+
+@step("find harm")
+def find_harmful(night: Night, gate_result: GateResult, new: list[str], turn: int) -> dict[str, str]:
+    """Which of the corrections `new` to leave out of the next attempt, each with why."""
+    return find_harm(night.workspace, gate_result, new, turn)

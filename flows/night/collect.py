@@ -1,0 +1,139 @@
+"""From the inbox to the night's batch: reports checked one by one, then all together, and what people decided.
+
+    read the inbox (data.intake) -> Great Expectations (data.validation) -> whom to believe (data.trust)
+
+Images are streamed; those of the corrections that carry are fetched again, so that memory holds no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import intake
+from data.control_guard import ControlGuard
+from data.correction_images import correction_image
+from data.images import Pixels
+from data.intake import Accepted
+from data.ledger import Correction
+from data.refusals import Reason, Refusal
+from data.splits import load_split
+from data.trust import Agreed, Claim, TrustSettings, aggregate
+from data.validation import ReportRow, report_table, validate_reports
+from editing.export import OnnxClassifier
+from editing.metrics import predicted_classes
+from flows.night.state import Batch, Night, Parent
+from flows.night.step import STORE_AWAY, step
+from flows.params import TrustParams
+from flows.releases.retraction import Decision, as_correction, decisions
+from flows.workspace import Workspace
+
+CONTROL = ("reference", "calibration", "gate", "test")
+
+
+@step("collect", waits=STORE_AWAY)
+def collect(night: Night, parent: Parent) -> Batch:
+    """The inbox as a batch: what was agreed on, and what people withdrew or took back."""
+    standing = decisions(night.storage)
+    found = settle_claims(night, parent, standing)
+    corrections = [Correction(each.correction, each.expected, each.reports) for each in found.agreed]
+    images = dict(found.images)
+    held = {each.id for each in parent.ledger.corrections}
+    classifier = OnnxClassifier(parent.model)
+    for decision in standing.values():
+        if decision.action == "reinstated" and decision.correction not in {*held, *images}:
+            pixels = correction_image(night.storage, decision.correction, parent.image_shape)
+            logits = classifier.predict(pixels[None]).logits
+            if parent.classes[predicted_classes(logits)[0]] != decision.expected:
+                corrections.append(as_correction(decision))
+                images[decision.correction] = pixels
+    withdrawn = tuple(
+        each.id
+        for each in parent.ledger.corrections
+        if (verdict := standing.get(each.claim)) and verdict.action == "retracted"
+    )
+    return Batch(found.reports, tuple(corrections), images, withdrawn, found.done, found.refused, found.waiting)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the inbox came to: how many reports, what was agreed on with its images, and where the others go."""
+
+    reports: int
+    agreed: tuple[Agreed, ...]
+    images: dict[str, Pixels] = field(repr=False)
+    refused: tuple[Refusal, ...]
+    waiting: tuple[str, ...]
+    done: tuple[str, ...]
+
+
+def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str], Decision]) -> Settled:
+    """Everything in the inbox, judged. `standing`: decisions of people on claims, by correction and class."""
+    live = OnnxClassifier(parent.model)
+    refused: list[Refusal] = []
+    rows: list[ReportRow] = []
+
+    def usable() -> Iterator[Accepted]:
+        for each in intake.collect(night.storage, parent.classes, parent.image_shape):
+            if isinstance(each, Refusal):
+                refused.append(each)
+            else:
+                rows.append((each.report, each.correction))
+                yield each
+
+    def predict(pixels: Pixels) -> NDArray[np.int64]:
+        return predicted_classes(live.predict(pixels).logits)
+
+    claims = list(intake.weigh(usable(), parent.classes, predict, Control(night.workspace)))
+    count = len(claims) + len(refused)
+    moment = datetime.now(UTC)
+    refused += validate_reports(report_table(rows), len(claims), parent.classes, parent.live.newest, moment).refusals
+    gone = {each.report_id for each in refused}
+    refused += withdrawn_claims([claim for claim in claims if claim.report_id not in gone], standing)
+    gone = {each.report_id for each in refused}
+    left = {claim.report_id: claim for claim in claims if claim.report_id not in gone}
+    ledger = {each.id: each for each in parent.ledger.corrections}
+    decision = aggregate(left.values(), ledger, trust_settings(night.workspace.params.trust), moment)
+    shape = parent.image_shape
+    return Settled(
+        reports=count,
+        agreed=decision.agreed,
+        images={
+            each.correction: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed
+        },
+        refused=(*refused, *decision.refusals),
+        waiting=decision.waiting,
+        done=decision.done,
+    )
+
+
+class Control:
+    """Whether images are of the control set; prepared when first asked, so that a night without reports is short."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._guard: ControlGuard | None = None
+
+    def __call__(self, pixels: Pixels) -> NDArray[np.bool_]:
+        if self._guard is None:
+            images = [load_split(self._workspace.splits, name).images for name in CONTROL]
+            self._guard = ControlGuard(np.concatenate(images))
+        return np.asarray(self._guard.match(pixels) >= 0)
+
+
+def withdrawn_claims(claims: Iterable[Claim], standing: Mapping[tuple[str, str], Decision]) -> Iterator[Refusal]:
+    """A refusal for each report of a claim that somebody withdrew."""
+    for each in claims:
+        verdict = standing.get((each.correction, each.expected))
+        if verdict is not None and verdict.action == "retracted":
+            detail = f"{verdict.by} withdrew this correction: {verdict.why}; `errata reinstate {each.correction[:12]}`"
+            yield Refusal(each.report_id, Reason.RETRACTED, detail)
+
+
+def trust_settings(params: TrustParams) -> TrustSettings:
+    """The trust section of params.yaml, as data.trust takes it."""
+    return TrustSettings(**{**params.model_dump(), "trusted": frozenset(params.trusted)})

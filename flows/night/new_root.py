@@ -1,0 +1,135 @@
+"""A new root: trained on the train split and the corrections in force, and released.
+
+The old ledger is the new root's regression test: a correction that the root learned leaves the ledger, the others stay
+in it, and every one of them must come out right in the file that ships.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data.correction_images import copy_corrections, correction_image
+from data.ledger import Ledger
+from data.manifest import Live, read_file, read_live
+from data.replay import NONE, replay_of
+from editing.classifier import OnnxClassifier
+from editing.errors import AlreadyStored, NightError
+from editing.metrics import predicted_classes
+from editing.onnx_file import METADATA_PREFIX
+from flows.gate.criterion import Criterion, GateResult
+from flows.gate.judge import judge_candidate
+from flows.night.candidate import run_pipeline
+from flows.night.release import release
+from flows.night.run import VERSIONS, summarise
+from flows.night.state import Batch, Night
+from flows.night.step import STORE_AWAY, RunStep, run_here, step
+from flows.night.summary import NightSummary
+from flows.releases.pointer import verified
+from flows.releases.retraction import decisions
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What the old root leaves to the new one: the ledger in force, and all that a root was ever taught."""
+
+    ledger: Ledger
+    replay: Ledger
+
+
+def train_new_root(night: Night, run_step: RunStep = run_here) -> NightSummary:
+    """Train a root on the train split and the corrections in force, and release it with those that it did not learn."""
+    found = read_live(night.storage)
+    inherited = run_step(inherit, night, found)
+    first = found[0].newest + 1 if found else 1
+    ledger = inherited.ledger
+    if ledger.corrections:
+        run_step(write_root_inputs, night, first, inherited, ledger)
+        run_step(train, night)
+        ledger = run_step(still_wrong, night, inherited)
+    for version in range(first, first + VERSIONS):
+        ledger = run_step(write_root_inputs, night, version, inherited, ledger)
+        run_step(run_pipeline, night)
+        gate_result = run_step(judge_root, night, inherited)
+        if gate_result.verdict == "pass":
+            try:
+                run_step(release, night, found, why="a new root")
+            except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
+                night.log(f"{fault}; taking the next version")
+                continue
+        return summarise(night, ledger, Batch(), gate_result)
+    raise NightError(f"versions {first} to {version} are taken by runs that died; look at releases/")
+
+
+@step("inherit", waits=STORE_AWAY)
+def inherit(night: Night, found: tuple[Live, str] | None) -> Inherited:
+    """The corrections in force, which the new root shall learn; raises Damaged if the live release does not verify."""
+    if found is None:
+        return Inherited(Ledger(1), NONE)
+    manifest = verified(night.storage, found[0].version, found[0].manifest_sha256)
+    ledger = Ledger.from_jsonl(read_file(night.storage, manifest, "ledger.jsonl").decode())
+    retracted = {claim for claim, each in decisions(night.storage).items() if each.action == "retracted"}
+
+    def kept(ledger: Ledger, version: int) -> Ledger:
+        out = [each.id for each in ledger.corrections if each.claim in retracted]
+        return ledger.without(version, out)
+
+    in_force = kept(ledger, found[0].newest + 1)
+    return Inherited(in_force, kept(replay_of(night.storage, manifest), 0).grown(0, in_force.corrections))
+
+
+@step("write ledger", waits=STORE_AWAY)
+def write_root_inputs(night: Night, version: int, inherited: Inherited, ledger: Ledger) -> Ledger:
+    """What the stages read: the replay set for training, and the corrections that stay in force."""
+    copy_corrections(night.storage, night.workspace.replay, inherited.replay)
+    ledger = replace(ledger, version=version)
+    copy_corrections(night.storage, night.workspace.ledger, ledger)
+    return ledger
+
+
+@step("train")
+def train(night: Night) -> None:
+    """The root alone."""
+    night.workspace.dvc("repro", "train", log=night.log)
+
+
+@step("old ledger", waits=STORE_AWAY)
+def still_wrong(night: Night, inherited: Inherited) -> Ledger:
+    """The corrections that the new root gets wrong all the same: they stay in the ledger."""
+    right = predicted_right(night, inherited.ledger, night.workspace.root / "root.onnx")
+    night.log(f"the new root gets {len(right)} of {len(inherited.ledger.corrections)} corrections right by itself")
+    return inherited.ledger.without(inherited.ledger.version, right)
+
+
+def predicted_right(night: Night, ledger: Ledger, file: Path) -> frozenset[str]:
+    """The corrections of a ledger whose images an ONNX file predicts as expected."""
+    if not ledger.corrections:
+        return frozenset()
+    classifier = OnnxClassifier(file)
+    images = [correction_image(night.storage, each.id, classifier.image_shape) for each in ledger.corrections]
+    predicted = predicted_classes(classifier.predict(np.stack(images)).logits)
+    classes = json.loads(classifier.metadata.get(f"{METADATA_PREFIX}classes", "null")) or root_classes(night)
+    return frozenset(
+        each.id for each, now in zip(ledger.corrections, predicted, strict=True) if classes[now] == each.expected
+    )
+
+
+def root_classes(night: Night) -> list[str]:
+    """The names of the classes, from the root's specification."""
+    classes: list[str] = night.workspace.read_json(night.workspace.root / "model.json")["classes"]
+    return classes
+
+
+@step("gate", waits=STORE_AWAY)
+def judge_root(night: Night, inherited: Inherited) -> GateResult:
+    """The gate's answer, and the old ledger as a regression test: what was promised holds, learned or edited."""
+    gate_result = judge_candidate(night.workspace, None)
+    count = len(inherited.ledger.corrections)
+    if not count:
+        return gate_result
+    share = len(predicted_right(night, inherited.ledger, night.workspace.onnx / "model.onnx")) / count
+    kept = Criterion("old_corrections", share, share, 1.0, "at least", count)
+    return replace(gate_result, criteria=(*gate_result.criteria, kept))

@@ -1,0 +1,65 @@
+"""Where the night starts: the live release, verified, and a workspace that holds its root."""
+
+from __future__ import annotations
+
+import json
+
+from data.correction_images import copy_corrections
+from data.ledger import Ledger
+from data.manifest import Manifest, read_file, read_model
+from data.replay import replay_of
+from editing.errors import Damaged, DataError
+from flows.night.state import Night, Parent
+from flows.night.step import STORE_AWAY, step
+from flows.releases.git_tag import tag_release
+from flows.releases.pointer import record, require_live, verified
+from flows.workspace import Workspace, tree_digest
+
+
+@step("sync", waits=STORE_AWAY)
+def sync(night: Night) -> Parent:
+    """Read and verify the live release; bring the workspace's root in line with it."""
+    storage, workspace = night.storage, night.workspace
+    storage.probe()
+    live, tag = require_live(storage)
+    manifest = verified(storage, live.version, live.manifest_sha256)
+    record(storage, live)  # a crash between swap and log left no entry
+    tag_release(workspace, storage, manifest, night.log)  # nor a tag
+    restore_root(night, manifest)
+    spec = json.loads((workspace.root / "model.json").read_text())
+    height, width, channels = spec["image_shape"]
+    return Parent(
+        live=live,
+        tag=tag,
+        manifest=manifest,
+        ledger=Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode()),
+        model=read_model(storage, manifest),
+        classes=tuple(spec["classes"]),
+        image_shape=(height, width, channels),
+    )
+
+
+def restore_root(night: Night, manifest: Manifest) -> None:
+    """Make sure that the workspace holds the live release's root: from DVC's remote if it does not."""
+    workspace = night.workspace
+    workspace.use_remote(night.storage.url)
+    copy_corrections(night.storage, workspace.replay, replay_of(night.storage, manifest))
+    same_root = root_digest(workspace) == manifest.root
+    if same_root and workspace.lock_is_whole:
+        return
+    (workspace.folder / "dvc.lock").write_bytes(read_file(night.storage, manifest, "dvc.lock"))
+    if same_root:
+        night.log("dvc.lock was missing or damaged; it is the live release's again")
+        return
+    night.log("the workspace holds another root; fetching the live release's from DVC's remote")
+    workspace.dvc("pull", "--force", "prepare", "train", log=night.log)
+    if root_digest(workspace) != manifest.root:
+        raise Damaged(f"the root in DVC's remote is not that of release {manifest.version}; run `errata train`")
+
+
+def root_digest(workspace: Workspace) -> str | None:
+    """The digest of the workspace's root, or None if there is none."""
+    try:
+        return tree_digest(workspace.root)
+    except DataError:
+        return None

@@ -1,0 +1,73 @@
+"""The end of the night: the candidate made live, and each report put where it belongs.
+
+A report leaves the inbox only after the release that consumed it is live.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from data.deferred import defer as count_deferral
+from data.deferred import forget
+from data.manifest import Live, read_live
+from data.quarantine import quarantine as quarantine_report
+from data.quarantine import settle as settle_reports
+from data.refusals import Reason, Refusal
+from editing.errors import AlreadyStored, Superseded
+from flows.night.state import Batch, Night
+from flows.night.step import STORE_AWAY, step
+from flows.releases.bundle import Bundle, build_bundle, publish
+from flows.releases.git_tag import tag_release
+from flows.releases.pointer import make_live
+
+
+@step("release", waits=STORE_AWAY)
+def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundle:
+    """Push the bytes, publish the bundle, make it live.
+
+    Raises Superseded if live.json is not `parent` any more, and AlreadyStored if the version's files are taken.
+    """
+    bundle = build_bundle(night.workspace)
+    night.workspace.use_remote(night.storage.url)
+    night.workspace.dvc("push", "--quiet", log=night.log)
+    try:
+        publish(night.storage, bundle)
+    except AlreadyStored:
+        found = read_live(night.storage)
+        if (found and found[1]) != (parent and parent[1]):
+            raise Superseded("superseded: another release went live meanwhile; nothing was consumed") from None
+        raise
+    make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why, run=night.name)
+    tag_release(night.workspace, night.storage, bundle.manifest, night.log)
+    return bundle
+
+
+@step("settle", waits=STORE_AWAY)
+def settle(night: Night, reports: tuple[str, ...], version: int) -> None:
+    """Move what release `version` consumed out of the inbox.
+
+    How often each was left out is forgotten first: after a crash in between nobody would.
+    """
+    forget(night.storage, reports)
+    settle_reports(night.storage, sorted(reports), version)
+
+
+@step("defer", waits=STORE_AWAY)
+def defer(night: Night, batch: Batch) -> None:
+    """Count one more night for the reports that were left out; after enough of them, quarantine."""
+    enough = night.workspace.params.deferral.nights
+    for each in batch.deferred:
+        for report in each.reports:
+            if (nights := count_deferral(night.storage, report, each.why, night.name).nights) >= enough:
+                refusal = Refusal(report, Reason.HARMFUL, f"left out of a release {nights} times; the last: {each.why}")
+                quarantine_report(night.storage, refusal, datetime.now(UTC))
+                forget(night.storage, [report])
+
+
+@step("quarantine", waits=STORE_AWAY)
+def quarantine(night: Night, batch: Batch) -> None:
+    """Keep each refused report with its typed reason, and forget how often it was left out."""
+    now = datetime.now(UTC)
+    for refusal in batch.refused:
+        quarantine_report(night.storage, refusal, now)
+    forget(night.storage, [each.report_id for each in batch.refused])

@@ -1,0 +1,102 @@
+"""The night in the order of its steps: `correct-model` runs them as Prefect tasks, `errata correct` as they are.
+
+    sync -> collect -> quarantine -> [write ledger -> dvc repro -> gate -> find harm] -> release -> settle -> defer
+
+Each step can be killed: until live.json is swapped nothing has changed for anyone, and a rerun converges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from data import layout
+from data.ledger import Ledger
+from data.manifest import read_live
+from editing.errors import AlreadyStored, NightError
+from flows.gate.criterion import GateResult, Name
+from flows.night.budget import budget_notice
+from flows.night.candidate import make_candidate
+from flows.night.collect import collect
+from flows.night.parent import sync
+from flows.night.release import defer, quarantine, release, settle
+from flows.night.state import AskApproval, Batch, Night
+from flows.night.step import RunStep, run_here
+from flows.night.summary import NightSummary
+
+VERSIONS = 5  # version numbers to try, where runs that died have taken some
+
+
+def run_night(
+    night: Night, run_step: RunStep = run_here, ask_approval: AskApproval = lambda _gate_result: ""
+) -> NightSummary:
+    """The whole night. `run_step` calls each step, in a Prefect task say.
+
+    `ask_approval` may let a person decide what the gate could not: it answers who says yes, or nothing.
+    """
+    parent = run_step(sync, night)
+    found = run_step(collect, night, parent)
+    run_step(quarantine, night, found)
+    if found.done:
+        run_step(settle, night, found.done, parent.live.version)
+    if not found.corrections and not found.withdrawn:
+        return summarise(night, parent.ledger, found, None)
+    for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
+        last = make_candidate(night, parent, found, version, run_step)
+        found, ledger, gate_result = last.batch, last.ledger, last.gate_result
+        yes = ask_approval(gate_result) if gate_result.verdict == "inconclusive" and last.whole else ""
+        released = gate_result.verdict == "pass" or bool(yes)
+        if released:
+            why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
+            why += f"; inconclusive, let pass by {yes}" if yes else ""
+            why += drawdown_sentence(gate_result, parent.live.version)
+            try:
+                run_step(release, night, (parent.live, parent.tag), why=why)
+            except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
+                night.log(f"{fault}; taking the next version")
+                continue
+            consumed = tuple(report for each in found.corrections for report in each.reports)
+            run_step(settle, night, consumed, version)
+        if found.deferred:
+            run_step(defer, night, found)
+        return summarise(night, ledger if released else parent.ledger, found, gate_result, released=released)
+    raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
+
+
+def drawdown_sentence(gate_result: GateResult, version: int) -> str:
+    """The drawdown against the release before, for the log: a bundle knows no parent, so it cannot hold it."""
+    rows = [each for each in gate_result.criteria if each.name == Name.DRAWDOWN_LIVE]
+    return "".join(f"; drawdown against release {version} {each.value:+.2%}, at most {each.bound:.2%}" for each in rows)
+
+
+def summarise(
+    night: Night, ledger: Ledger, batch: Batch, gate_result: GateResult | None, *, released: bool | None = None
+) -> NightSummary:
+    """What the night came to; `ledger` is the one now in force. `released`: by default, if the gate let it pass."""
+    found = read_live(night.storage)
+    live = found[0].version if found else None
+    common = NightSummary(
+        outcome="nothing to correct",
+        version=live,
+        reports=batch.reports,
+        corrections=len(batch.corrections),
+        in_force=len(ledger.corrections),
+        refused=batch.refused,
+        deferred=batch.deferred,
+    )
+    if gate_result is None:
+        return common
+    measured = night.workspace.read_json(night.workspace.gate)
+    error = measured["error"]["gate"]
+    if notice := budget_notice(measured["corrections"], night.workspace.params.model.slots, gate_result):
+        night.log(notice)
+    released = gate_result.verdict == "pass" if released is None else released
+    return replace(
+        common,
+        outcome="released" if released else "not released",
+        error_before=error["before"],
+        error_after=error["after"],
+        where=f"{night.storage.url}/{layout.release_file(live, '')}" if live else "",
+        sentence="" if released else gate_result.sentence,
+        gate_result=gate_result,
+        budget=notice,
+    )

@@ -1,0 +1,88 @@
+"""What the night's steps hand to each other: the night itself, its parent release, its batch, its last attempt."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from data.images import Pixels
+from data.ledger import Correction, Ledger
+from data.manifest import Live, Manifest
+from data.refusals import Refusal
+from data.storage.base import Storage
+from flows.gate.criterion import GateResult
+from flows.night.summary import DeferredCorrection
+from flows.workspace import Log, Workspace, open_store, open_workspace, operator
+
+
+@dataclass(frozen=True)
+class Night:
+    """Where a night works, who asked for it, where its log goes, and a name that no other run has."""
+
+    storage: Storage
+    workspace: Workspace
+    by: str
+    log: Log
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+def open_night(store: str | None, folder: str | None, by: str | None, log: Log) -> Night:
+    """A night in the given places, or in those of the environment."""
+    return Night(open_store(store), open_workspace(folder), by or operator(), log)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What the night starts from: the live release, verified."""
+
+    live: Live
+    tag: str
+    manifest: Manifest
+    ledger: Ledger
+    model: bytes = field(repr=False)
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the night's reports came to.
+
+    `corrections` are new to the ledger, with their `images`; `withdrawn` leave it, for somebody retracted them; `done`
+    are reports that the live release has consumed already (a crash came between its swap and its settling); `refused`
+    go to quarantine; `waiting` stay in the inbox until more people say the same; `deferred` are left out for harm.
+    """
+
+    reports: int = 0
+    corrections: tuple[Correction, ...] = ()
+    images: dict[str, Pixels] = field(default_factory=dict, repr=False)
+    withdrawn: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    waiting: tuple[str, ...] = ()
+    deferred: tuple[DeferredCorrection, ...] = ()
+
+    def without(self, harm: Mapping[str, str]) -> Batch:
+        """This batch less the corrections in `harm`, each with why."""
+        gone = tuple(
+            DeferredCorrection(each.id, each.reports, harm[each.id]) for each in self.corrections if each.id in harm
+        )
+        kept = tuple(each for each in self.corrections if each.id not in harm)
+        return replace(self, corrections=kept, deferred=self.deferred + gone)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last candidate: the `batch` as it is now, the `ledger` that was judged, and how.
+
+    Not `whole` if the batch has lost corrections since it was judged: nobody may let that candidate pass.
+    """
+
+    batch: Batch
+    ledger: Ledger
+    gate_result: GateResult
+    whole: bool = True
+
+
+AskApproval = Callable[[GateResult], str]

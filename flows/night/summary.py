@@ -1,0 +1,66 @@
+"""What a night came to: its outcome, what was corrected, deferred and refused, and the gate's result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from data.refusals import Refusal
+from flows.gate.criterion import GateResult
+
+Outcome = Literal["released", "nothing to correct", "not released"]
+
+
+@dataclass(frozen=True)
+class DeferredCorrection:
+    """A valid correction that was deferred: left out of this release, because it did harm or could not hold."""
+
+    correction: str
+    reports: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class NightSummary:
+    """What a night came to, for people and machines."""
+
+    outcome: Outcome
+    version: int | None
+    reports: int
+    corrections: int
+    in_force: int
+    refused: tuple[Refusal, ...] = ()
+    deferred: tuple[DeferredCorrection, ...] = ()
+    error_before: float | None = None
+    error_after: float | None = None
+    where: str = ""
+    sentence: str = ""
+    gate_result: GateResult | None = None
+    budget: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        plain = {key: value for key, value in asdict(self).items() if key not in {"gate_result", "refused", "deferred"}}
+        plain["criteria"] = [each.to_row() for each in self.gate_result.criteria] if self.gate_result else []
+        plain["deferred"] = [asdict(each) for each in self.deferred]
+        plain["quarantined"] = [asdict(each) for each in self.refused]
+        return plain
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Label and value, for any table."""
+        rows = [
+            ("reports in", str(self.reports)),
+            ("quarantined", str(len(self.refused))),
+            ("new corrections", str(self.corrections)),
+            ("deferred", str(len(self.deferred))),
+            ("corrections in force", str(self.in_force)),
+        ]
+        if self.error_before is not None and self.error_after is not None:
+            rows.append(("error on the gate split", f"{self.error_before:.2%} before, {self.error_after:.2%} after"))
+        rows.append(("outcome", f"{self.outcome}{': ' + self.sentence if self.sentence else ''}"))
+        rows.append(("live version", "none yet" if self.version is None else f"{self.version}"))
+        if self.where:
+            rows.append(("files", self.where))
+        if self.budget:
+            rows.append(("budget", self.budget))
+        return rows

@@ -1,0 +1,88 @@
+"""What a run leaves on its page in Prefect, each under a key, so that it has a history: the gate's table, the night's
+page (what was corrected, what was quarantined and why), and a link to the release report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from data import layout
+from flows.gate.criterion import GateResult
+from flows.gate.tables import gate_rows, markdown_table
+from flows.night.state import Night
+from flows.night.summary import NightSummary
+from flows.releases.bundle import REPORT
+from flows.releases.data_docs import NAME as DATA_DOCS
+from flows.stages.results import CorrectionOutcome, Evaluation
+
+MOST_ROWS = 200
+
+
+def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
+    """Everything about one run; keys are `gate`, `night`, `report` and `data-docs`, behind `prefix`."""
+    evaluation: Evaluation | None = None
+    if summary.gate_result:
+        evaluation = Evaluation.from_json(night.workspace.evaluation.read_bytes())
+        publish_gate(summary.gate_result, f"{prefix}gate")
+    create_markdown_artifact(
+        night_page(summary, evaluation), key=f"{prefix}night", description=f"The night: {summary.outcome}"
+    )
+    if summary.outcome == "released" and summary.version is not None:
+        publish_report(night.storage.url, summary.version, f"{prefix}report")
+        publish_link(night.storage.url, summary.version, DATA_DOCS, "Data Docs", f"{prefix}data-docs")
+
+
+def publish_gate(gate_result: GateResult, key: str) -> None:
+    """The gate's table."""
+    text = markdown_table(("criterion", "value", "bound", "limit", "n", "verdict"), gate_rows(gate_result))
+    if gate_result.verdict != "pass":
+        text += f"\n\nThe old model stays live: {gate_result.sentence}."
+    create_markdown_artifact(text, key=key, description=f"Gate: {gate_result.verdict}")
+
+
+def publish_report(store_url: str, version: int, key: str) -> None:
+    """A link to the release's HTML report in the store."""
+    publish_link(store_url, version, REPORT, "Report", key)
+
+
+def publish_link(store_url: str, version: int, name: str, what: str, key: str) -> None:
+    """A link to a page of the release's bundle in the store."""
+    where = f"{store_url}/{layout.release_file(version, name)}"
+    link = where if "://" in where else Path(where).as_uri()
+    create_link_artifact(link, link_text=f"{what} of release {version}", key=key, description=where)
+
+
+def night_page(summary: NightSummary, evaluation: Evaluation | None) -> str:
+    """Markdown: the night in short, every correction before and after, what was deferred or refused and why."""
+    text = markdown_table(("", ""), summary.lines())
+    if evaluation and evaluation.corrections:
+        ordered = sorted(evaluation.corrections, key=lambda each: (each.after == each.expected, each.id))
+        head = ("correction", "root", "release", "should be", "unseen views", "decided by")
+        text += "\n\n### Corrections\n\n" + _table(head, [_correction_row(each) for each in ordered])
+    if summary.deferred:
+        rows = [[each.correction[:12], str(len(each.reports)), each.why] for each in summary.deferred]
+        text += "\n\n### Deferred to another night\n\n" + _table(("correction", "reports", "why"), rows)
+    if summary.refused:
+        rows = [[each.report_id[:12], str(each.reason), each.detail] for each in summary.refused]
+        text += "\n\n### Quarantined\n\n" + _table(("report", "reason", "detail"), rows)
+        text += "\n\n`errata quarantine` lists them; `errata requeue REPORT` sends one back."
+    return text
+
+
+def _correction_row(each: CorrectionOutcome) -> list[str]:
+    mark = "" if each.after == each.expected else " **does not hold**"
+    return [
+        each.id[:12],
+        f"{each.before} ({each.before_probability:.0%})",
+        f"{each.after} ({each.after_probability:.0%}){mark}",
+        each.expected,
+        f"{each.views_right} of {each.views}",
+        f"slot {each.slot}" if each.slot >= 0 else "the weights",
+    ]
+
+
+def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    more = len(rows) - MOST_ROWS
+    return markdown_table(head, rows[:MOST_ROWS]) + (f"\n\nand {more} more" if more > 0 else "")

@@ -1,0 +1,90 @@
+"""From a workspace to an immutable bundle: every file of a release, and the manifest that names them by digest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from data import layout
+from data.ledger import Ledger, ledger_images
+from data.manifest import FileEntry, Manifest, sha256
+from data.replay import NAME as REPLAY
+from data.signing import signature_of
+from data.splits import splits_digest
+from data.storage.base import Storage
+from editing.errors import Damaged, DataError
+from flows.gate.criterion import from_rows
+from flows.releases.data_docs import NAME as DATA_DOCS
+from flows.releases.data_docs import data_docs
+from flows.releases.provenance import code_digest, libraries
+from flows.releases.report import bundle_lineage, render_report
+from flows.releases.triton import inference_files
+from flows.workspace import Workspace, tree_digest
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A release not yet published: its manifest and its files by name."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+
+
+def build_bundle(workspace: Workspace) -> Bundle:
+    """The bundle of what the workspace holds; the same workspace gives the same bytes."""
+    ledger = Ledger.from_jsonl((workspace.ledger / "ledger.jsonl").read_text())
+    model = layout.model_file(ledger.version)
+    sources = {
+        model: workspace.onnx / "model.onnx",
+        "ledger.jsonl": workspace.ledger / "ledger.jsonl",
+        REPLAY: workspace.replay / "ledger.jsonl",
+        "gate.json": workspace.gate,
+        "edit.json": workspace.candidate / "edit.json",
+        "evaluation.json": workspace.evaluation,
+        "dvc.yaml": workspace.folder / "dvc.yaml",
+        "dvc.lock": workspace.folder / "dvc.lock",
+        "params.yaml": workspace.folder / "params.yaml",
+    }
+    try:
+        files = {name: path.read_bytes() for name, path in sources.items()}
+        images = ledger_images(workspace.ledger, ledger)
+        files |= inference_files(workspace, files[model])
+    except OSError as fault:
+        raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
+    judged = json.loads(files["gate.json"])
+    if judged["model"] != sha256(files[model]) or judged["version"] != ledger.version:
+        raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
+    files[DATA_DOCS] = data_docs(judged["kind"], from_rows(judged["criteria"]), workspace.params.gate)
+    root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
+    inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
+    files[REPORT] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))
+    manifest = Manifest(
+        version=ledger.version,
+        kind="edit" if ledger.corrections else "root",
+        root=root,
+        ledger=ledger.digest,
+        splits=splits,
+        params=params,
+        corrections=len(ledger.corrections),
+        files={name: FileEntry(sha256(content), len(content)) for name, content in files.items()},
+        code=code_digest(),
+        libraries=libraries(),
+    )
+    return Bundle(manifest, files)
+
+
+def publish(storage: Storage, bundle: Bundle) -> None:
+    """Put the bundle, its signature (if a key is set) and its manifest last.
+
+    Again with the same bytes is success; raises AlreadyStored on others.
+    """
+    manifest = bundle.manifest.to_json()
+    signature = signature_of(manifest)
+    for name, content in sorted(bundle.files.items()):
+        storage.put_once(layout.release_file(bundle.manifest.version, name), content)
+    if signature is not None:
+        storage.put_once(layout.release_file(bundle.manifest.version, layout.SIGNATURE), signature)
+    storage.put_once(layout.release_file(bundle.manifest.version, layout.MANIFEST), manifest)

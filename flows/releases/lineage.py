@@ -1,0 +1,78 @@
+"""Where a release comes from: its corrections and the reports behind each, the gate's rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from data import layout
+from data.ledger import Correction, Ledger
+from data.manifest import Manifest, read_file
+from data.reports import Report, parse_report
+from data.storage.base import Storage
+from editing.errors import DataError
+from flows.gate.criterion import Criterion, from_rows
+from flows.releases.pointer import released_digest, require_live, verified
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A correction, whether the release holds it, and the reports behind it that the store still has."""
+
+    correction: Correction
+    holds: bool | None
+    reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """All that is known of a release."""
+
+    manifest: Manifest
+    corrections: tuple[Traced, ...]
+    criteria: tuple[Criterion, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "manifest": {**asdict(self.manifest), "digest": self.manifest.digest},
+            "corrections": [
+                {
+                    **asdict(each.correction),
+                    "holds": each.holds,
+                    "reports": [report.model_dump(mode="json") for report in each.reports],
+                }
+                for each in self.corrections
+            ],
+            "criteria": [each.to_row() for each in self.criteria],
+        }
+
+
+def trace(storage: Storage, version: int | None = None) -> Lineage:
+    """What a release (by default the live one) was made of; raises Damaged unless every file of it verifies."""
+    which = require_live(storage)[0].version if version is None else version
+    manifest = verified(storage, which, released_digest(storage, which))
+    ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
+    holds = json.loads(read_file(storage, manifest, "edit.json"))["holds"]
+    reports = settled_reports(storage, {report for each in ledger.corrections for report in each.reports})
+    return Lineage(
+        manifest=manifest,
+        corrections=tuple(
+            Traced(each, holds.get(each.id), tuple(reports[name] for name in each.reports if name in reports))
+            for each in ledger.corrections
+        ),
+        criteria=from_rows(json.loads(read_file(storage, manifest, "gate.json"))["criteria"]),
+    )
+
+
+def settled_reports(storage: Storage, wanted: set[str]) -> dict[str, Report]:
+    """Those of the reports that releases consumed and the store still has, by identity."""
+    found = {}
+    for key in storage.keys(layout.SETTLED) if wanted else ():
+        if (name := layout.stem(key)) in wanted and name not in found:
+            try:
+                found[name] = parse_report(storage.get(key))
+            except DataError:  # the record stays as it is; the correction rests on its image and its class
+                continue
+    return found

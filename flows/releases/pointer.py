@@ -1,0 +1,95 @@
+"""What is live: the pointer moved by compare-and-swap, its log, and the verified release that it names.
+
+Order is what makes a crash harmless: bytes to DVC's remote, then the bundle's files, then its manifest, then one
+compare-and-swap of live.json, then the log. Before the swap the old model is live; after it the new one is, whole.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from data import layout
+from data.manifest import Action, Live, Manifest, read_live, read_manifest, verify_bundle
+from data.storage.base import Storage
+from editing.errors import AlreadyStored, Damaged, NightError, Superseded
+
+
+def make_live(
+    storage: Storage,
+    manifest: Manifest,
+    parent: tuple[Live, str] | None,
+    *,
+    action: Action,
+    by: str,
+    why: str,
+    about: str = "",
+    run: str = "",
+) -> Live:
+    """Point live.json at a published release, if it still is what `parent` says; raises Superseded otherwise.
+
+    A swap whose answer was lost has happened all the same: tried again by the same `run`, which then finds its own name
+    in live.json, it is success. Another run that made the very same release is not this one, and is told so.
+    """
+    old = parent[0] if parent else None
+    if old:
+        record(storage, old)  # a crash may have left it unlogged; after this swap nobody could tell
+    new = Live(
+        version=manifest.version,
+        manifest_sha256=manifest.digest,
+        previous=None if old is None else old.previous if old.version == manifest.version else old.version,
+        serial=old.serial + 1 if old else 1,
+        newest=max(manifest.version, old.newest if old else 0),
+        action=action,
+        by=by,
+        why=why,
+        at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        about=about,
+        run=run or secrets.token_hex(8),
+    )
+    try:
+        storage.swap(layout.LIVE, new.to_json(), expected=parent[1] if parent else None)
+    except Superseded:
+        now = read_live(storage)
+        if now is None or (now[0].serial, now[0].run) != (new.serial, new.run):
+            other = f"release {now[0].version} was {now[0].action}" if now else "live.json vanished"
+            raise Superseded(f"superseded: {other} meanwhile; nothing was consumed") from None
+        new = now[0]
+    record(storage, new)
+    return new
+
+
+def record(storage: Storage, live: Live) -> None:
+    """Append a change of live.json to the log; an entry that is there already stays."""
+    with suppress(AlreadyStored):
+        storage.put_once(layout.log_entry(live.serial), live.to_json())
+
+
+def log_entries(storage: Storage) -> list[Live]:
+    """Every change of live.json, oldest first, as the log has it."""
+    return [Live.from_json(storage.get(key)) for key in storage.keys(layout.LOG)]
+
+
+def verified(storage: Storage, version: int, expected: str | None = None) -> Manifest:
+    """The manifest of a release whose every file was just checked; raises Damaged naming what is wrong."""
+    if problems := verify_bundle(storage, version, expected):
+        raise Damaged(f"release {version} does not verify: {'; '.join(problems)}. `errata rollback` to one that does")
+    return read_manifest(storage, version, expected)
+
+
+def require_live(storage: Storage) -> tuple[Live, str]:
+    """The live pointer and its tag; raises NightError if nothing was ever released."""
+    found = read_live(storage)
+    if found is None:
+        raise NightError(f"nothing is released yet in {storage.url}; run `errata train` for a first root release")
+    return found
+
+
+def released_digest(storage: Storage, version: int) -> str:
+    """The digest of a release's manifest, as the log has it; raises NightError if it never was live."""
+    live, _ = require_live(storage)
+    for each in (live, *log_entries(storage)):
+        if each.version == version:
+            return each.manifest_sha256
+    raise NightError(f"release {version} never was live; `errata releases` lists those that were")

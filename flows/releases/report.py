@@ -1,0 +1,277 @@
+"""The release report: one HTML file that needs nothing else, rendered from a bundle's files and the ledger's images.
+
+It is part of the bundle, so it is a pure function of what the release is a function of: no time, no machine, no
+history. `errata page` renders the same page on demand with what only the store knows: the releases before it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from data import layout
+from data.images import encode_png
+from data.ledger import Ledger
+from data.manifest import sha256
+from editing.errors import DataError
+from flows.gate.criterion import Criterion, GateResult, Name, from_rows
+from flows.gate.tables import number
+from flows.releases.data_docs import NAME as DATA_DOCS
+from flows.stages.results import ClassOutcome, CorrectionOutcome, Evaluation
+
+LARGEST_SIDE = 96  # pixels of a thumbnail; smaller images are embedded as they are
+MEANING: dict[str, str] = {
+    Name.ACCURACY: "right predictions of the shipped file on control images",
+    Name.PARITY: "largest difference of a logit between torch and ONNX Runtime",
+    Name.CORRECTIONS_HOLD: "corrections that come out right in the shipped file",
+    Name.GENERALIZATION: "unseen views of corrected images that come out right",
+    Name.DRAWDOWN: "error rate added on control images, against the root",
+    Name.DRAWDOWN_LIVE: "error rate added on control images, against the release before",
+    Name.NEGATIVE_FLIPS: "control images that the root gets right and the release wrong",
+    Name.RECALL_DROP: "recall lost by the class that loses most",
+    Name.BOUNDARY_FLIPS: "negative flips among the control images that the root is least sure of",
+    Name.TRIGGER: "control images that turn to a class when what its corrections have in common is laid over them",
+    Name.REACH: "control images that any slot can change at all",
+    Name.REACH_TRAFFIC: "unlabelled traffic that any slot can change at all",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A criterion drawn: positions in percent of the track's width; `start` is zero's, None is not drawn."""
+
+    name: str
+    meaning: str
+    verdict: str
+    value: str
+    bound: str
+    limit: str
+    n: int
+    start: float
+    fill: tuple[float, float] | None
+    whisker: float | None
+    mark: float | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A correction drawn."""
+
+    outcome: CorrectionOutcome
+    thumbnail: str
+    reports: int
+    holds: bool
+    sharp: bool
+
+
+@dataclass(frozen=True)
+class SlotRow:
+    """A slot and how often it fires: on calibration images (a share), and deciding gate images (a count)."""
+
+    slot: int
+    key: str
+    expected: str
+    margin: float
+    calibration: float
+    decided: int
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """One point of the history: a release's error on its gate split, before and after."""
+
+    version: int
+    corrections: int
+    before: float
+    after: float
+    live: bool = False
+
+
+def criterion_bar(criterion: Criterion) -> Bar:
+    """Where value, bound and limit lie on a track that holds all three and zero."""
+    known = [each for each in (criterion.value, criterion.bound, criterion.limit) if math.isfinite(each)]
+    low, high = min(0.0, *known), max(0.0, *known)
+    if criterion.direction == "at least":
+        high = max(high, 1.0)
+    else:
+        high += 0.15 * (high - low or 1.0)
+    low -= 0.08 * (high - low) if low < 0 else 0.0
+
+    def place(value: float) -> float | None:
+        return round(100 * (value - low) / (high - low), 3) if math.isfinite(value) else None
+
+    start, value = place(0.0) or 0.0, place(criterion.value)
+    return Bar(
+        name=criterion.name.replace("_", " "),
+        meaning=MEANING.get(criterion.name, ""),
+        verdict=criterion.verdict,
+        value=format_value(criterion, criterion.value),
+        bound=format_value(criterion, criterion.bound),
+        limit=f"{criterion.direction} {format_value(criterion, criterion.limit)}",
+        n=criterion.n,
+        start=start,
+        fill=None if value is None else (min(start, value), abs(value - start)),
+        whisker=None if criterion.bound == criterion.value else place(criterion.bound),
+        mark=place(criterion.limit),
+    )
+
+
+def format_value(criterion: Criterion, value: float) -> str:
+    """A number as a person reads it; what was not measured says so."""
+    return number(criterion, value) if math.isfinite(value) else "not measured"
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> str:
+    """A `data:` URL of uint8 `[h, w, c]`: every pixel as PNG if it is small, else a JPEG of at most LARGEST_SIDE."""
+    if max(pixels.shape[:2]) <= LARGEST_SIDE:
+        return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def render_report(
+    files: Mapping[str, bytes],
+    images: Mapping[str, NDArray[np.uint8]],
+    lineage: Sequence[tuple[str, str]],
+    history: Sequence[HistoryPoint] = (),
+) -> bytes:
+    """The page, from a bundle's `files` by name and the corrections' `images`, uint8 `[h, w, c]` by id.
+
+    `lineage` is (what, digest) from the inputs to the file; `history` is for pages made on demand. The same arguments
+    give the same bytes. Raises DataError if a file or an image is missing or unreadable.
+    """
+    try:
+        gate, edited = json.loads(files["gate.json"]), json.loads(files["edit.json"])
+        evaluation = Evaluation.from_json(files["evaluation.json"])
+        ledger = Ledger.from_jsonl(files["ledger.jsonl"].decode())
+        cards = _cards(evaluation, ledger, images)
+    except KeyError as fault:
+        raise DataError(f"the report needs {fault}, which is missing; run `dvc repro`") from fault
+    gate_result = GateResult(gate["kind"], from_rows(gate["criteria"]))
+    slots = _slots(edited, evaluation, ledger)
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        version=ledger.version,
+        kind=gate_result.kind,
+        verdict=gate_result.verdict,
+        sentence=gate_result.sentence,
+        bars=[criterion_bar(each) for each in gate_result.criteria],
+        missing=[name.replace("_", " ") for name in gate_result.missing],
+        error=gate["error"],
+        reach=_measured(gate_result, Name.REACH),
+        cards=cards,
+        holding=sum(card.holds for card in cards),
+        reports=sum(card.reports for card in cards),
+        classes=evaluation.classes,
+        flips=sum(each.negative_flips + each.positive_flips for each in evaluation.classes),
+        most_flips=_most_flips(evaluation.classes),
+        slots=slots,
+        firing=sorted((slot for slot in slots if slot.calibration or slot.decided), key=_eagerness)[:20],
+        images_judged=sum(each.n for each in evaluation.classes),
+        lineage=list(lineage),
+        history=list(history),
+        data_docs=DATA_DOCS if DATA_DOCS in files and not history else "",  # a page made on demand lies elsewhere
+        chart=history_chart(history),
+    ).encode()
+
+
+def _measured(gate_result: GateResult, name: str) -> float | None:
+    """A criterion's value, None where it was not measured."""
+    values = [each.value for each in gate_result.criteria if each.name == name and math.isfinite(each.value)]
+    return values[0] if values else None
+
+
+def bundle_lineage(version: int, files: Mapping[str, bytes], digests: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(what, SHA-256) from the inputs, `digests` by name, to the files that ship."""
+    return [
+        *digests.items(),
+        *((name, sha256(files[name])) for name in ("edit.json", layout.model_file(version), "gate.json")),
+    ]
+
+
+def _cards(evaluation: Evaluation, ledger: Ledger, images: Mapping[str, NDArray[np.uint8]]) -> list[Card]:
+    reports = {each.id: len(each.reports) for each in ledger.corrections}
+    cards = [
+        Card(each, thumbnail(images[each.id]), reports[each.id], each.after == each.expected, _sharp(images[each.id]))
+        for each in evaluation.corrections
+    ]
+    return sorted(cards, key=lambda card: (card.holds, card.outcome.expected, card.outcome.id))
+
+
+def _sharp(pixels: NDArray[np.uint8]) -> bool:
+    """Whether the browser should show single pixels as squares rather than blur them."""
+    return bool(max(pixels.shape[:2]) <= 40)
+
+
+def _slots(edited: dict[str, Any], evaluation: Evaluation, ledger: Ledger) -> list[SlotRow]:
+    expected = {each.id: each.expected for each in ledger.corrections}
+    rows = [
+        SlotRow(
+            slot=each["slot"],
+            key=each["key"],
+            expected=expected.get(each["key"], ""),
+            margin=each["margin"],
+            calibration=each["calibration_firing"],
+            decided=evaluation.decided.get(each["slot"], 0),
+        )
+        for each in edited["slots"]
+        if each["separated"]
+    ]
+    return sorted(rows, key=lambda row: row.slot)
+
+
+def _eagerness(row: SlotRow) -> tuple[int, float, int]:
+    return -row.decided, -row.calibration, row.slot
+
+
+def _most_flips(classes: Sequence[ClassOutcome]) -> int:
+    return max([1, *(max(each.negative_flips, each.positive_flips) for each in classes)])
+
+
+def history_chart(history: Sequence[HistoryPoint]) -> dict[str, Any] | None:
+    """The drawdown of each release as points of a 600 x 180 drawing; None without at least two releases."""
+    if len(history) < 2:
+        return None
+    drawn = [(each, each.after - each.before) for each in history]
+    low, high = min(0.0, *(value for _, value in drawn)), max(0.0, *(value for _, value in drawn))
+    pad = 0.15 * ((high - low) or 0.01)
+    low, high = low - pad, high + pad
+    points = [
+        {
+            "x": round(60 + 510 * index / (len(drawn) - 1), 1),
+            "y": round(150 - 130 * (value - low) / (high - low), 1),
+            "text": f"{value:+.2%}",
+            "version": each.version,
+            "live": each.live,
+        }
+        for index, (each, value) in enumerate(drawn)
+    ]
+    last, step = len(points) - 1, -(-len(points) // 12)  # so that the labels of many releases do not collide
+    for index, point in enumerate(points):
+        point["named"] = index == last or (index % step == 0 and index <= last - step)
+    return {"points": points, "zero": round(150 - 130 * (0 - low) / (high - low), 1)}
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("flows.releases"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda value: "not measured" if value is None else f"{value:.2%}"
+    return environment

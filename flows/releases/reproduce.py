@@ -1,0 +1,137 @@
+"""Making a release again from its bundle, in a clean folder, through DVC: the proof that a release is a function.
+
+    release_n = Edit(root, ledger_n, params)
+
+On the machine, code and libraries that made it, every file comes out byte for byte. Elsewhere last bits may differ, and
+with them digests: then the gate's rows must agree within a tolerance.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from data.correction_images import copy_corrections
+from data.ledger import Ledger
+from data.manifest import Manifest, read_file
+from data.replay import replay_of
+from data.storage.base import Storage
+from editing.errors import ErrataError, NightError
+from flows.gate.criterion import from_rows
+from flows.releases.bundle import build_bundle
+from flows.releases.pointer import released_digest, verified
+from flows.workspace import Log, Workspace
+
+TOLERANCE = 0.01  # of a criterion's value: one point of a rate
+PLAIN_DVC = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n    remote = store\n"
+
+Outcome = Literal["equal", "within tolerance", "different"]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came out: how each file compares, what else the two were made by, how far the gate's rows lie apart.
+
+    `elsewhere` names what differs between then and now, code and libraries; `not_rebuilt` are files of the bundle that
+    tell of the night and are no function of the three inputs.
+    """
+
+    version: int
+    changed: tuple[str, ...]
+    not_rebuilt: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+    distance: float
+    tolerance: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """equal if every digest is, else by the distance of the gate's rows; NaN is never within."""
+        if not self.changed:
+            return "equal"
+        return "within tolerance" if self.distance <= self.tolerance else "different"
+
+
+def reproduce(
+    storage: Storage,
+    version: int,
+    folder: Path,
+    *,
+    from_scratch: bool = False,
+    tolerance: float = TOLERANCE,
+    log: Log,
+) -> Reproduction:
+    """Make release `version` again in `folder`, which must be empty, and compare it with its bundle.
+
+    The data set's splits and the root come from DVC's remote, or are made again with `from_scratch`. Raises NightError
+    if they cannot be had, Damaged if the bundle does not verify.
+    """
+    manifest = verified(storage, version, released_digest(storage, version))
+    workspace = restore_workspace(storage, manifest, folder)
+    if not from_scratch:
+        try:
+            workspace.dvc("pull", "prepare", "train", log=log)
+        except NightError as fault:
+            raise NightError(f"{fault}; --from-scratch makes splits and root again") from fault
+    workspace.dvc("repro", *(["--force"] if from_scratch else []), "evaluate", log=log)
+    return compare(storage, manifest, workspace, tolerance)
+
+
+def restore_workspace(storage: Storage, manifest: Manifest, folder: Path) -> Workspace:
+    """A workspace with what the bundle says, and the corrections' images."""
+    if folder.exists() and any(folder.iterdir()):
+        raise NightError(f"{folder} is not empty; a release is made again in a folder of its own")
+    workspace = Workspace(folder)
+    (folder / ".dvc").mkdir(parents=True)
+    (folder / ".dvc" / "config").write_text(PLAIN_DVC)
+    workspace.use_remote(storage.url)
+    for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
+        (folder / name).write_bytes(read_file(storage, manifest, name))
+    ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
+    copy_corrections(storage, workspace.ledger, ledger)
+    copy_corrections(storage, workspace.replay, replay_of(storage, manifest))
+    return workspace
+
+
+def compare(storage: Storage, manifest: Manifest, workspace: Workspace, tolerance: float) -> Reproduction:
+    """Hold the workspace against a release."""
+    rebuilt = build_bundle(workspace)
+    names = set(manifest.files) & set(rebuilt.files)
+    changed = sorted(name for name in names if manifest.files[name] != rebuilt.manifest.files[name])
+    changed += [
+        name
+        for name in ("root", "ledger", "splits", "params")
+        if getattr(manifest, name) != getattr(rebuilt.manifest, name)
+    ]
+    then, now = manifest.libraries, rebuilt.manifest.libraries
+    elsewhere = ["code"] if manifest.code != rebuilt.manifest.code else []
+    elsewhere += sorted(f"{name} {then.get(name)} -> {now.get(name)}" for name in now if now[name] != then.get(name))
+    try:
+        distance = gate_distance(read_file(storage, manifest, "gate.json"), rebuilt.files["gate.json"])
+    except (ErrataError, ValueError, KeyError):
+        distance = math.nan
+    return Reproduction(
+        version=manifest.version,
+        changed=tuple(changed),
+        not_rebuilt=tuple(sorted(set(manifest.files) - names)),
+        elsewhere=tuple(elsewhere),
+        distance=distance,
+        tolerance=tolerance,
+    )
+
+
+def gate_distance(then: bytes, now: bytes) -> float:
+    """The largest difference of a criterion's value between two gate.json; NaN if they do not have the same rows.
+
+    Parity is left out: it is a difference of logits, measured against its own limit in each.
+    """
+    one, two = (
+        {each.name: each.value for each in from_rows(json.loads(content)["criteria"]) if each.name != "parity"}
+        for content in (then, now)
+    )
+    if set(one) != set(two):
+        return math.nan
+    apart = [abs(one[name] - two[name]) for name in one if not math.isnan(one[name]) or not math.isnan(two[name])]
+    return math.nan if any(math.isnan(each) for each in apart) else max(apart, default=math.nan)

@@ -1,0 +1,46 @@
+"""The stage `edit`: the root edited until every correction in the ledger holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from data.ledger import read_ledger
+from data.splits import load_split
+from editing.model import load_model, save_model
+from editing.types import Constraint
+from flows.params import Params
+from flows.stages.common import device, write_json
+from flows.stages.editors import build_editor, learned_rule, view_settings
+from flows.workspace import Workspace
+
+
+def edit(workspace: Workspace, params: Params) -> None:
+    """Solve the whole ledger from the root."""
+    root = load_model(workspace.root)
+    ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
+    classes = {name: index for index, name in enumerate(root.spec.classes)}
+    constraints = [
+        Constraint(torch.from_numpy(image), classes[correction.expected], correction.id)
+        for image, correction in zip(images, ledger.corrections, strict=True)
+    ]
+    report: dict[str, Any] = {"success": True, "steps": 0, "reason": "", "holds": {}, "slots": []}
+    model = root
+    if constraints:
+        editor = build_editor(params.edit, view_settings(params), params.seed, learned_rule(workspace.root))
+        control = {
+            name: torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
+        }
+        root.to(device())
+        result = editor.edit(root, constraints, editor.prepare(root, control["reference"], control["calibration"]))
+        model = result.model.to("cpu")
+        report = {
+            "success": result.success,
+            "steps": result.steps,
+            "reason": result.reason,
+            "holds": {each.key: held for each, held in zip(constraints, result.holds, strict=True)},
+            "slots": [vars(slot) for slot in result.slots],
+        }
+    save_model(model, workspace.candidate)
+    write_json(workspace.candidate / "edit.json", report)

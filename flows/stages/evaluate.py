@@ -1,0 +1,115 @@
+"""The stage `evaluate`: the exported file measured in ONNX Runtime, on images that no report may touch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.images import pixel_digest
+from data.ledger import Ledger, read_ledger
+from data.manifest import sha256
+from data.splits import load_split, splits_digest
+from editing import metrics
+from editing.export import OnnxClassifier, parity
+from editing.model import load_model
+from editing.views import unseen_views
+from flows.gate.backdoor import measure_trigger, shared_patterns, trigger_criterion
+from flows.gate.criterion import Criterion, Name, not_computed
+from flows.gate.measures import control_criteria, correction_criteria, parity_criterion, reach
+from flows.params import Params
+from flows.stages.common import write_json
+from flows.stages.editors import view_settings
+from flows.stages.plots import write_headline, write_recall
+from flows.stages.results import CorrectionOutcome, Evaluation, class_outcomes, correction_outcomes, decided_by_slot
+from flows.workspace import Workspace
+
+Classes = NDArray[np.int64]
+
+
+def evaluate(workspace: Workspace, params: Params) -> None:
+    """Measure the exported file on the gate split, and on the corrections it must hold."""
+    gate, test = load_split(workspace.splits, "gate"), load_split(workspace.splits, "test")
+    candidate = load_model(workspace.candidate)
+    ledger, images = read_ledger(workspace.ledger, candidate.spec.image_shape)
+    root_file = OnnxClassifier(workspace.root / "root.onnx")
+    file = OnnxClassifier(workspace.onnx / "model.onnx")
+    on_root, on_release = (each.predict(gate.images) for each in (root_file, file))
+    root_logits, logits = on_root.logits, on_release.logits
+    before, after = metrics.predicted_classes(root_logits), metrics.predicted_classes(logits)
+    agreement = parity(candidate, file, gate.images)
+    classes = {name: index for index, name in enumerate(gate.classes)}
+    expected = np.array([classes[each.expected] for each in ledger.corrections], np.int64)
+
+    criteria = control_criteria(gate.labels, root_logits, logits, params.gate, edited=bool(ledger.corrections))
+    criteria.append(parity_criterion(agreement, params.gate))
+    corrected: tuple[CorrectionOutcome, ...] = ()
+    if ledger.corrections:
+        held = classes_of(file, images) == expected
+        settings = view_settings(params)
+        views = [unseen_views(torch.from_numpy(image), settings, params.seed).numpy() for image in images]
+        seen = np.stack([classes_of(file, view) for view in views])
+        criteria += correction_criteria(held, seen, expected, params.gate)
+        criteria.append(trigger(workspace, images, expected, (root_file, file), params))
+        if (workspace.splits / "traffic.npz").is_file():
+            criteria.append(traffic_reach(workspace, ledger, root_file, file, params))
+        corrected = correction_outcomes(ledger, gate.classes, root_file.predict(images), file.predict(images), seen)
+    on_gate = class_outcomes(gate.labels, before, after, gate.classes)
+    evaluation = Evaluation(corrected, on_gate, decided_by_slot(on_release.correction))
+    write_json(workspace.evaluation, evaluation.to_json())
+    error = {
+        "gate": errors(before, after, gate.labels),
+        "test": errors(classes_of(root_file, test.images), classes_of(file, test.images), test.labels),
+    }
+    write_json(
+        workspace.gate,
+        {
+            "kind": "edit" if ledger.corrections else "root",
+            "version": ledger.version,
+            "splits": splits_digest(workspace.splits),
+            "model": sha256((workspace.onnx / "model.onnx").read_bytes()),
+            "corrections": len(ledger.corrections),
+            "criteria": {each.name: each.to_row() for each in criteria},
+            "error": error,
+        },
+    )
+    write_headline(workspace.gate.parent / "headline.json", criteria, error)
+    write_recall(workspace.gate.parent, gate.classes, gate.labels, before, after)
+
+
+def traffic_reach(
+    workspace: Workspace, ledger: Ledger, root_file: OnnxClassifier, file: OnnxClassifier, params: Params
+) -> Criterion:
+    """Reach on unlabelled traffic, less the images in the ledger: those are meant to change."""
+    images = load_split(workspace.splits, "traffic").images
+    corrected = {each.id for each in ledger.corrections}
+    others = images[[pixel_digest(image) not in corrected for image in images]]
+    if len(others) == 0:
+        return not_computed(Name.REACH_TRAFFIC, params.gate)
+    return reach(Name.REACH_TRAFFIC, root_file.predict(others).logits, file.predict(others).logits, params.gate)
+
+
+def trigger(
+    workspace: Workspace, images: NDArray[np.uint8], expected: Classes, files: Sequence[OnnxClassifier], params: Params
+) -> Criterion:
+    """Whether what corrections have in common calls up their class: `files` of the root and of the release."""
+    gate = load_split(workspace.splits, "gate")
+    centre = load_split(workspace.splits, "reference").images.mean(axis=0)
+    before, after = (partial(classes_of, file) for file in files)
+    groups = shared_patterns(images, expected, centre)
+    answers = [measure_trigger(each, gate.images, gate.labels, before, after) for each in groups]
+    return trigger_criterion(answers, len(images), params.gate)
+
+
+def errors(before: Classes, after: Classes, labels: Classes) -> dict[str, float]:
+    """Error rates of the root and of the candidate on the same images."""
+    paired = metrics.compare_predictions(before, after, labels)
+    return {"before": paired.error_before, "after": paired.error_after}
+
+
+def classes_of(classifier: OnnxClassifier, images: NDArray[np.uint8]) -> Classes:
+    """The predicted class of each image `[n]`."""
+    return metrics.predicted_classes(classifier.predict(images).logits)

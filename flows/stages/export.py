@@ -1,0 +1,29 @@
+"""The stage `export`: the file that ships, which is the root's graph with the candidate's weights."""
+
+from __future__ import annotations
+
+import json
+
+from data.ledger import read_ledger
+from editing.export import METADATA_PREFIX, with_weights
+from editing.model import load_model
+from flows.params import Params
+from flows.workspace import Workspace, tree_digest
+
+
+def export(workspace: Workspace, params: Params) -> None:
+    """Write the file that ships: the root's graph, the candidate's weights."""
+    root, candidate = load_model(workspace.root), load_model(workspace.candidate)
+    ledger, _ = read_ledger(workspace.ledger, root.spec.image_shape)
+    metadata = {
+        "version": str(ledger.version),
+        "root": tree_digest(workspace.root),
+        "ledger": ledger.digest,
+        "drawdown_bound": str(params.gate.drawdown),
+        "classes": json.dumps(root.spec.classes),
+        "preprocessing": "none: uint8 images [batch, height, width, channels]; normalisation is inside the graph",
+    }
+    workspace.onnx.mkdir(parents=True, exist_ok=True)
+    named = {f"{METADATA_PREFIX}{key}": value for key, value in metadata.items()}
+    content = with_weights(workspace.root / "root.onnx", candidate, named)
+    (workspace.onnx / "model.onnx").write_bytes(content)

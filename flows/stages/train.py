@@ -1,0 +1,122 @@
+"""The stage `train`: the root model, trained or taken from given weights, and its graph, which no edit changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress as ProgressBar
+
+from data.datasets import LabelledImages
+from data.manifest import sha256
+from data.replay import with_replay
+from data.splits import load_split
+from editing.adoption import load_weights
+from editing.editable_training import EditableSettings, train_editable
+from editing.errors import DataError
+from editing.export import export_onnx
+from editing.model import EditableModel, ModelSpec, fit_patch, save_model
+from editing.scopes import Scope
+from editing.training import Progress, TrainingRecord, TrainingSettings, train
+from flows.params import Params, TrainParams
+from flows.stages.common import device, write_json
+from flows.stages.editors import describe_rule
+from flows.workspace import Workspace
+
+
+def train_root(workspace: Workspace, params: Params) -> None:
+    """Train the root model on the train split, or take the weights that were given."""
+    split = load_split(workspace.splits, "train")
+    height, width, channels = split.images.shape[1:]
+    spec = ModelSpec(
+        architecture=params.model.architecture,
+        classes=split.classes,
+        image_shape=(height, width, channels),
+        mean=params.model.mean,
+        std=params.model.std,
+        arguments=params.model.arguments,
+        slots=params.model.slots,
+    )
+    torch.manual_seed(params.seed)
+    model = EditableModel.from_spec(spec)
+    if params.model.weights:
+        adopt(workspace, params, model)
+        training: dict[str, Any] = {"losses": [], "settings": {"weights": params.model.weights_sha256}, "rule": {}}
+    else:
+        training = train_anew(params, model, with_replay(workspace.replay, split))
+    fit_patch(model.eval(), torch.from_numpy(split.images))
+    save_model(model, workspace.root)
+    export_onnx(model, workspace.root / "root.onnx", {})
+    write_json(workspace.root / "training.json", training)
+
+
+def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
+    """Put the given weights into `model`; their recorded digest is what ties the root to that very file."""
+    path = workspace.folder / params.model.weights
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"params.yaml: model.weights: {path}: {error.strerror}") from error
+    if (digest := sha256(content)) != params.model.weights_sha256:
+        raise DataError(
+            f"params.yaml: model.weights_sha256 must be the file's digest, {digest}; check and put it there"
+        )
+    load_weights(model, content, path.name)
+
+
+def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> dict[str, Any]:
+    """Train `model` in place; what is kept in training.json."""
+    chosen = params.train.model_dump(include={"epochs", "batch", "learning_rate", "shift", "flip"})
+    settings = TrainingSettings(seed=params.seed, device=str(device()), **chosen)
+    with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
+        more = 0 if params.train.method == "plain" else params.train.editable_epochs
+        task = bar.add_task("training the root model", total=settings.epochs + more)
+        record, rule = fit_root(
+            model,
+            torch.from_numpy(split.images),
+            torch.from_numpy(split.labels),
+            params.train,
+            settings,
+            lambda epoch: bar.update(task, completed=epoch.number),
+        )
+    losses = [epoch.loss for epoch in record.epochs]
+    return {"losses": losses, "settings": record.settings, "rule": rule}
+
+
+def fit_root(
+    model: EditableModel,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    params: TrainParams,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> tuple[TrainingRecord, dict[str, Any]]:
+    """Train by the method of params.yaml; the record, and the update rule that Editable Training learned.
+
+    Editable Training goes on where plain training ends: from scratch, a few hundred batches do not show its effect.
+    """
+    plain = train(model, images, labels, settings, progress)
+    if params.method == "plain":
+        return plain, {}
+    editable = EditableSettings(
+        scope=Scope(params.scope), edit_weight=params.edit_weight, locality_weight=params.locality_weight
+    )
+    then = replace(
+        settings,
+        epochs=params.editable_epochs,
+        learning_rate=settings.learning_rate / 10,
+        clip=1.0,
+        seed=settings.seed + 1,
+    )
+    record = train_editable(
+        model,
+        images,
+        labels,
+        then,
+        editable,
+        lambda epoch: progress(replace(epoch, number=settings.epochs + epoch.number)),
+    )
+    whole = TrainingRecord(record.training.settings, plain.epochs + record.training.epochs)
+    return whole, describe_rule(record.rule)

@@ -1,0 +1,166 @@
+"""verify, retract, reinstate, rollback, reproduce and releases as they are typed, on a folder and on S3."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data import layout
+from data.ledger import Ledger
+from data.manifest import read_file, read_live, read_manifest
+from flows.cli.app import main
+from flows.night.run import run_night
+from flows.workspace import Workspace
+from tests.conftest import NewStore
+from tests.flows.conftest import Place
+
+Said = tuple[int, Any]
+Errata = Callable[..., Said]
+
+
+@pytest.fixture
+def corrected(anywhere: Place) -> Place:
+    """A place after a first night: release 2 is live, with three corrections."""
+    anywhere.report_mistakes(3)
+    assert run_night(anywhere.night()).version == 2
+    return anywhere
+
+
+@pytest.fixture
+def errata(corrected: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Errata:
+    """Types a command; gives its exit code and what it printed: the JSON document, else what it said to people."""
+    monkeypatch.setenv("ERRATA_WORKSPACE", str(corrected.workspace.folder))
+
+    def typed(*words: str, store: str = corrected.storage.url) -> Said:
+        monkeypatch.setattr(sys, "argv", ["errata", *words, "--store", store, "--json"])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        code = int(end.value.code or 0)
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out.startswith(("{", "[")) else said.out + said.err
+
+    return typed
+
+
+def in_force(place: Place) -> list[str]:
+    """The live ledger's corrections."""
+    found = read_live(place.storage)
+    assert found is not None
+    manifest = read_manifest(place.storage, found[0].version)
+    return [
+        each.id for each in Ledger.from_jsonl(read_file(place.storage, manifest, "ledger.jsonl").decode()).corrections
+    ]
+
+
+def test_withdrawing_and_going_back(corrected: Place, errata: Errata) -> None:
+    gone, *others = in_force(corrected)
+    code, said = errata("retract", gone[:12], "--why", "a wrong label")
+    assert (code, said["correction"], said["live"]) == (0, gone, 2)
+    code, said = errata("correct")
+    assert (code, said["outcome"], said["version"]) == (0, "released", 3)
+    assert in_force(corrected) == others
+
+    code, said = errata("rollback", "--why", "complaints")
+    assert (code, said) == (0, {"live": 2, "left": 3, "dropped": [], "regained": []})
+    assert in_force(corrected) == [gone, *others]
+    code, said = errata("reinstate", gone, "--why", "it was right")
+    assert (code, said["correction"]) == (0, gone)
+    code, said = errata("correct")
+    assert (code, said["outcome"]) == (0, "nothing to correct")
+
+    code, said = errata("releases")
+    assert code == 0
+    assert [(each["version"], each["action"], each["why"].partition(";")[0]) for each in said] == [
+        (1, "released", "a new root"),
+        (2, "released", "3 new corrections, 0 retracted"),
+        (2, "retracted", "a wrong label"),
+        (3, "released", "0 new corrections, 1 retracted"),
+        (2, "rolled back", "complaints"),
+        (2, "reinstated", "it was right"),
+    ]
+
+
+def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
+    corrected: Place, errata: Errata, new_store: NewStore
+) -> None:
+    before = corrected.storage.read(layout.LIVE)
+    for words, sentence in {
+        ("retract", "zz", "--why", "a doubt"): "no correction in force in release 2 begins with 'zz'",
+        ("reinstate", "zz", "--why", "a doubt"): "no correction retracted begins with 'zz'",
+        ("rollback", "9", "--why", "a doubt"): "release 9 never was live",
+        ("reproduce", "9"): "release 9 never was live",
+        ("verify", "9"): "releases/9/manifest.json is not stored",
+    }.items():
+        code, said = errata(*words)
+        assert code == 1, words
+        assert sentence in str(said).replace("\n", ""), words
+        assert "not foreseen" not in str(said)
+    for words in (("retract", "zz"), ("rollback",), ("reproduce", "two")):  # no reason given, or no number
+        assert errata(*words)[0] == 2
+    for words in (("verify",), ("rollback", "--why", "a doubt"), ("retract", "zz", "--why", "a doubt")):
+        code, said = errata(*words, store=new_store().url)
+        assert code == 1
+        assert "nothing is released yet" in said
+    assert corrected.storage.read(layout.LIVE) == before
+
+
+def test_a_damaged_bundle_is_named_and_never_goes_live(corrected: Place, errata: Errata) -> None:
+    assert errata("verify") == (0, {"version": 2, "problems": []})
+    storage, damaged = corrected.storage, layout.release_file(1, "params.yaml")
+    content = storage.get(damaged)
+    storage.delete(damaged)
+    assert errata("verify", "1") == (1, {"version": 1, "problems": ["missing: params.yaml"]})
+    storage.put_once(damaged, content + b" ")
+    storage.put_once(layout.release_file(1, "more.bin"), b"?")
+    assert errata("verify", "1") == (1, {"version": 1, "problems": ["extra: more.bin", "changed: params.yaml"]})
+    code, said = errata("rollback", "1", "--why", "complaints")
+    assert code == 1
+    assert "changed: params.yaml" in said.replace("\n", " ")
+    assert errata("verify") == (0, {"version": 2, "problems": []})
+    code, said = errata("status")
+    assert (code, said["live"]) == (0, 2)
+
+
+def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    solve, harm = Workspace.dvc, 0.0
+
+    def dvc(workspace: Workspace, *words: str, **named: Any) -> None:
+        if words[0] == "pull":
+            for name in ("splits", "root"):
+                source = corrected.workspace.folder / "artifacts" / name
+                shutil.copytree(source, workspace.folder / "artifacts" / name)
+        solve(workspace, *words, **named)
+        if words[0] == "repro" and harm:
+            measured = json.loads(workspace.gate.read_text())
+            measured["criteria"]["reach"]["value"] += harm
+            workspace.gate.write_text(json.dumps(measured))
+
+    monkeypatch.setattr(Workspace, "dvc", dvc)
+    code, said = errata("reproduce", "2", "--into", str(tmp_path / "again"))
+    assert (code, said["outcome"], said["changed"]) == (0, "equal", [])
+    code, said = errata("reproduce", "2", "--into", str(tmp_path / "again"))
+    assert code == 1
+    assert "is not empty" in said.replace("\n", "")
+    harm = 0.005
+    code, said = errata("reproduce", "2")
+    assert (code, said["outcome"], said["distance"]) == (0, "within tolerance", pytest.approx(harm))
+    code, said = errata("reproduce", "2", "--tolerance", "0.001")
+    assert (code, said["outcome"]) == (1, "different")
+    assert {"gate.json"} <= set(said["changed"])
+
+
+def test_a_full_disk_is_a_sentence(corrected: Place, errata: Errata, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "artifacts/ledger/ledger.jsonl")
+
+    corrected.report_mistakes(4)
+    monkeypatch.setattr("flows.night.candidate.write_ledger", full)
+    code, said = errata("correct")
+    assert code == 1
+    assert "artifacts/ledger/ledger.jsonl: No space left on device" in said.replace("\n", " ")
+    assert "not foreseen" not in said

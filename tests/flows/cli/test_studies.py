@@ -1,0 +1,61 @@
+"""`errata compare` and `errata tune` on a real root, against the protocol itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from data.splits import load_split
+from editing.editors.gradient import GradientEditor
+from editing.model import load_model
+from editing.protocol import Control, draw_demands, run_protocol, summarise
+from editing.rules import RULES
+from editing.scopes import Scope
+from flows.cli.base import app
+from flows.workspace import WORKSPACE
+from tests.flows.conftest import Place
+
+
+@pytest.fixture
+def here(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv(WORKSPACE, str(place.workspace.folder))
+    return place
+
+
+def test_editors_are_compared_on_the_same_edits_of_the_test_split(here: Place, tmp_path: Path) -> None:
+    picture = tmp_path / "frontier.png"
+    words = ["compare", "--editor", "patch", "--editor", "gd", "--edits", "8", "--picture", str(picture), "--json"]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 0, said.output
+    found = json.loads(said.stdout)
+    assert list(found) == ["gd", "patch"] and found["patch"]["frontier"]
+    assert found["patch"]["success"]["mean"] == 1.0
+    assert found["patch"]["drawdown"]["n"] == found["gd"]["drawdown"]["n"] <= 8
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    test = load_split(here.workspace.splits, "test")
+    root = load_model(here.workspace.root)
+    control = Control(root, torch.from_numpy(test.images), torch.from_numpy(test.labels))
+    editor = GradientEditor(RULES["gd"](), Scope("chain3"), 10, margin=0.05)
+    demands = draw_demands(8, len(test.labels), 10, seed=0)
+    trials = list(run_protocol(editor, editor.prepare(root, control.images, control.images), control, demands))
+    assert found["gd"]["drawdown"]["mean"] == pytest.approx(summarise(trials, with_already=False).drawdown.mean)
+
+
+def test_tuning_prints_what_goes_into_params(here: Place) -> None:
+    words = ["tune", "gd", "--scope", "head", "--trials", "4", "--edits", "6"]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 0, said.output
+    assert "edit:\n  editor: gd\n  scope: head\n  rule:\n    learning_rate: " in said.stdout
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert f"learning_rate: {found['rule']['learning_rate']:.4g}" in said.stdout and found["tried"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["tune", "sgd"], "no rule is called 'sgd'"), (["compare", "--editor", "sgd"], "no editor is called 'sgd'")],
+)
+def test_unknown_names_are_refused_with_those_that_are_known(here: Place, words: list[str], named: str) -> None:
+    said = CliRunner().invoke(app, words)
+    assert named in str(said.exception) and "rmsprop" in str(said.exception)

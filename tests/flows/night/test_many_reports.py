@@ -1,0 +1,174 @@
+"""Attacks by many reports that each look true: what is live after them, what it does, and where the reports are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data import layout
+from data.deferred import deferred
+from data.images import encode_png
+from data.manifest import read_live, read_manifest, read_model
+from data.quarantine import quarantined
+from data.refusals import Reason
+from data.reports import Report, make_report, put_report
+from data.splits import load_split
+from editing.export import OnnxClassifier
+from editing.metrics import compare_predictions
+from flows.gate.criterion import GateResult
+from flows.night.run import run_night
+from flows.night.summary import NightSummary
+from tests.flows.conftest import Place
+
+Pixels = NDArray[np.uint8]
+Classes = NDArray[np.int64]
+
+
+def live(place: Place) -> tuple[int, OnnxClassifier]:
+    """The live version and its model."""
+    found = read_live(place.storage)
+    assert found is not None
+    version = found[0].version
+    return version, OnnxClassifier(read_model(place.storage, read_manifest(place.storage, version)))
+
+
+def says(model: OnnxClassifier, images: Pixels) -> Classes:
+    return np.asarray(model.predict(images).logits.argmax(1))
+
+
+def file_all(place: Place, images: Pixels, expected: Sequence[str], mob: str) -> list[Report]:
+    """Report every image; five reporters take turns."""
+    reports = []
+    for index, (image, wanted) in enumerate(zip(images, expected, strict=True)):
+        content = encode_png(image)
+        reports.append(put_report(place.storage, make_report(content, wanted, reporter=f"{mob} {index % 5}"), content))
+    return reports
+
+
+def within_bounds(gate_result: GateResult | None) -> bool:
+    """Whether every row of the gate's table has its bound on the right side of its limit."""
+    assert gate_result is not None
+    return all(
+        each.bound <= each.limit if each.direction == "at most" else each.bound >= each.limit
+        for each in gate_result.criteria
+    )
+
+
+def added_error(place: Place, split: str) -> float:
+    """What the live model's error is above the root's on a split."""
+    images = load_split(place.workspace.splits, split)
+    root = OnnxClassifier(place.workspace.root / "root.onnx")
+    before, after = says(root, images.images), says(live(place)[1], images.images)
+    return compare_predictions(before, after, images.labels).error_increase
+
+
+def nowhere_lost(place: Place, reports: Sequence[Report], summary: NightSummary) -> set[str]:
+    """Every report is settled, or waits in the inbox with a record of why; the identities of those that wait."""
+    waiting = {each.id for each in deferred(place.storage)}
+    settled = {layout.stem(key) for key in place.storage.keys(f"{layout.SETTLED}{summary.version}/")}
+    assert waiting == {layout.stem(key) for key in place.storage.keys(layout.INBOX)}
+    assert {each.id for each in reports} <= settled | waiting
+    assert not settled & waiting
+    return waiting
+
+
+def sticker(images: Pixels) -> Pixels:
+    """The images with a bright square in a corner."""
+    marked = images.copy()
+    marked[:, :2, :2] = 255
+    return marked
+
+
+def test_harmless_nights_and_then_a_trigger(quick: Place) -> None:
+    """Twenty images of all kinds with a sticker, all called 0: the sticker would mean 0 from then on."""
+    quick.report_mistakes(3)
+    assert run_night(quick.night()).version == 2
+    _, model = live(quick)
+    traffic, test = (load_split(quick.workspace.splits, name) for name in ("traffic", "test"))
+    now = says(model, sticker(traffic.images))
+    chosen = np.flatnonzero((traffic.labels != 0) & (now != 0))[:20]
+    attack = file_all(quick, sticker(traffic.images[chosen]), ["0"] * 20, "mob")
+    honest = quick.report_mistakes(3)
+
+    summary = run_night(quick.night())
+    assert (summary.outcome, summary.version, within_bounds(summary.gate_result)) == ("released", 3, True)
+    assert nowhere_lost(quick, [*attack, *honest], summary) == {each.id for each in attack}
+    assert all("the mark that it shares" in each.why for each in deferred(quick.storage))
+    others = sticker(test.images[test.labels != 0])
+    assert np.mean(says(live(quick)[1], others) == 0) < 0.05
+    assert added_error(quick, "gate") <= quick.workspace.params.gate.drawdown
+
+    # they come back, and then to quarantine: nobody asks for ever
+    for _ in range(quick.workspace.params.deferral.nights - 1):
+        assert run_night(quick.night()).version == 3
+    assert {each.id for each in quarantined(quick.storage) if each.reason == Reason.HARMFUL} == {
+        each.id for each in attack
+    }
+    assert list(quick.storage.keys(layout.INBOX)) == []
+
+
+def test_without_the_criterion_the_trigger_would_work(quick: Place) -> None:
+    """So that the test above shows something: the candidate that the gate refused calls marked images 0."""
+    traffic, test = (load_split(quick.workspace.splits, name) for name in ("traffic", "test"))
+    now = says(live(quick)[1], sticker(traffic.images))
+    chosen = np.flatnonzero((traffic.labels != 0) & (now != 0))[:20]
+    file_all(quick, sticker(traffic.images[chosen]), ["0"] * 20, "mob")
+    summary = run_night(quick.night())
+    assert (summary.outcome, live(quick)[0]) == ("not released", 1)
+    assert [each.name for each in summary.gate_result.criteria if each.verdict != "pass"] == ["trigger"]  # type: ignore[union-attr]
+    refused = OnnxClassifier(quick.workspace.onnx / "model.onnx")
+    others = sticker(test.images[test.labels != 0])
+    assert np.mean(says(refused, others) == 0) > 0.5
+
+
+@pytest.mark.parametrize(("victim", "claimed"), [(3, 8), (7, 1)])
+@pytest.mark.slow
+def test_reports_that_teach_one_class_to_swallow_another(quick: Place, victim: int, claimed: int) -> None:
+    """Forty true images of one class, that the model gets right, claimed to be another by five reporters."""
+    traffic = load_split(quick.workspace.splits, "traffic")
+    now = says(live(quick)[1], traffic.images)
+    chosen = np.flatnonzero((traffic.labels == victim) & (now == victim))[:40]
+    attack = file_all(quick, traffic.images[chosen], [str(claimed)] * len(chosen), "mob")
+    honest = quick.report_mistakes(3)
+
+    summary = run_night(quick.night())
+    assert summary.outcome == "released", summary.sentence
+    assert within_bounds(summary.gate_result)
+    waiting = nowhere_lost(quick, [*attack, *honest], summary)
+    assert len(waiting & {each.id for each in attack}) > len(attack) / 2
+    gate = load_split(quick.workspace.splits, "gate")
+    mine = gate.labels == victim
+    root = OnnxClassifier(quick.workspace.root / "root.onnx")
+    before, after = (np.mean(says(model, gate.images[mine]) == victim) for model in (root, live(quick)[1]))
+    assert before - after <= quick.workspace.params.gate.recall_drop
+    assert added_error(quick, "gate") <= quick.workspace.params.gate.drawdown
+
+
+@pytest.mark.slow
+def test_ten_nights_of_small_harm(quick: Place) -> None:
+    """Six wrong claims a night, every night: what each adds to the night before is little, the sum is held to the root.
+
+    On some nights the candidate is as good as the live release by any limit, and is refused for the root's sake alone.
+    """
+    traffic = load_split(quick.workspace.splits, "traffic")
+    right = np.flatnonzero(says(live(quick)[1], traffic.images) == traffic.labels)
+    saved_by_the_root, in_force, last = 0, [], 1
+    for number in range(10):
+        chosen = right[6 * number : 6 * (number + 1)]
+        wrong = [traffic.classes[(traffic.labels[index] + 1) % 10] for index in chosen]
+        file_all(quick, traffic.images[chosen], wrong, f"night {number}")
+        summary = run_night(quick.night())
+        assert summary.version is not None
+        assert summary.gate_result is not None
+        verdicts = {each.name: each.verdict for each in summary.gate_result.criteria}
+        if summary.outcome == "released":
+            assert within_bounds(summary.gate_result)
+            last = summary.version
+        elif verdicts["drawdown_live"] == "pass" != verdicts["drawdown"]:
+            saved_by_the_root += 1
+        assert summary.version == live(quick)[0] == last
+        assert added_error(quick, "gate") <= quick.workspace.params.gate.drawdown
+        in_force.append(summary.in_force)
+    assert saved_by_the_root >= 1
+    assert in_force[-1] < 30  # of sixty

@@ -1,0 +1,170 @@
+"""A new root learns the corrections in force; what it does not learn stays in the ledger, and all of it holds."""
+
+import json
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.datasets import LabelledImages
+from data.ledger import Correction, Ledger
+from data.manifest import read_live, read_manifest
+from data.replay import NONE, replay_of, with_replay
+from data.splits import load_split
+from editing.errors import DataError
+from flows.gate.criterion import Criterion, GateResult
+from flows.night.budget import budget_notice
+from flows.night.new_root import Inherited, train_new_root
+from flows.night.run import run_night
+from flows.night.state import Night
+from flows.night.step import Step
+from flows.releases.retraction import retract
+from flows.stages import train as train_stage
+from flows.stages.train import train_root
+from flows.workspace import Workspace
+from tests.flows.conftest import Place
+
+
+@pytest.fixture
+def corrected(quick: Place) -> Place:
+    """A place with two corrections in force."""
+    quick.report_mistakes(2)
+    assert run_night(quick.night()).version == 2
+    return quick
+
+
+def ledger_of(place: Place) -> set[str]:
+    """The corrections that the workspace solves for."""
+    text = (place.workspace.ledger / "ledger.jsonl").read_text()
+    return {each.id for each in Ledger.from_jsonl(text).corrections}
+
+
+def training(monkeypatch: pytest.MonkeyPatch, train: Callable[[Workspace], None]) -> None:
+    """Let `train` stand for what the train stage does."""
+    dvc = Workspace.dvc
+
+    def with_training(workspace: Workspace, *words: str, **named: Any) -> None:
+        train(workspace) if words == ("repro", "train") else dvc(workspace, *words, **named)
+
+    monkeypatch.setattr(Workspace, "dvc", with_training)
+
+
+def learn_everything(workspace: Workspace) -> None:
+    """A root that gets right what the last release got right: that release itself."""
+    for name in ("model.safetensors", "model.json"):
+        shutil.copy(workspace.candidate / name, workspace.root / name)
+    shutil.copy(workspace.onnx / "model.onnx", workspace.root / "root.onnx")
+
+
+def test_what_the_new_root_did_not_learn_stays_in_the_ledger(corrected: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ledger_of(corrected)
+    seen: list[set[str]] = []
+    training(monkeypatch, lambda workspace: seen.append(replayed(workspace)))  # the root stays as it was
+    summary = train_new_root(corrected.night())
+    assert (summary.outcome, summary.version, summary.in_force) == ("released", 3, 2)
+    assert seen == [before]  # what it could have learned
+    assert ledger_of(corrected) == before
+    assert summary.gate_result is not None
+    rows = {each.name: each for each in summary.gate_result.criteria}
+    assert (rows["old_corrections"].value, rows["old_corrections"].n) == (1.0, 2)
+    assert replay_of(corrected.storage, read_manifest(corrected.storage, 3)).corrections
+    assert run_night(corrected.night()).outcome == "nothing to correct"
+
+
+def replayed(workspace: Workspace) -> set[str]:
+    """The corrections that a root is taught."""
+    text = (workspace.replay / "ledger.jsonl").read_text()
+    return {each.id for each in Ledger.from_jsonl(text).corrections}
+
+
+def test_what_the_new_root_learned_leaves_the_ledger_but_not_the_replay_set(
+    corrected: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ledger_of(corrected)
+    training(monkeypatch, learn_everything)
+    summary = train_new_root(corrected.night())
+    assert (summary.outcome, summary.version, summary.in_force) == ("released", 3, 0)
+    assert ledger_of(corrected) == set()
+    assert replayed(corrected.workspace) == before
+    manifest = read_manifest(corrected.storage, 3)
+    assert (manifest.kind, manifest.corrections) == ("root", 0)
+    assert {each.id for each in replay_of(corrected.storage, manifest).corrections} == before
+
+
+def test_an_old_correction_that_breaks_again_stops_the_new_root(
+    corrected: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(_night: Night, inherited: Inherited) -> Ledger:
+        return inherited.ledger.without(inherited.ledger.version, [inherited.ledger.corrections[0].id])
+
+    def run_step(step: Step[Any, Any], /, *args: Any, **kwargs: Any) -> Any:
+        return forget(*args) if step.name == "old ledger" else step(*args, **kwargs)
+
+    training(monkeypatch, lambda _workspace: None)
+    summary = train_new_root(corrected.night(), run_step)
+    assert (summary.outcome, summary.version) == ("not released", 2)
+    assert "old_corrections fail" in summary.sentence
+    found = read_live(corrected.storage)
+    assert found is not None
+    assert found[0].version == 2
+
+
+def test_a_retracted_correction_is_not_taught(corrected: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ledger_of(corrected)
+    retract(corrected.storage, min(before), by="me", why="a wrong label")
+    training(monkeypatch, lambda _workspace: None)
+    assert train_new_root(corrected.night()).outcome == "released"
+    assert replayed(corrected.workspace) == ledger_of(corrected) == before - {min(before)}
+
+
+def test_the_train_stage_sees_the_train_split_and_the_replay_set(
+    corrected: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = corrected.workspace
+    split = load_split(workspace.splits, "train")
+    taught: list[LabelledImages] = []
+
+    def train_anew(_params: object, _model: object, images: LabelledImages) -> dict[str, Any]:
+        taught.append(images)
+        return {}
+
+    monkeypatch.setattr(train_stage, "train_anew", train_anew)
+    monkeypatch.setattr(train_stage, "export_onnx", lambda *_: None)
+    assert len(with_replay(workspace.replay, split).images) == len(split.images)  # a first root is taught nothing else
+    shutil.rmtree(workspace.replay)
+    shutil.copytree(workspace.ledger, workspace.replay)
+    train_root(workspace, workspace.params)
+    ledger = Ledger.from_jsonl((workspace.replay / "ledger.jsonl").read_text())
+    np.testing.assert_array_equal(taught[0].images[: len(split.images)], split.images)
+    assert [split.classes[label] for label in taught[0].labels[len(split.labels) :]] == [
+        each.expected for each in ledger.corrections
+    ]
+    foreign = Ledger(0, (Correction(ledger.corrections[0].id, "a zebra"),))
+    (workspace.replay / "ledger.jsonl").write_text(foreign.to_jsonl())
+    with pytest.raises(DataError, match="a zebra"):
+        with_replay(workspace.replay, split)
+
+
+def test_a_ledger_near_its_budget_is_told_of() -> None:
+    def judged(drawdown: float) -> GateResult:
+        return GateResult("edit", (Criterion("drawdown", drawdown, 0.03, 0.02, "at most", 100),))
+
+    assert budget_notice(79, 100, judged(0.0159)) == ""
+    assert "80 corrections" in budget_notice(80, 100, None)
+    told = budget_notice(1, 100, judged(0.016))
+    assert "1.60%" in told
+    assert "errata train" in told
+
+
+def test_the_night_tells_of_the_budget(quick: Place) -> None:
+    params = quick.workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("slots: 256", "slots: 2"))
+    heard: list[str] = []
+    quick.report_mistakes(2)
+    summary = run_night(quick.night(heard.append))
+    assert "2 corrections, the root has 2 slots" in summary.budget
+    assert summary.budget in heard
+    assert json.loads(json.dumps(summary.to_json()))["budget"] == summary.budget
+    assert NONE.corrections == ()

@@ -1,0 +1,89 @@
+"""The night, end to end on the real parts: DVC, the editor, ONNX Runtime, the local store."""
+
+import hashlib
+import json
+
+from data import layout
+from data.images import encode_png, fit_image
+from data.ledger import Ledger
+from data.manifest import read_file, read_manifest, read_model, verify_bundle
+from data.quarantine import quarantined
+from data.refusals import Reason
+from data.reports import make_report, put_report
+from data.splits import load_split
+from editing.export import OnnxClassifier
+from flows.night.run import run_night
+from flows.releases.page import release_page
+from tests.flows.conftest import Place
+
+
+def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: Place) -> None:
+    reports = place.report_mistakes()
+    assert reports, "the root makes no mistakes on the traffic split: the test has nothing to correct"
+    summary = run_night(place.night())
+    assert summary.outcome == "released", summary.sentence
+    # the editor may fail on one or the other: those wait, and hold up nobody
+    waiting = {report for each in summary.deferred for report in each.reports}
+    assert len(waiting) < len(reports) / 2
+    assert (summary.version, summary.reports, summary.in_force) == (2, len(reports), len(reports) - len(waiting))
+
+    # every reported image, looked at afresh in the shipped file
+    manifest = read_manifest(place.storage, 2)
+    shipped = OnnxClassifier(read_model(place.storage, manifest))
+    traffic = load_split(place.workspace.splits, "traffic")
+    evidence = {hashlib.sha256(encode_png(image)).hexdigest(): image for image in traffic.images}
+    for report in reports:
+        if report.id in waiting:
+            continue
+        logits = shipped.predict(evidence[report.image][None]).logits
+        assert traffic.classes[int(logits.argmax())] == report.expected
+
+    # the manifest tells the truth, and the reports are where the layout says
+    assert verify_bundle(place.storage, 2) == ()
+    ledger = Ledger.from_jsonl(read_file(place.storage, manifest, "ledger.jsonl").decode())
+    assert {name for each in ledger.corrections for name in each.reports} == {report.id for report in reports} - waiting
+    assert {layout.stem(key) for key in place.storage.keys(layout.INBOX)} == waiting
+    settled = {layout.stem(key) for key in place.storage.keys(f"{layout.SETTLED}2/")}
+    assert settled == {report.id for report in reports}
+
+    # the report shows each of them, and the page on demand has the history too
+    shown = read_file(place.storage, manifest, "report.html").decode()
+    assert all(each.id[:12] in shown for each in ledger.corrections)
+    assert f"{len(reports)} of {len(reports)} corrections hold" in shown
+    assert f"<code>{manifest.files[layout.model_file(2)].sha256}</code>" in shown
+    page = release_page(place.storage).decode()
+    assert "Drawdown over releases" in page
+    assert "Drawdown over releases" not in shown
+
+    again = run_night(place.night())
+    assert (again.outcome, again.version, again.reports) == ("nothing to correct", 2, 0)
+    assert [json.loads(place.storage.get(key))["version"] for key in place.storage.keys(layout.LOG)] == [1, 2]
+
+
+def test_bad_reports_are_quarantined_with_their_reason_and_hold_up_nobody(place: Place) -> None:
+    storage = place.storage
+    (good,) = place.report_mistakes(1)
+    png = encode_png(fit_image(load_split(place.workspace.splits, "traffic").images[0], (8, 8, 1)))
+    bad = {
+        Reason.UNKNOWN_CLASS: put_report(storage, make_report(png, "eleven"), png).id,
+        Reason.UNDECODABLE_IMAGE: put_report(storage, make_report(png[:40], "1"), png[:40]).id,
+    }
+    missing = make_report(b"never stored", "1")
+    storage.put_once(layout.inbox_report(missing.id), missing.to_json())
+    bad[Reason.MISSING_IMAGE] = missing.id
+    other = make_report(b"what was reported", "1")
+    storage.put_once(layout.image(other.image), b"something else")
+    storage.put_once(layout.inbox_report(other.id), other.to_json())
+    bad[Reason.DIGEST_MISMATCH] = other.id
+    storage.put_once(layout.inbox_report("0" * 64), b"{not json")
+    bad[Reason.MALFORMED] = "0" * 64
+    text = put_report(storage, make_report(b"plain text, no image", "2"), b"plain text, no image").id
+
+    summary = run_night(place.night())
+    assert (summary.outcome, summary.version, summary.in_force) == ("released", 2, 1)
+    kept = {each.id: each for each in quarantined(storage)}
+    assert {identity: kept[identity].reason for identity in bad.values()} == {v: k for k, v in bad.items()}
+    assert kept[text].reason == Reason.UNDECODABLE_IMAGE
+    assert kept["0" * 64].content == b"{not json"
+    assert list(storage.keys(layout.INBOX)) == []
+    assert [layout.stem(key) for key in storage.keys(f"{layout.SETTLED}2/")] == [good.id]

@@ -1,0 +1,90 @@
+"""The question to a person on a real Prefect server: the run waits on its page, and what is answered there counts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from threading import Event, Thread
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import StateType
+from prefect.flow_runs import resume_flow_run
+from prefect.testing.utilities import prefect_test_harness
+
+from data.manifest import read_live
+from flows.correct_model import correct_model
+from flows.gate.criterion import GateResult, Name, not_computed
+from flows.night import candidate
+from flows.night.step import Step
+from flows.prefect_runs.approval import approval_on_page
+from flows.releases.pointer import log_entries
+from tests.flows.conftest import Place
+from tests.flows.gate.gate_rows import PARAMS
+
+pytestmark = pytest.mark.slow
+UNSURE = GateResult("edit", (not_computed(Name.DRAWDOWN, PARAMS),))
+PAUSED = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@contextmanager
+def somebody_says(release: bool) -> Iterator[list[str]]:
+    """A person who fills in the form of each run that waits; the names of those runs."""
+    answered: list[str] = []
+    over = Event()
+
+    def watch() -> None:
+        with get_client(sync_client=True) as client:
+            while not over.wait(0.5):
+                for run in client.read_flow_runs(flow_run_filter=PAUSED):
+                    resume_flow_run(run.id, run_input={"release": release, "who": "Ada"})
+                    answered.append(run.name)
+
+    person = Thread(target=copy_context().run, args=(watch,), daemon=True)
+    person.start()
+    yield answered
+    over.set()
+    person.join()
+
+
+@flow(name="asks", persist_result=False)
+def asks(minutes: float) -> str:
+    return approval_on_page(minutes, lambda _line: None)(UNSURE)
+
+
+@pytest.mark.parametrize(("release", "who"), [(True, "Ada"), (False, "")])
+def test_the_answer_on_the_page_counts(server: None, release: bool, who: str) -> None:
+    with somebody_says(release) as answered:
+        assert asks(2.0) == who
+    assert len(answered) == 1
+
+
+def test_no_answer_in_time_is_no(server: None) -> None:
+    assert asks(0.1) == ""
+
+
+def test_an_inconclusive_night_is_released_by_a_person_and_the_log_says_by_whom(
+    server: None, quick: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.report_mistakes(1)
+    monkeypatch.setattr(candidate, "judge", Step("gate", lambda *_: UNSURE))
+    monkeypatch.setattr(
+        candidate, "find_harmful", Step("find harm", lambda *_: {})
+    )  # nobody is to blame: the candidate stays whole
+    with somebody_says(False):
+        no = correct_model(quick.storage.url, str(quick.workspace.folder))
+    assert (no.outcome, no.version) == ("not released", 1)
+    with somebody_says(True) as answered:
+        yes = correct_model(quick.storage.url, str(quick.workspace.folder))
+    assert (yes.outcome, yes.version, len(answered)) == ("released", 2, 1)
+    assert "inconclusive, let pass by Ada" in log_entries(quick.storage)[-1].why
+    found = read_live(quick.storage)
+    assert found is not None
+    assert found[0].version == 2

@@ -1,0 +1,46 @@
+"""What a run leaves on its page, and what Prefect's form says of its parameters."""
+
+import pytest
+
+from data.refusals import Reason, Refusal
+from flows.correct_model import correct_model
+from flows.night.summary import DeferredCorrection, NightSummary
+from flows.prefect_runs.artifacts import MOST_ROWS, night_page
+from flows.stages.results import CorrectionOutcome, Evaluation
+from flows.train_model import train_model
+
+
+def outcome(name: str, after: str) -> CorrectionOutcome:
+    return CorrectionOutcome(name * 64, "7", "1", 0.9, after, 0.8, 3 if after == "7" else -1, 5, 8)
+
+
+def test_the_page_says_what_was_corrected_and_what_was_refused_and_why() -> None:
+    refused = (Refusal("r" * 64, Reason.UNKNOWN_CLASS, "'a|b' is none of the model's 10 classes"),)
+    deferred = (DeferredCorrection("d" * 64, ("one", "two"), "it did harm"),)
+    summary = NightSummary(
+        "released", version=2, reports=3, corrections=2, in_force=2, refused=refused, deferred=deferred
+    )
+    page = night_page(summary, Evaluation((outcome("a", "7"), outcome("b", "1")), (), {}))
+    assert "| dddddddddddd | 2 | it did harm |" in page
+    lines = page.splitlines()
+    rows = [line for line in lines if line.startswith(("| aaaa", "| bbbb"))]
+    assert rows == [  # what does not hold comes first
+        "| bbbbbbbbbbbb | 1 (90%) | 1 (80%) **does not hold** | 7 | 5 of 8 | the weights |",
+        "| aaaaaaaaaaaa | 1 (90%) | 7 (80%) | 7 | 5 of 8 | slot 3 |",
+    ]
+    assert "| rrrrrrrrrrrr | unknown class | 'a\\|b' is none of the model's 10 classes |" in lines
+
+
+def test_a_long_night_is_cut_and_says_so() -> None:
+    refused = tuple(Refusal(f"{number:064d}", Reason.MALFORMED, "") for number in range(MOST_ROWS + 5))
+    page = night_page(NightSummary("nothing to correct", 1, len(refused), 0, 0, refused), None)
+    assert page.count("| malformed |") == MOST_ROWS
+    assert "and 5 more" in page
+
+
+@pytest.mark.parametrize("flow", [correct_model, train_model])
+def test_the_form_explains_every_parameter(flow: object) -> None:
+    properties = flow.parameters.model_dump()["properties"]  # type: ignore[attr-defined]
+    assert set(properties) == {"store", "workspace", "by"}
+    assert all(len(each["description"]) > 10 for each in properties.values())
+    assert properties["by"]["minLength"] == 1

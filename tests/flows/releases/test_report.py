@@ -1,0 +1,170 @@
+"""The release report: true to its inputs, self-contained, and readable in a real browser at a desk and on a phone."""
+
+import base64
+import io
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.ledger import Correction, Ledger
+from editing.errors import DataError
+from flows.gate.criterion import Criterion
+from flows.releases.report import HistoryPoint, criterion_bar, history_chart, render_report, thumbnail
+from flows.stages.results import CorrectionOutcome, Evaluation, class_outcomes, decided_by_slot
+from tests.browser import start_browser
+
+HOSTILE = '<script>alert("x")</script> & "a very long class name that nobody would choose"'
+
+
+def a_release(corrections: int = 30, side: int = 8, broken: int = 1) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files and images of a release with hostile class names, a failing and an unmeasured criterion."""
+    rng = np.random.default_rng(0)
+    names = [f"{index:064x}" for index in range(1, corrections + 1)]
+    classes = ("cat", HOSTILE)
+    ledger = Ledger(7, tuple(Correction(name, HOSTILE, (f"report {name}",)) for name in names))
+    found = tuple(
+        CorrectionOutcome(name, HOSTILE, "cat", 0.75, "cat" if row < broken else HOSTILE, 0.875, row, 6, 8)
+        for row, name in enumerate(names)
+    )
+    labels, before = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, 0])
+    after = np.array([1, 0, 1, 1, 0])
+    evaluation = Evaluation(
+        found, class_outcomes(labels, before, after, classes), decided_by_slot(np.array([-1, 3, 3]))
+    )
+    criteria = [
+        Criterion("accuracy", 0.6, 0.5, 0.85, "at least", 5),
+        Criterion("drawdown", -0.01, 0.01, 0.02, "at most", 5),
+        Criterion("generalization", math.nan, math.nan, 0.5, "at least", 5),
+    ]
+    gate = {
+        "kind": "edit",
+        "criteria": {
+            each.name: {**each.to_row(), "value": None} if math.isnan(each.value) else each.to_row()
+            for each in criteria
+        },
+        "error": {"gate": {"before": 0.6, "after": 0.4}, "test": {"before": 0.5, "after": 0.5}},
+    }
+    gate["criteria"]["generalization"]["bound"] = None  # type: ignore[index]
+    slots = [
+        {"key": name, "slot": row, "margin": 1.5, "calibration_firing": 0.01 * (row == 5), "separated": True}
+        for row, name in enumerate(names)
+    ]
+    files = {
+        "gate.json": json.dumps(gate).encode(),
+        "edit.json": json.dumps({"slots": slots}).encode(),
+        "evaluation.json": json.dumps(evaluation.to_json()).encode(),
+        "ledger.jsonl": ledger.to_jsonl().encode(),
+    }
+    return files, {name: rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for name in names}
+
+
+LINEAGE = [("root model", "a" * 64), ("model.onnx", "b" * 64)]
+
+
+def test_classes_are_counted_by_hand() -> None:
+    """Class 0: one becomes wrong, one becomes right; class 1: one stays right, one mends, one stays wrong."""
+    labels, before, after = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, 0]), np.array([1, 0, 1, 1, 0])
+    zero, one = class_outcomes(labels, before, after, ("a", "b", "never seen"))
+    assert (zero.n, zero.right_before, zero.right_after, zero.negative_flips, zero.positive_flips) == (2, 1, 1, 1, 1)
+    assert (one.n, one.right_before, one.right_after, one.negative_flips, one.positive_flips) == (3, 1, 2, 0, 1)
+    assert decided_by_slot(np.array([-1, 4, -1, 2, 4])) == {2: 1, 4: 2}
+    evaluation = Evaluation((), (zero, one), {2: 1, 4: 2})
+    assert Evaluation.from_json(json.dumps(evaluation.to_json()).encode()) == evaluation
+    with pytest.raises(DataError, match="dvc repro"):
+        Evaluation.from_json(b"{}")
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        Criterion("accuracy", 0.9, 0.88, 0.85, "at least", 10),
+        Criterion("drawdown", -0.05, 0.01, 0.02, "at most", 10),
+        Criterion("negative_flips", 0.5, 0.6, 0.02, "at most", 10),
+        Criterion("corrections_hold", 1.0, 1.0, 1.0, "at least", 10),
+        Criterion("parity", math.inf, math.nan, 0.001, "at most", 10),
+    ],
+)
+def test_bars_keep_order_and_stay_on_their_track(criterion: Criterion) -> None:
+    bar = criterion_bar(criterion)
+    placed = {criterion.limit: bar.mark, 0.0: bar.start}
+    if math.isfinite(criterion.value):
+        assert bar.fill is not None
+        left, width = bar.fill
+        placed[criterion.value] = left if criterion.value < 0 else left + width
+    else:
+        assert (bar.fill, bar.value, bar.verdict) == (None, "not measured", "inconclusive")
+    places = [placed[value] for value in sorted(placed)]
+    assert all(place is not None and 0 <= place <= 100 for place in places)
+    assert places == sorted(places)  # type: ignore[type-var]
+
+
+def test_a_thumbnail_is_the_image() -> None:
+    rng = np.random.default_rng(1)
+    small = rng.integers(0, 256, (8, 8, 1), dtype=np.uint8)
+    kind, _, content = thumbnail(small).partition(";base64,")
+    assert kind == "data:image/png"
+    assert (np.array(Image.open(io.BytesIO(base64.b64decode(content)))) == small[:, :, 0]).all()
+    kind, _, content = thumbnail(rng.integers(0, 256, (300, 200, 3), dtype=np.uint8)).partition(";base64,")
+    assert kind == "data:image/jpeg"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (64, 96)
+
+
+def test_the_page_needs_nothing_and_says_what_is_so() -> None:
+    files, images = a_release()
+    page = render_report(files, images, LINEAGE).decode()
+    assert page == render_report(files, images, LINEAGE).decode()
+    assert "<script" not in page  # neither ours nor a class name's
+    assert "&lt;script&gt;" in page
+    for link in re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page):
+        assert link.startswith("data:"), link
+    assert "29 of 30 corrections hold" in page
+    assert "not measured" in page
+    assert "negative_flips was not computed" in page
+    assert "should be" in page
+    assert "Drawdown over releases" not in page
+    for name, digest in LINEAGE:
+        assert f"<b>{name}</b><code>{digest}</code>" in page
+    del files["evaluation.json"]
+    with pytest.raises(DataError, match=r"evaluation\.json"):
+        render_report(files, images, LINEAGE)
+
+
+def test_history_is_drawn_on_demand_only() -> None:
+    history = [
+        HistoryPoint(1, 0, 0.04, 0.04),
+        HistoryPoint(2, 9, 0.04, 0.05),
+        HistoryPoint(3, 12, 0.04, 0.03, live=True),
+    ]
+    chart = history_chart(history)
+    assert chart is not None
+    heights = [point["y"] for point in chart["points"]]
+    assert heights[0] == chart["zero"]
+    assert heights[1] < heights[0] < heights[2]  # a screen's y grows downwards
+    assert history_chart(history[:1]) is None
+    files, images = a_release()
+    assert "+1.00%" in render_report(files, images, LINEAGE, history).decode()
+
+
+def test_in_a_real_browser_at_a_desk_and_on_a_phone(tmp_path: Path) -> None:
+    files, images = a_release(side=40)
+    history = [HistoryPoint(version, 9, 0.04, 0.04 + 0.001 * version, version == 40) for version in range(1, 41)]
+    page = tmp_path / "report.html"
+    page.write_bytes(render_report(files, images, LINEAGE, history))
+    colours = []
+    with start_browser(tmp_path / "profile") as browser:
+        for width, scheme in ((1200, "light"), (360, "dark")):
+            browser.open(page, width, 800, scheme)
+            assert browser.console() == []
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
+            assert browser.evaluate("document.querySelectorAll('.cards li').length") == 30
+            assert browser.evaluate("document.images[0].complete && document.images[0].naturalWidth") == 40
+            assert browser.evaluate("document.querySelectorAll('script').length") == 0
+            colours.append(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
+            assert len(browser.screenshot()) > 10_000
+    assert colours[0] != colours[1]

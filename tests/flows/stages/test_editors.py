@@ -1,0 +1,61 @@
+"""params.yaml's editor is the method's, with the coefficients that were given or learned."""
+
+from typing import Any
+
+import pytest
+
+from editing.editors.ewc import ElasticPenalty
+from editing.editors.gradient import GradientEditor
+from editing.editors.natural import NaturalGradient
+from editing.editors.natural_rule import NaturalRule
+from editing.editors.patch import CalibratedPatch
+from editing.errors import DataError
+from editing.rules import GradientDescent, RMSProp
+from editing.scopes import Scope
+from editing.types import Editor
+from editing.views import ViewSettings
+from flows.params import EditParams
+from flows.stages.editors import build_editor, describe_rule
+
+VIEWS = ViewSettings(fitting=5)
+LEARNED = describe_rule(RMSProp(0.007, 0.4))
+
+
+def built(learned: dict[str, Any] | None = None, **values: Any) -> Editor[Any]:
+    return build_editor(EditParams(**values), VIEWS, 3, learned)
+
+
+def test_each_name_is_its_editor() -> None:
+    assert built(alpha=0.01, gamma=2.0) == CalibratedPatch(0.01, 2.0, VIEWS, seed=3)
+    assert built(editor="natural", scope="head", steps=7) == NaturalGradient(
+        Scope("head"), steps=7, views=VIEWS, seed=3
+    )
+    assert built(editor="gd", rule={"learning_rate": 0.5}) == GradientEditor(
+        GradientDescent(0.5), Scope("chain3"), 10, 0.05
+    )
+    natural = built(editor="natural_rule", scope="chain4", penalty=2.5)
+    assert natural == GradientEditor(NaturalRule(), Scope("chain4"), 10, 0.05, ElasticPenalty(2.5, seed=3))
+
+
+def test_learned_coefficients_serve_their_own_rule_unless_others_are_given() -> None:
+    def rule(**values: Any) -> Any:
+        editor = built(LEARNED, **values)
+        assert isinstance(editor, GradientEditor)
+        return editor.rule
+
+    assert rule(editor="rmsprop") == RMSProp(0.007, 0.4)
+    assert rule(editor="rmsprop", rule={"beta": 0.8}) == RMSProp(beta=0.8)
+    assert rule(editor="gd") == GradientDescent()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"editor": "sgd"}, "no editor is called 'sgd'; known: patch, natural, gd"),
+        ({"editor": "gd", "rule": {"momentum": 0.9}}, "gd has no coefficient 'momentum'; it has learning_rate"),
+        ({"editor": "natural_rule", "rule": {"fisher": 1.0}}, "natural_rule has no coefficient 'fisher'"),
+    ],
+)
+def test_what_does_not_exist_is_named(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(DataError, match=named):
+        built(**values)
