@@ -1,7 +1,7 @@
-"""The hearing: which of the new corrections may stay, rehearsed on probes (flows/deferral/probes.py).
+"""Attribution: which of the new corrections do the harm, measured on probes (flows/deferral/probes.py).
 
-In bad company everyone looks harmful: one correction that moves the weights of all lets others turn images wrong, or
-keeps them from holding. So each is looked at alone first: its slot by itself on the root, or, where it has none, an
+Beside others a harmless correction can look harmful: one that moves the weights of all lets others turn images wrong,
+or keeps them from holding. So each is measured alone first: its slot by itself on the root, or, where it has none, an
 edit for it by itself. Those that do harm are then added, the least harmful first, in groups to those that do none
 (flows/deferral/group_testing.py), as long as all of them together stay within what is allowed.
 """
@@ -26,7 +26,7 @@ from flows.stages.editors import build_editor, learned_rule
 class Attribution:
     """What became of each suspect: `kept`, or left out, with how many of `n` probes it harms by itself (`alone`).
 
-    An editor without slots makes an edit for one as dear as for all, so nobody is attribution `alone` there.
+    With an editor without slots an edit for one costs as much as for all, so there `alone` is empty.
     """
 
     kept: frozenset[str]
