@@ -3,7 +3,7 @@
 A criterion that was not computed, is NaN or infinite, or rests on too few images is never a pass. A bound on the wrong
 side of the limit while the value is on the right side is inconclusive: more control images would tell.
 
-What each criterion measures is in flows/gate/measures.py; Great Expectations declares the same limits in flows/gate/expectations.py.
+What each criterion measures is in flows/gate/measures.py; flows/gate/expectations.py declares the same limits once more.
 """
 
 from __future__ import annotations
