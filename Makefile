@@ -49,7 +49,7 @@ check: setup ## lint, format and strict types
 docs: setup ## the API's pages under site/, and the report's JSON Schema under docs/
 	@$(BIN)/python -c "import json; from data.reports import report_schema; print(json.dumps(report_schema(), indent=1, sort_keys=True))" > docs/report.schema.json
 	@$(BIN)/python -c "import sys, editing; [getattr(editing, name) for name in editing.__all__]; \
-	    from pdoc.__main__ import cli; cli(sys.argv[1:])" -o site data flows serving editing.editors \
+	    from pdoc.__main__ import cli; cli(sys.argv[1:])" -o site data flows serving editing.editors editing.studies \
 	    $$(git ls-files ':(glob)editing/*.py' | sed -E 's#(/__init__)?\.py$$##; s#/#.#g')
 
 serve: setup ## a Prefect server with the deployments and a worker

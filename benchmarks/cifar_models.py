@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.cifar_data import CLASSES, MEAN, STD, Cifar10
 from editing.editable_training import EditableSettings, train_editable
-from editing.editors.cnp import ConditionNetwork, conditioned, train_conditional
 from editing.model import EditableModel, ModelSpec, load_model, save_model
 from editing.rules import RMSProp, Rule
+from editing.studies.cnp import ConditionNetwork, conditioned, train_conditional
 from editing.training import Epoch, TrainingSettings, predict, train
 
 SLOTS = 1024

@@ -10,17 +10,17 @@ from benchmarks.cifar_models import conditional_model, editable_model
 from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, tuned_rule, write_table
 from benchmarks.report import environment
 from benchmarks.rows import read_row
-from editing.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
-from editing.compare import draw_frontier
-from editing.editors.cnp import ConditionalEditor
-from editing.editors.dknn import DeepNeighbours, NeighbourModel
 from editing.editors.gradient import GradientEditor, GradientState
 from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel
-from editing.protocol import Control
 from editing.scopes import Scope
+from editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
+from editing.studies.cnp import ConditionalEditor
+from editing.studies.compare import draw_frontier
+from editing.studies.dknn import DeepNeighbours, NeighbourModel
+from editing.studies.protocol import Control
 from editing.types import Editor
 from editing.views import ViewSettings
 

@@ -20,10 +20,10 @@ from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
 from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel
-from editing.protocol import Control, Demand, Trial, draw_demands
 from editing.rules import RULES, Rule
 from editing.scopes import Scope
-from editing.tuning import TuningSettings, tune
+from editing.studies.protocol import Control, Demand, Trial, draw_demands
+from editing.studies.tuning import TuningSettings, tune
 from editing.types import Editor
 from editing.views import ViewSettings
 

@@ -19,13 +19,13 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from benchmarks.report import HEADINGS, environment, markdown, row
-from editing.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
 from editing.editable_training import EditableSettings, train_editable
 from editing.editors.gradient import GradientEditor, GradientState
 from editing.model import EditableModel, ModelSpec
-from editing.protocol import Control, Demand, Trial, draw_demands, run_protocol
 from editing.rules import RMSProp, Rule
 from editing.scopes import Scope
+from editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
+from editing.studies.protocol import Control, Demand, Trial, draw_demands, run_protocol
 from editing.training import TrainingSettings, train
 from editing.views import ViewSettings
 

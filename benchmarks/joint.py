@@ -26,11 +26,11 @@ from benchmarks.report import environment, markdown
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
 from editing.editors.patch import CalibratedPatch
-from editing.editors.sequential import Sequential
 from editing.metrics import bootstrap_mean, compare_predictions, generalization
 from editing.model import EditableModel, batched_features, load_model
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.studies.sequential import Sequential
 from editing.training import predict
 from editing.types import Constraint, Editor
 from editing.views import ViewSettings, unseen_views

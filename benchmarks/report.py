@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from editing.metrics import Estimate
-from editing.protocol import Summary, Trial, summarise
+from editing.studies.protocol import Summary, Trial, summarise
 
 
 def per_cent(estimate: Estimate | None, digits: int = 2) -> str:

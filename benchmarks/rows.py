@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editing.model import EditableModel
-from editing.protocol import Control, Demand, Trial, run_protocol
+from editing.studies.protocol import Control, Demand, Trial, run_protocol
 from editing.types import Editor
 from editing.views import ViewSettings
 

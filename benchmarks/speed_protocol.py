@@ -23,11 +23,11 @@ from editing.constraints import violation
 from editing.editable_training import EditableObjective, EditableSettings
 from editing.editors.gradient import GradientEditor
 from editing.editors.patch import CalibratedPatch
-from editing.editors.side_by_side import edit_side_by_side
 from editing.model import EditableModel
-from editing.protocol import Control, Demand, run_protocol
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.studies.protocol import Control, Demand, run_protocol
+from editing.studies.side_by_side import edit_side_by_side
 from editing.training import CrossEntropy, Objective, TrainingSettings, fit
 from editing.types import Constraint, Editor
 

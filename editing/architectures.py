@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from editing.adoption import split_classifier
 from editing.errors import ModelError
 
 ENTRY_POINTS = "errata.architectures"
@@ -117,7 +118,6 @@ def torchvision_classifier(
     classes: int, image_shape: tuple[int, int, int], name: str, **arguments: Any
 ) -> tuple[nn.Module, nn.Linear]:
     """torchvision's classifier `name` (densenet121, resnet50, ...), cut at its linear head; `arguments` are its own."""
-    from editing.adoption import split_classifier  # noqa: PLC0415 - it needs the model, which needs this module
     from editing.vision import torchvision  # noqa: PLC0415 - slow to import
 
     _refuse_downloads(arguments, ("weights",))
@@ -134,7 +134,6 @@ def timm_classifier(
 ) -> tuple[nn.Module, nn.Linear]:
     """timm's classifier `name` (resnet18, vit_tiny_patch16_224, ...), cut at its linear head; `arguments` its own."""
     import editing.vision  # noqa: F401, PLC0415 - timm imports torchvision, which must be loaded with care
-    from editing.adoption import split_classifier  # noqa: PLC0415
 
     try:
         import timm  # noqa: PLC0415

@@ -21,9 +21,10 @@ from torch.nn import functional as F
 
 from editing.editors.gradient import Descent, descend
 from editing.model import EditableModel
-from editing.rules import RMSProp, Rule, Tensors
+from editing.rules import RMSProp, Rule
 from editing.scopes import Scope, Tail, before
 from editing.training import Progress, TrainingRecord, TrainingSettings, fit
+from editing.types import Tensors
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from editing.model import EditableModel
-    from editing.scopes import EditableLayers
+from editing.model import EditableModel
+from editing.scopes import EditableLayers
+from editing.types import Tensors
 
-Tensors = dict[str, Tensor]
 Coefficient = float | Tensor
 
 
@@ -50,7 +49,7 @@ class Rule(Protocol):
         ...
 
 
-class Fresh:
+class BaseRule:
     """What most rules share: they start from their first gradient and need to know nothing of the root."""
 
     coefficients: ClassVar[tuple[str, ...]] = ("learning_rate",)
@@ -65,7 +64,7 @@ class Fresh:
 
 
 @dataclass(frozen=True)
-class GradientDescent(Fresh):
+class GradientDescent(BaseRule):
     """`theta - a g`."""
 
     learning_rate: Coefficient = 1e-2
@@ -77,7 +76,7 @@ class GradientDescent(Fresh):
 
 
 @dataclass(frozen=True)
-class ScaledGradientDescent(Fresh):
+class ScaledGradientDescent(BaseRule):
     """`theta - a g / |g|`. The paper names no norm: this is the Euclidean one over all editable parameters together."""
 
     learning_rate: Coefficient = 1e-1
@@ -91,7 +90,7 @@ class ScaledGradientDescent(Fresh):
 
 
 @dataclass(frozen=True)
-class RProp(Fresh):
+class RProp(BaseRule):
     """`theta - a sign(g)`."""
 
     learning_rate: Coefficient = 1e-3
@@ -103,7 +102,7 @@ class RProp(Fresh):
 
 
 @dataclass(frozen=True)
-class RMSProp(Fresh):
+class RMSProp(BaseRule):
     """`rms_0 = g_0^2`, `rms_{t+1} = b rms_t + (1 - b) g^2`, `theta - a g / sqrt(rms + eps)`."""
 
     coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "beta")
@@ -122,7 +121,7 @@ class RMSProp(Fresh):
 
 
 @dataclass(frozen=True)
-class Momentum(Fresh):
+class Momentum(BaseRule):
     """`v_0 = 0`, `v_{t+1} = a g + m v_t`, `theta - v`."""
 
     coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "momentum")
@@ -140,7 +139,7 @@ class Momentum(Fresh):
 
 
 @dataclass(frozen=True)
-class Adam(Fresh):
+class Adam(BaseRule):
     """Adam, its bias-corrected moments written as weighted means of the gradients so far.
 
     `sum_i b^(t-i) g_i / sum_i b^(t-i)` equals the usual `m / (1 - b^t)` for b < 1 and is defined up to b1 = 1 (the

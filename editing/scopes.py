@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from editing.errors import ScopeError
 from editing.model import EditableModel
-from editing.rules import Tensors
+from editing.types import Tensors
 
 WHOLE = "whole"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from editing.model import EditableModel
+from editing.model import EditableModel
+
+Tensors = dict[str, Tensor]  # parameters, gradients or updates by the parameter's name
 
 
 @dataclass(frozen=True)

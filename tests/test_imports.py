@@ -81,6 +81,17 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     assert set(order) == set(modules())
 
 
+def test_what_a_night_can_use_imports_nothing_that_only_studies_use() -> None:
+    studies = ("editing.studies", "flows.cli.studies", "flows.cli.root_studies", "benchmarks")
+    wrong = [
+        f"{name} imports {other}"
+        for name in modules()
+        for other in sorted(arrows(name))
+        if other.startswith("editing.studies") and not name.startswith(studies)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_rooms_of_flows_import_downwards() -> None:
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
     wrong = []

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from editing.editors.gradient import Anchor
 from editing.errors import DataError
 from editing.model import EditableModel
-from editing.rules import Tensors
 from editing.scopes import EditableLayers, before
+from editing.types import Tensors
 
 _CHUNK = 64  # images whose gradients are held at a time
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from editing.constraints import check_constraints, violation
 from editing.model import EditableModel
-from editing.rules import Rule, Tensors
+from editing.rules import Rule
 from editing.scopes import EditableLayers, Scope, before
-from editing.types import Constraint, EditResult
+from editing.types import Constraint, EditResult, Tensors
 
 
 class Anchor(Protocol):

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from editing.errors import ScopeError
 from editing.model import EditableModel
-from editing.rules import Tensors
 from editing.scopes import EditableLayers, Tail, before
+from editing.types import Tensors
 
 _BATCH = 128
 

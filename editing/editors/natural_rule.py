@@ -20,12 +20,13 @@ from torch import Tensor
 from editing.editors.kfac import Kfac, fit_kfac
 from editing.errors import MeasurementError
 from editing.model import EditableModel
-from editing.rules import Coefficient, Fresh, RuleState, Tensors
+from editing.rules import BaseRule, Coefficient, RuleState
 from editing.scopes import EditableLayers
+from editing.types import Tensors
 
 
 @dataclass(frozen=True)
-class NaturalRule(Fresh):
+class NaturalRule(BaseRule):
     """`learning_rate` is the share of the loss that a step is to remove; the rest is as for `NaturalGradient`."""
 
     learning_rate: Coefficient = 1.2

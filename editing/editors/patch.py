@@ -2,7 +2,7 @@
 
     logits = head(h) + V relu(W z - b)        z: whitened features of unit length, see `PatchSlots`
 
-`editing.editors.detectors` says when a slot fires (W, b), `editing.editors.lift` what it then adds (V), for all
+`editing.editors.detectors` says when a slot fires (W, b), `editing.editors.slot_values` what it then adds (V), for all
 corrections together, since slots may fire on each other's images. Where no slot fires the logits are the root's, bit
 for bit.
 """
@@ -20,8 +20,8 @@ from torch import Tensor
 from editing.constraints import canonical_order, check_constraints, violation
 from editing.editors.detectors import Background, Detectors, background, calibrate, directions
 from editing.editors.kfac import Kfac
-from editing.editors.lift import Demands, solve_lifts
 from editing.editors.natural import NaturalGradient
+from editing.editors.slot_values import ValueProblem, solve_values
 from editing.model import EditableModel, batched_features
 from editing.scopes import Scope
 from editing.types import Constraint, EditResult, SlotDiagnostics
@@ -45,11 +45,12 @@ class PatchState:
 class CalibratedPatch:
     """Writes one slot a correction; a constraint that holds already takes none, unless another slot breaks it.
 
-    `alpha`: how often a slot may fire on a fresh control image (0: never on a calibration image). `gamma`: weight of
-    the views' scatter. `eps`: ridge, as a share of the mean variance. `margin`: by how many logits the expected class
-    must win on fitted views. `faintest`: the least activation, in standard deviations of control scores, that counts
-    as firing on the image itself. `weakest`: a fitted view is lifted only if its activation is at least this share of
-    the image's own (where a slot barely fires it would need a large `v`, and do harm wherever else it fires).
+    `alpha` (a probability): how often a slot may fire on a fresh control image (0: on no calibration image).
+    `gamma` (a factor): weight of the views' scatter. `eps` (a share of the mean variance of control features): ridge
+    of their covariance. `margin` (logits): by how much the expected class must win on fitted views. `faintest`
+    (standard deviations of the slot's scores on calibration images): the least activation that counts as firing on the
+    image itself. `weakest` (a share of the activation on the image itself): fitted views on which the slot fires less
+    need not win (they would need a large `v`, which does harm wherever else the slot fires). `seed` draws the views.
 
     `fallback`, an editor of the head alone, takes the corrections that no slot can tell from the calibration images. It
     moves every prediction a little, so it comes first and the slots are solved on top of it. None: they do not hold.
@@ -132,9 +133,9 @@ class CalibratedPatch:
             if len(chosen) > len(free):
                 reason = f"the patch has {len(free)} free slots for {len(chosen)} corrections; train a new root"
                 chosen = chosen[: len(free)]
-            demands = self._demands(chosen, strict, features, logits, expected, own, detectors)
-            values, unsolved = solve_lifts(demands, len(chosen), self.margin)
-            broken = _broken(demands, values, wanted) & separated & ~refused
+            problem = self._problem(chosen, strict, features, logits, expected, own, detectors)
+            values, unsolved = solve_values(problem, len(chosen), self.margin)
+            broken = _broken(problem, values, wanted) & separated & ~refused
             stuck = chosen[unsolved]
             if bool(strict[stuck].any()):
                 # A view of one may be all but another's image: promises before generalization.
@@ -159,7 +160,7 @@ class CalibratedPatch:
             for one in wanted.nonzero()[:, 0].tolist()
         ), reason
 
-    def _demands(
+    def _problem(
         self,
         chosen: Tensor,
         strict: Tensor,
@@ -168,7 +169,7 @@ class CalibratedPatch:
         expected: Tensor,
         own: Tensor,
         detectors: Detectors,
-    ) -> Demands:
+    ) -> ValueProblem:
         """Every firing of the slots of `chosen` on any fitted view, and which views each must win."""
         count, views = own.shape
         rows = features.flatten(0, 1)
@@ -184,7 +185,7 @@ class CalibratedPatch:
         )
         counts = own >= self.weakest * own[:, :1]
         counts[~strict, 1:] = False
-        return Demands(
+        return ValueProblem(
             logits.flatten(0, 1),
             expected.repeat_interleave(views),
             torch.where(counts, owner[:, None], -1).flatten(),
@@ -195,8 +196,8 @@ class CalibratedPatch:
         )
 
 
-def _broken(demands: Demands, values: Tensor, wanted: Tensor) -> Tensor:
+def _broken(problem: ValueProblem, values: Tensor, wanted: Tensor) -> Tensor:
     """Constraints without a slot that `values` make fail on the image itself, `[k]`."""
-    logits = demands.logits.index_add(0, demands.view, demands.activation[:, None] * values[demands.slot])
-    fails: Tensor = violation(logits, demands.expected).unflatten(0, (len(wanted), -1))[:, 0] > 0
+    logits = problem.logits.index_add(0, problem.view, problem.activation[:, None] * values[problem.slot])
+    fails: Tensor = violation(logits, problem.expected).unflatten(0, (len(wanted), -1))[:, 0] > 0
     return fails & ~wanted

@@ -1,7 +1,7 @@
 """Which editor suits this root: editors compared on the same edits, and a rule's coefficients searched.
 
-The paper's protocol (`editing.protocol`) on the workspace's own root and splits. Nothing here makes a release; what it
-finds goes into params.yaml by hand.
+The paper's protocol (`editing.studies.protocol`) on the workspace's own root and splits. Nothing here makes a release;
+what it finds goes into params.yaml by hand.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from data.splits import load_split
-from editing.compare import compare
 from editing.errors import DataError
 from editing.model import load_model
-from editing.protocol import Control, Trial, draw_demands
 from editing.rules import RULES
-from editing.tuning import Tuned, TuningSettings, tune
+from editing.studies.compare import compare
+from editing.studies.protocol import Control, Trial, draw_demands
+from editing.studies.tuning import Tuned, TuningSettings, tune
 from flows.stages.common import device, load_plugins
 from flows.stages.editors import build_editor, learned_rule, view_settings
 from flows.workspace import Workspace

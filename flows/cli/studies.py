@@ -27,9 +27,9 @@ def compare(
 
     from rich.table import Table
 
-    from editing.compare import draw_frontier
-    from editing.protocol import summarise
     from editing.rules import RULES
+    from editing.studies.compare import draw_frontier
+    from editing.studies.protocol import summarise
     from flows.cli.root_studies import compare_editors
     from flows.workspace import open_workspace
 

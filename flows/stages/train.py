@@ -13,11 +13,11 @@ from data.datasets import LabelledImages
 from data.manifest import sha256
 from data.replay import with_replay
 from data.splits import load_split
-from editing.adoption import load_weights
 from editing.editable_training import EditableSettings, train_editable
 from editing.errors import DataError
 from editing.export import export_onnx
 from editing.model import EditableModel, ModelSpec, fit_patch, save_model
+from editing.pretrained import load_weights
 from editing.scopes import Scope
 from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from flows.params import Params, TrainParams

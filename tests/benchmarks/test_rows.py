@@ -8,9 +8,9 @@ from benchmarks.report import HEADINGS, markdown, per_cent, row
 from benchmarks.rows import kept_value, run_row
 from editing.editors.gradient import GradientEditor
 from editing.metrics import Estimate
-from editing.protocol import Control, draw_demands
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.studies.protocol import Control, draw_demands
 from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 

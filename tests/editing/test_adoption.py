@@ -10,11 +10,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from editing import architectures
-from editing.adoption import load_weights, split_classifier
+from editing.adoption import split_classifier
 from editing.devices import choose_device
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError, ModelError
 from editing.model import EditableModel, ModelSpec, fit_patch
+from editing.pretrained import load_weights
 from editing.types import Constraint
 from editing.views import ViewSettings
 from editing.vision import torchvision

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from editing.constraints import violation
-from editing.editors.cnp import ConditionalEditor, ConditionNetwork, conditioned
-from editing.editors.dknn import DeepNeighbours, NeighbourModel
 from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
-from editing.editors.sequential import Sequential
 from editing.errors import ConstraintError, ErrataError, ScopeError
 from editing.model import EditableModel
 from editing.rules import RULES, RMSProp
 from editing.scopes import Scope
+from editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
+from editing.studies.dknn import DeepNeighbours, NeighbourModel
+from editing.studies.sequential import Sequential
 from editing.types import Constraint, Editor
 from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model

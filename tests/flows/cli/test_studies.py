@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from data.splits import load_split
 from editing.editors.gradient import GradientEditor
 from editing.model import load_model
-from editing.protocol import Control, draw_demands, run_protocol, summarise
 from editing.rules import RULES
 from editing.scopes import Scope
+from editing.studies.protocol import Control, draw_demands, run_protocol, summarise
 from flows.cli.base import app
 from flows.workspace import WORKSPACE
 from tests.flows.conftest import Place

@@ -21,8 +21,8 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Demands:
-    """What the lifts must achieve, over `r` views, `s` slots and `c` classes.
+class ValueProblem:
+    """Which views each slot's row must make right, over `r` views, `s` slots and `c` classes.
 
     `logits` float64 `[r, c]`, without the slots to be solved; `expected` int64 `[r]`; `owner` int64 `[r]`, the slot
     that must make this view right, -1 if none must; `own` float64 `[r]`, its activation there, positive where owned.
@@ -38,22 +38,22 @@ class Demands:
     activation: Tensor
 
 
-def solve_lifts(demands: Demands, slots: int, margin: float) -> tuple[Tensor, Tensor]:
-    """Rows `[slots, c]`, and which slots still miss a demand `[slots]` (their rows mean nothing).
+def solve_values(problem: ValueProblem, slots: int, margin: float) -> tuple[Tensor, Tensor]:
+    """Rows `[slots, c]`, and which slots still miss a view `[slots]` (their rows mean nothing).
 
     `margin` in logits is by how much the expected class must win.
     """
-    classes = demands.logits.shape[1]
-    owned = demands.owner >= 0
-    owner = demands.owner[owned]
-    expected = torch.zeros(slots, dtype=torch.int64, device=owner.device).index_copy_(0, owner, demands.expected[owned])
-    values = demands.logits.new_zeros(slots, classes)
-    required = demands.logits.new_full((slots, classes), float("-inf"))
+    classes = problem.logits.shape[1]
+    owned = problem.owner >= 0
+    owner = problem.owner[owned]
+    expected = torch.zeros(slots, dtype=torch.int64, device=owner.device).index_copy_(0, owner, problem.expected[owned])
+    values = problem.logits.new_zeros(slots, classes)
+    required = problem.logits.new_full((slots, classes), float("-inf"))
     for turn in range(_ROUNDS):
-        logits = demands.logits.index_add(0, demands.view, demands.activation[:, None] * values[demands.slot])[owned]
-        wins = logits.gather(1, demands.expected[owned][:, None])
-        missing = ((logits - wins + margin) / demands.own[owned][:, None]).scatter(
-            1, demands.expected[owned][:, None], float("-inf")
+        logits = problem.logits.index_add(0, problem.view, problem.activation[:, None] * values[problem.slot])[owned]
+        wins = logits.gather(1, problem.expected[owned][:, None])
+        missing = ((logits - wins + margin) / problem.own[owned][:, None]).scatter(
+            1, problem.expected[owned][:, None], float("-inf")
         )
         hardest = torch.full_like(required, float("-inf")).scatter_reduce_(
             0, owner[:, None].expand_as(missing), missing, "amax"
@@ -75,5 +75,5 @@ def least_change(required: Tensor, expected: Tensor) -> Tensor:
     others = required.scatter(1, expected[:, None], float("-inf"))
     ranked = others.sort(dim=1, descending=True).values[:, :-1]
     counts = torch.arange(2, ranked.shape[1] + 2, dtype=ranked.dtype, device=ranked.device)
-    lift = (ranked.cumsum(1) / counts).amax(1).clamp(min=0)[:, None]
-    return (-(others - lift).clamp(min=0)).scatter(1, expected[:, None], lift)
+    top = (ranked.cumsum(1) / counts).amax(1).clamp(min=0)[:, None]
+    return (-(others - top).clamp(min=0)).scatter(1, expected[:, None], top)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from editing.editable_training import EditableSettings
-from editing.editors.cnp import VECTOR, ConditionalEditor, ConditionNetwork, conditioned, train_conditional
 from editing.errors import ModelError
+from editing.studies.cnp import VECTOR, ConditionalEditor, ConditionNetwork, conditioned, train_conditional
 from editing.training import TrainingSettings
 from editing.types import Constraint
 from tests.editing.models import small_images, small_model

@@ -14,9 +14,9 @@ import numpy as np
 from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.errors import MeasurementError
-from editing.protocol import Control, Demand, Trial, run_protocol
 from editing.rules import Rule
 from editing.scopes import Scope
+from editing.studies.protocol import Control, Demand, Trial, run_protocol
 
 if TYPE_CHECKING:
     import optuna

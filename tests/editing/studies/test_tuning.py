@@ -6,9 +6,9 @@ import torch
 from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor, GradientState
 from editing.errors import MeasurementError
-from editing.protocol import Control, Demand, draw_demands, run_protocol
 from editing.rules import GradientDescent, RMSProp
-from editing.tuning import TuningSettings, tune
+from editing.studies.protocol import Control, Demand, draw_demands, run_protocol
+from editing.studies.tuning import TuningSettings, tune
 from tests.editing.models import small_images, small_model
 
 IMAGES, LABELS = small_images(40), torch.arange(40) % 4

@@ -25,10 +25,9 @@ from editing.editable_training import EditableObjective, EditableSettings
 from editing.editors.gradient import Descent
 from editing.errors import ModelError
 from editing.model import EditableModel
-from editing.rules import Tensors
 from editing.scopes import Scope, Tail, before
 from editing.training import Progress, TrainingRecord, TrainingSettings, fit
-from editing.types import Constraint, EditResult
+from editing.types import Constraint, EditResult, Tensors
 
 VECTOR = "backbone.condition.vector"
 SCOPE = Scope("condition")
@@ -88,7 +87,7 @@ class ConditionNetwork(nn.Module):
     def of(model: EditableModel) -> ConditionNetwork:
         """A fresh network for a conditioned model; raises ModelError if the model has no condition."""
         if VECTOR not in dict(model.named_parameters()):
-            raise ModelError("the model has no stage `condition`; make one by `editing.editors.cnp.conditioned`")
+            raise ModelError("the model has no stage `condition`; make one by `editing.studies.cnp.conditioned`")
         return ConditionNetwork(len(model.get_parameter(VECTOR)), len(model.spec.classes))
 
     def forward(self, activations: Tensor, target: Tensor) -> Tensor:

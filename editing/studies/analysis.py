@@ -1,6 +1,6 @@
 """Where an edit's harm goes (Sinitsin et al. 2020, section 4.2): which class pays for which, and which edits are alike.
 
-Everything here draws what `editing.protocol` measured; nothing decides on it.
+Everything here draws what `editing.studies.protocol` measured; nothing decides on it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from editing.errors import MeasurementError
-from editing.protocol import Control, Demand, Trial
+from editing.studies.protocol import Control, Demand, Trial
 from editing.types import Constraint, Editor
 
 if TYPE_CHECKING:

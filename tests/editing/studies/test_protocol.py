@@ -9,9 +9,9 @@ import torch
 
 from editing.editors.gradient import GradientEditor, GradientState
 from editing.errors import MeasurementError
-from editing.protocol import Control, Demand, Trial, draw_demands, first_changed_stage, run_protocol, summarise
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.studies.protocol import Control, Demand, Trial, draw_demands, first_changed_stage, run_protocol, summarise
 from editing.types import Constraint
 from editing.views import ViewSettings, unseen_views
 from tests.editing.models import small_images, small_model

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from editing.editors.dknn import DeepNeighbours, NeighbourModel
 from editing.errors import DataError, ModelError
-from editing.protocol import Control, draw_demands, run_protocol
 from editing.scopes import before
+from editing.studies.dknn import DeepNeighbours, NeighbourModel
+from editing.studies.protocol import Control, draw_demands, run_protocol
 from editing.types import Constraint
 from tests.editing.models import small_images, small_model
 

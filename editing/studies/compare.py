@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from editing.errors import MeasurementError
-from editing.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
+from editing.studies.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
 from editing.types import Editor
 from editing.views import ViewSettings
 

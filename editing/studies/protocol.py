@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from editing.editors.gradient import GradientEditor
-from editing.editors.side_by_side import edit_side_by_side
 from editing.errors import MeasurementError
 from editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions
 from editing.model import EditableModel
 from editing.scopes import Tail, before, stage_of, stages
+from editing.studies.side_by_side import edit_side_by_side
 from editing.types import Constraint, Editor, EditResult
 from editing.views import ViewSettings, unseen_views
 

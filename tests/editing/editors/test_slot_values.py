@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from editing.editors.lift import Demands, least_change, solve_lifts
+from editing.editors.slot_values import ValueProblem, least_change, solve_values
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -26,7 +26,7 @@ def test_nothing_is_changed_where_nothing_is_required() -> None:
     assert torch.equal(least_change(torch.tensor([[-1.0, -2.0, 0.0]]), torch.tensor([2])), torch.zeros(1, 3))
 
 
-def demands(seed: int, slots: int, views: int, classes: int, crossing: float) -> Demands:
+def problem(seed: int, slots: int, views: int, classes: int, crossing: float) -> ValueProblem:
     generator = torch.Generator().manual_seed(seed)
     rows = slots * views
     owner = torch.arange(slots).repeat_interleave(views)
@@ -38,12 +38,12 @@ def demands(seed: int, slots: int, views: int, classes: int, crossing: float) ->
     view, slot = activations.nonzero(as_tuple=True)
     logits = torch.randn(rows, classes, generator=generator, dtype=torch.float64)
     expected = torch.randint(0, classes, (slots,), generator=generator).repeat_interleave(views)
-    return Demands(logits, expected, owner, own, view, slot, activations[view, slot])
+    return ValueProblem(logits, expected, owner, own, view, slot, activations[view, slot])
 
 
 def test_every_view_wins_by_the_margin_though_slots_fire_on_each_other() -> None:
-    asked = demands(0, slots=40, views=5, classes=6, crossing=0.05)
-    values, unsolved = solve_lifts(asked, 40, margin=0.25)
+    asked = problem(0, slots=40, views=5, classes=6, crossing=0.05)
+    values, unsolved = solve_values(asked, 40, margin=0.25)
     assert not unsolved.any()
     dense = torch.zeros(200, 40, dtype=torch.float64)
     dense[asked.view, asked.slot] = asked.activation
@@ -53,9 +53,9 @@ def test_every_view_wins_by_the_margin_though_slots_fire_on_each_other() -> None
 
 
 def test_two_that_cannot_both_win_are_reported_and_others_are_not() -> None:
-    asked = demands(1, slots=3, views=1, classes=3, crossing=0)
+    asked = problem(1, slots=3, views=1, classes=3, crossing=0)
     # Slots 0 and 1 see the same image, corrected to classes 0 and 1.
-    twins = Demands(
+    twins = ValueProblem(
         asked.logits,
         torch.tensor([0, 1, 2]),
         asked.owner,
@@ -64,16 +64,16 @@ def test_two_that_cannot_both_win_are_reported_and_others_are_not() -> None:
         torch.tensor([0, 1, 0, 1, 2]),
         torch.ones(5, dtype=torch.float64),
     )
-    _, unsolved = solve_lifts(twins, 3, margin=0.1)
+    _, unsolved = solve_values(twins, 3, margin=0.1)
     assert unsolved[:2].any()
     assert not unsolved[2]
 
 
 def test_no_slot_at_all() -> None:
-    asked = demands(2, slots=2, views=2, classes=3, crossing=0)
+    asked = problem(2, slots=2, views=2, classes=3, crossing=0)
     nothing = torch.zeros(0, dtype=torch.int64)
-    values, unsolved = solve_lifts(
-        Demands(asked.logits, asked.expected, torch.full((4,), -1), asked.own, nothing, nothing, nothing.double()),
+    values, unsolved = solve_values(
+        ValueProblem(asked.logits, asked.expected, torch.full((4,), -1), asked.own, nothing, nothing, nothing.double()),
         0,
         0.1,
     )

@@ -6,9 +6,9 @@ import torch
 from editing.editors.ewc import ElasticPenalty
 from editing.editors.gradient import GradientEditor
 from editing.editors.natural_rule import NaturalRule
-from editing.editors.side_by_side import edit_side_by_side
 from editing.rules import RULES, Adam, GradientDescent, RMSProp
 from editing.scopes import Scope
+from editing.studies.side_by_side import edit_side_by_side
 from editing.types import Constraint
 from tests.editing.models import small_images, small_model
 

@@ -1,8 +1,8 @@
 from editing.editors.gradient import GradientEditor
 from editing.editors.patch import CalibratedPatch
-from editing.editors.sequential import Sequential
 from editing.rules import GradientDescent
 from editing.scopes import Scope
+from editing.studies.sequential import Sequential
 from editing.types import Constraint
 from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model

@@ -7,13 +7,13 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from editing.compare import compare, draw_frontier, frontier, place_labels
 from editing.editors.gradient import GradientEditor
 from editing.errors import MeasurementError
 from editing.metrics import Estimate
-from editing.protocol import Control, Summary, draw_demands
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.studies.compare import compare, draw_frontier, frontier, place_labels
+from editing.studies.protocol import Control, Summary, draw_demands
 from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 

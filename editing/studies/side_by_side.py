@@ -16,9 +16,9 @@ from torch.func import grad_and_value, vmap
 from editing.constraints import check_constraints, violation
 from editing.editors.gradient import Descent, GradientEditor, GradientState
 from editing.model import EditableModel
-from editing.rules import RuleState, Tensors
+from editing.rules import RuleState
 from editing.scopes import before
-from editing.types import Constraint, EditResult
+from editing.types import Constraint, EditResult, Tensors
 
 
 def edit_side_by_side(
