@@ -16,6 +16,7 @@
     ├── UnknownPrediction       a report on a prediction that this service never made
     ├── Damaged                 bytes that do not match their recorded digest
     ├── TooLarge                more bytes or pixels than the limit allows
+    ├── NotInstalled            an optional package that this needs; says what to install
     └── NightError              a step of the night failed; the old model stays live
 
 An edit that does not converge is not an error: it is an `EditResult` with `success=False` and a reason.
@@ -81,6 +82,10 @@ class Damaged(ErrataError):  # noqa: N818
 
 class TooLarge(ErrataError):  # noqa: N818
     """More bytes or pixels than the limit allows."""
+
+
+class NotInstalled(ErrataError):  # noqa: N818 - a state of the installation
+    """An optional package that this needs is not installed."""
 
 
 class NothingServed(ErrataError):  # noqa: N818 - a state of the client

@@ -17,6 +17,7 @@ from editing.errors import MeasurementError
 from editing.rules import Rule
 from editing.scopes import Scope
 from editing.studies.protocol import Control, Demand, Trial, run_protocol
+from editing.studies.requirements import require
 
 if TYPE_CHECKING:
     import optuna
@@ -61,8 +62,9 @@ def tune(
     """Search `rule`'s coefficients and one of `scopes`, starting at `rule` itself.
 
     `control` and `demands` must come from a validation split. Edits whose class is predicted already say nothing and
-    are left out; raises MeasurementError if that leaves none.
+    are left out; raises MeasurementError if that leaves none, and NotInstalled without optuna.
     """
+    require("optuna")
     import optuna  # noqa: PLC0415 - only who tunes needs it
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

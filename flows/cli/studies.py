@@ -30,9 +30,11 @@ def compare(
     from editing.rules import RULES
     from editing.studies.compare import draw_frontier
     from editing.studies.protocol import summarise
+    from editing.studies.requirements import require
     from flows.cli.root_studies import compare_editors
     from flows.workspace import open_workspace
 
+    require("matplotlib")
     names = editor or ["patch", "natural", *RULES]
     trials = compare_editors(open_workspace(), names, edits)
     best = draw_frontier(trials, picture)
@@ -71,9 +73,11 @@ def tune(
     """
     from dataclasses import asdict
 
+    from editing.studies.requirements import require
     from flows.cli.root_studies import tune_rule
     from flows.workspace import open_workspace
 
+    require("optuna")
     found = tune_rule(open_workspace(), rule, scope or ["chain3"], edits, trials, tell)
     values = {name: getattr(found.editor.rule, name) for name in found.editor.rule.coefficients}
     if as_json:

@@ -1,6 +1,7 @@
 """`errata compare` and `errata tune` on a real root, against the protocol itself."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from data.splits import load_split
 from editing.editors.gradient import GradientEditor
+from editing.errors import NotInstalled
 from editing.model import load_model
 from editing.rules import RULES
 from editing.scopes import Scope
@@ -59,3 +61,14 @@ def test_tuning_prints_what_goes_into_params(here: Place) -> None:
 def test_unknown_names_are_refused_with_those_that_are_known(here: Place, words: list[str], named: str) -> None:
     said = CliRunner().invoke(app, words)
     assert named in str(said.exception) and "rmsprop" in str(said.exception)
+
+
+@pytest.mark.parametrize(("words", "package"), [(["tune", "gd"], "optuna"), (["compare"], "matplotlib")])
+def test_what_is_not_installed_is_named_before_anything_is_read(
+    words: list[str], package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKSPACE, str(tmp_path))  # no root here: that would be the next complaint
+    monkeypatch.setitem(sys.modules, package, None)
+    said = CliRunner().invoke(app, words)
+    assert isinstance(said.exception, NotInstalled)
+    assert str(said.exception).startswith(f"{package} not installed; `pip install 'errata[studies]'`")
