@@ -97,7 +97,7 @@ def make_releases(storage: LocalStorage, images: NDArray[np.uint8]) -> dict[int,
         expected[version] = Expected(
             [model.spec.classes[int(each.logits[0].argmax())] for each in found],
             [each.probabilities[0].tolist() for each in found],
-            [keys.get(int(each.correction[0])) for each in found],
+            [keys.get(int(each.slot[0])) for each in found],
         )
     for index in range(len(images)):
         distinct = {tuple(each.probabilities[index]) for each in expected.values()}

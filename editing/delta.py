@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +59,11 @@ def make_delta(root: bytes, release: bytes) -> bytes:
 def apply_delta(root: bytes, delta: bytes) -> bytes:
     """The release's ONNX file. Raises Damaged if `root` is not the delta's root or the result not its release, and
     ExportError if either cannot be read."""
-    header, _ = _read(delta)
+    header, tensors = _read(delta)
     proto = parse_onnx(root)
     _check("the root", _without_metadata(proto), header.root_sha256)
     initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for name, array in changed_initializers(root, delta).items():
+    for name, array in _changed_initializers(initializers, tensors).items():
         initializers[name].raw_data = array.tobytes()
     set_metadata(proto, header.onnx_metadata)
     release = bytes(proto.SerializeToString(deterministic=True))
@@ -70,21 +71,18 @@ def apply_delta(root: bytes, delta: bytes) -> bytes:
     return release
 
 
-def changed_initializers(root: bytes, delta: bytes) -> dict[str, NDArray[Any]]:
-    """The changed initializers in full, by name: ONNX Runtime takes them at load in place of the root's
-    (`OnnxClassifier(root, initializers=...)`)."""
+def _changed_initializers(root: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The changed initializers in full, by name, from those of the root and the delta's tensors."""
     from onnx import numpy_helper  # noqa: PLC0415
 
-    _, tensors = _read(delta)
-    found = {tensor.name: tensor for tensor in parse_onnx(root).graph.initializer}
     changed: dict[str, NDArray[Any]] = {}
     for entry in tensors:
         if not entry.endswith(_VALUES):
             continue
         name = entry.removesuffix(_VALUES)
-        if name not in found:
+        if name not in root:
             raise ExportError(f"the delta changes {name}, which the root does not have; it belongs to another root")
-        array = numpy_helper.to_array(found[name]).copy()
+        array = numpy_helper.to_array(root[name]).copy()
         rows = tensors.get(name + _ROWS)
         try:
             if rows is None:

@@ -3,7 +3,7 @@
     images        uint8   [batch, height, width, channels]     as decoded; normalisation is inside the graph
     logits        float32 [batch, classes]
     probabilities float32 [batch, classes]
-    correction    int64   [batch]     which slot decided: of those that fired the one that gave the predicted class
+    slot          int64   [batch]     which slot decided: of those that fired the one that gave the predicted class
                                       most; -1 where none fired and the root alone spoke
 
 The graph depends on the architecture only, never on a weight's value, and initializers carry the names of the model's

@@ -58,7 +58,7 @@ class Release:
         """A prediction for each of uint8 `[n, height, width, channels]`; raises ExportError on any other input."""
         answers = self.classifier.predict(images)
         predictions = []
-        rows = zip(images, answers.logits, answers.probabilities, answers.correction, strict=True)
+        rows = zip(images, answers.logits, answers.probabilities, answers.slot, strict=True)
         for image, logits, probabilities, slot in rows:
             predicted = self.classes[int(logits.argmax())]
             correction = self._in_slot(int(slot)) if slot >= 0 else self._in_weights(image, predicted)

@@ -8,12 +8,15 @@ patch.safetensors                turns the root's ONNX file into this release's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from data import layout
+from editing.classifier import OUTPUTS
 from editing.delta import make_delta
 from editing.errors import DataError
 from editing.model import ModelSpec
+from editing.onnx_file import parse_onnx
 from flows.workspace import Workspace
 
 MAX_BATCH = 256
@@ -23,7 +26,7 @@ def inference_files(workspace: Workspace, release: bytes) -> dict[str, bytes]:
     """The files by name, of the ONNX file `release`; raises OSError if the workspace has no root."""
     spec = ModelSpec.from_json((workspace.root / "model.json").read_text())
     return {
-        layout.TRITON_CONFIG: triton_config(spec).encode(),
+        layout.TRITON_CONFIG: triton_config(spec, [each.name for each in parse_onnx(release).graph.output]).encode(),
         layout.LABELS: labels(spec).encode(),
         layout.DELTA: make_delta((workspace.root / "root.onnx").read_bytes(), release),
     }
@@ -36,16 +39,16 @@ def labels(spec: ModelSpec) -> str:
     return "".join(f"{name}\n" for name in spec.classes)
 
 
-def triton_config(spec: ModelSpec) -> str:
+def triton_config(spec: ModelSpec, outputs: Sequence[str] = OUTPUTS) -> str:
     """A `ModelConfig` in protobuf text format (Triton Inference Server's model configuration).
 
-    Batches of any size up to MAX_BATCH; `correction` has no dimension but the batch, which Triton wants written as
-    `dims: [ 1 ]` reshaped to none.
+    `outputs` are the names in the file. Batches of any size up to MAX_BATCH; the slot has no dimension but the batch,
+    which Triton wants written as `dims: [ 1 ]` reshaped to none.
     """
-    outputs = (
-        ("logits", "TYPE_FP32", len(spec.classes), ""),
-        ("probabilities", "TYPE_FP32", len(spec.classes), f'label_filename: "{PurePosixPath(layout.LABELS).name}"'),
-        ("correction", "TYPE_INT64", 1, "reshape: { shape: [ ] }"),
+    kinds = (
+        ("TYPE_FP32", len(spec.classes), ""),
+        ("TYPE_FP32", len(spec.classes), f'label_filename: "{PurePosixPath(layout.LABELS).name}"'),
+        ("TYPE_INT64", 1, "reshape: { shape: [ ] }"),
     )
     lines = [
         f'name: "{layout.CLASSIFIER}"',
@@ -54,7 +57,7 @@ def triton_config(spec: ModelSpec) -> str:
         f'input [ {{ name: "images" data_type: TYPE_UINT8 dims: {list(spec.image_shape)} }} ]',
         *(
             " ".join(f'output [ {{ name: "{name}" data_type: {kind} dims: [{size}] {more} }} ]'.split())
-            for name, kind, size, more in outputs
+            for name, (kind, size, more) in zip(outputs, kinds, strict=True)
         ),
         "dynamic_batching { }",
     ]

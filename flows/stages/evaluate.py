@@ -58,7 +58,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
             criteria.append(traffic_reach(workspace, ledger, root_file, file, params))
         corrected = correction_outcomes(ledger, gate.classes, root_file.predict(images), file.predict(images), seen)
     on_gate = class_outcomes(gate.labels, before, after, gate.classes)
-    evaluation = Evaluation(corrected, on_gate, decided_by_slot(on_release.correction))
+    evaluation = Evaluation(corrected, on_gate, decided_by_slot(on_release.slot))
     write_json(workspace.evaluation, evaluation.to_json())
     error = {
         "gate": errors(before, after, gate.labels),

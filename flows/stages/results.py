@@ -114,7 +114,7 @@ def correction_outcomes(
             before_probability=round(float(before.probabilities[row, was[row]]), 6),
             after=classes[now[row]],
             after_probability=round(float(after.probabilities[row, now[row]]), 6),
-            slot=int(after.correction[row]),
+            slot=int(after.slot[row]),
             views_right=int((seen[row] == classes.index(each.expected)).sum()),
             views=seen.shape[1],
         )

@@ -62,14 +62,28 @@ def test_outputs_match_the_model_at_any_batch_size(patched: EditableModel, expor
         np.testing.assert_allclose(predictions.probabilities, exponentials / exponentials.sum(1, keepdims=True), 1e-4)
 
 
-def test_correction_names_the_slot_that_decided(exported: bytes) -> None:
-    correction = OnnxClassifier(exported).predict(pictures()).correction
-    assert correction.dtype == np.int64
-    assert correction.tolist() == [1, -1, -1, 4, -1, -1, -1, -1, -1]
+def test_slot_is_the_one_that_decided(exported: bytes) -> None:
+    slot = OnnxClassifier(exported).predict(pictures()).slot
+    assert slot.dtype == np.int64
+    assert slot.tolist() == [1, -1, -1, 4, -1, -1, -1, -1, -1]
 
 
-def test_an_unpatched_model_has_no_correction() -> None:
-    assert set(OnnxClassifier(onnx_bytes(untrained(), {})).predict(pictures()).correction) == {-1}
+def test_a_file_from_before_the_output_was_named_slot_is_read_as_well(exported: bytes) -> None:
+    older = onnx.ModelProto.FromString(exported)
+    last = older.graph.output[2]
+    for node in older.graph.node:
+        node.output[:] = ["correction" if name == last.name else name for name in node.output]
+    last.name = "correction"
+    before, now = (OnnxClassifier(content).predict(pictures()) for content in (older.SerializeToString(), exported))
+    np.testing.assert_array_equal(before.slot, now.slot)
+    np.testing.assert_array_equal(before.logits, now.logits)
+    last.name = "else"
+    with pytest.raises(ExportError):
+        OnnxClassifier(older.SerializeToString())
+
+
+def test_no_slot_of_an_unpatched_model_decides() -> None:
+    assert set(OnnxClassifier(onnx_bytes(untrained(), {})).predict(pictures()).slot) == {-1}
 
 
 def test_an_image_at_the_mean_has_no_direction_and_fires_nothing() -> None:
@@ -82,7 +96,7 @@ def test_an_image_at_the_mean_has_no_direction_and_fires_nothing() -> None:
         model.patch.value[0] = 5.0
     found = OnnxClassifier(onnx_bytes(model, {})).predict(pictures(2))
     assert found.logits.tolist() == [[1.0, 3.0, 2.0]] * 2
-    assert found.correction.tolist() == [-1, -1]
+    assert found.slot.tolist() == [-1, -1]
 
 
 def test_where_no_slot_fires_the_logits_are_the_heads_bit_for_bit(patched: EditableModel, exported: bytes) -> None:
@@ -91,7 +105,7 @@ def test_where_no_slot_fires_the_logits_are_the_heads_bit_for_bit(patched: Edita
         for parameter in bare.patch.parameters():
             parameter.zero_()
     with_slots, without = (OnnxClassifier(one).predict(pictures()) for one in (exported, onnx_bytes(bare, {})))
-    silent = with_slots.correction == -1
+    silent = with_slots.slot == -1
     assert silent.sum() == 7
     assert with_slots.logits[silent].tobytes() == without.logits[silent].tobytes()
 
@@ -135,7 +149,7 @@ def test_interface_is_as_documented(exported: bytes) -> None:
     (images,) = proto.graph.input
     assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [d.dim_param or d.dim_value for d in images.type.tensor_type.shape.dim] == ["batch", 16, 12, 3]
-    assert [output.name for output in proto.graph.output] == ["logits", "probabilities", "correction"]
+    assert [output.name for output in proto.graph.output] == ["logits", "probabilities", "slot"]
     assert {opset.domain: opset.version for opset in proto.opset_import}[""] == 20
     assert OnnxClassifier(exported).metadata == METADATA
 
