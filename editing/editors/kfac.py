@@ -1,9 +1,9 @@
 """The Fisher matrix of a model's predictions, Kronecker-factored layer by layer, and its inverse square root.
 
-For a linear layer F = A (x) G: A is the second moment of its inputs (with a one appended where there is a bias), G that
-of the gradients of log p(y|x) with respect to its outputs, y *sampled from the model* (labels from the data would give
-the empirical Fisher, another matrix). A convolution is the same over patches: A sums over places, G averages over them.
-Source: Martens & Grosse 2015, section 3; Grosse & Martens 2016, section 3.
+For a linear layer F = A (x) G: A is the second moment of its inputs (with a one appended where its bias is edited, that
+one alone where only its bias is), G that of the gradients of log p(y|x) with respect to its outputs, y *sampled from the
+model* (labels from the data would give the empirical Fisher, another matrix). A convolution is the same over patches: A
+sums over places, G averages over them. Source: Martens & Grosse 2015, section 3; Grosse & Martens 2016, section 3.
 
 In the eigenbases of A and G the matrix is diagonal, so that damping is exact: a share of the mean eigenvalue product
 is added to every product. Normalisation layers have no factors and are left as they are.
@@ -28,13 +28,19 @@ _BATCH = 128
 @dataclass(frozen=True)
 class Layer:
     """A layer with its factors: eigenvectors `inputs` `[i, i]` and `outputs` `[o, o]`, and `root` `[o, i]`, the square
-    roots of the damped eigenvalue products. `bias` is "" if there is none to edit, else the last input is the one."""
+    roots of the damped eigenvalue products. `weight` and `bias` are the parameters' names, "" for one that is not
+    edited; the last input is the one if there is a bias."""
 
     weight: str
     bias: str
     inputs: Tensor
     outputs: Tensor
     root: Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that are edited: the weight, the bias or both."""
+        return tuple(name for name in (self.weight, self.bias) if name)
 
 
 @dataclass(frozen=True)
@@ -46,15 +52,14 @@ class Kfac:
     @property
     def names(self) -> tuple[str, ...]:
         """The parameters it covers, in order."""
-        return tuple(name for layer in self.layers for name in (layer.weight, layer.bias) if name)
+        return tuple(name for layer in self.layers for name in layer.names)
 
     def whiten(self, gradients: Tensors) -> Tensor:
         """`F^-1/2 g` for `k` gradients, each a tensor `[k, ...]` by parameter: `[k, all parameters]`."""
         columns = []
         for layer in self.layers:
-            matrix = gradients[layer.weight].flatten(2)
-            if layer.bias:
-                matrix = torch.cat([matrix, gradients[layer.bias][:, :, None]], dim=2)
+            # the weight is [k, outputs, inputs], also where it is a convolution's, and the bias [k, outputs, 1]
+            matrix = torch.cat([gradients[name][..., None].flatten(2) for name in layer.names], dim=2)
             matrix = matrix.to(layer.root.dtype)  # a bfloat16 model's gradients meet float32 factors
             columns.append((layer.outputs.T @ matrix @ layer.inputs / layer.root).flatten(1))
         return torch.cat(columns, dim=1)
@@ -67,13 +72,15 @@ class Kfac:
             matrix = layer.outputs @ (part.reshape(layer.root.shape) / layer.root) @ layer.inputs.T
             if layer.bias:
                 matrix, found[layer.bias] = matrix[:, :-1], matrix[:, -1]
-            found[layer.weight] = matrix.reshape(shapes[layer.weight].shape)
+            if layer.weight:
+                found[layer.weight] = matrix.reshape(shapes[layer.weight].shape)
         return found
 
 
 def fit_kfac(model: EditableModel, layers: EditableLayers, images: Tensor, damping: float, seed: int) -> Kfac:
     """Factors of the editable linear and convolutional layers on `images`, uint8 `[n, h, w, c]`.
 
+    Of a layer of which only the weight or only the bias is editable, the factors are those of that part alone.
     `damping` is a share of the mean eigenvalue product, layer by layer; `seed` samples the labels. Raises ScopeError
     if no editable layer is linear or a convolution.
     """
@@ -83,25 +90,25 @@ def fit_kfac(model: EditableModel, layers: EditableLayers, images: Tensor, dampi
         name: module
         for name, module in tail.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv2d))
-        and f"{name}.weight" in editable
+        and not editable.isdisjoint({f"{name}.weight", f"{name}.bias"})
         and getattr(module, "groups", 1) == 1
     }
     if not modules:
         raise ScopeError("none of the editable layers is linear or a convolution; natural gradient needs one")
-    moments = _moments(model, tail, modules, layers.cut, images, seed)
+    moments = _moments(model, tail, modules, layers, images, seed)
     found = []
     for name, (a, g) in moments.items():
         input_values, inputs = _eigenbasis(a)
         output_values, outputs = _eigenbasis(g)
         products = output_values.clamp(min=0)[:, None] * input_values.clamp(min=0)
         root = (products + damping * products.mean().clamp(min=torch.finfo(products.dtype).tiny)).sqrt()
-        bias = f"{name}.bias" if f"{name}.bias" in editable else ""
-        found.append(Layer(f"{name}.weight", bias, inputs, outputs, root))
+        weight, bias = (part if part in editable else "" for part in (f"{name}.weight", f"{name}.bias"))
+        found.append(Layer(weight, bias, inputs, outputs, root))
     return Kfac(tuple(found))
 
 
 def _moments(
-    model: EditableModel, tail: Tail, modules: dict[str, nn.Module], cut: int, images: Tensor, seed: int
+    model: EditableModel, tail: Tail, modules: dict[str, nn.Module], layers: EditableLayers, images: Tensor, seed: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Second moments of inputs and of output gradients, by module."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -120,14 +127,15 @@ def _moments(
     try:
         for part in images.to(model.head.weight.device).split(_BATCH):
             with torch.no_grad():
-                hidden = before(model, part, cut)
+                hidden = before(model, part, layers.cut)
             with torch.enable_grad():
                 logits = tail(hidden).float()
                 drawn = torch.multinomial(logits.detach().cpu().softmax(1), 1, generator=generator)[:, 0]
                 loss = F.cross_entropy(logits, drawn.to(logits.device), reduction="sum")
                 gradients = torch.autograd.grad(loss, [seen[name][1] for name in modules])
             for (name, module), gradient in zip(modules.items(), gradients, strict=True):
-                a, g = _second_moments(module, seen[name][0], gradient)
+                edited = f"{name}.weight" in layers.names, f"{name}.bias" in layers.names
+                a, g = _second_moments(module, seen[name][0], gradient, *edited)
                 old = totals.get(name, (0.0, 0.0))
                 totals[name] = (old[0] + a / len(images), old[1] + g / len(images))
     finally:
@@ -136,8 +144,13 @@ def _moments(
     return totals
 
 
-def _second_moments(module: nn.Module, inputs: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over the batch: of `a a^T` over places, and of `g g^T` averaged over places."""
+def _second_moments(
+    module: nn.Module, inputs: Tensor, gradient: Tensor, weight: bool, bias: bool
+) -> tuple[Tensor, Tensor]:
+    """Sums over the batch: of `a a^T` over places, and of `g g^T` averaged over places.
+
+    `a` is the inputs if the `weight` is edited, and a one if the `bias` is.
+    """
     places = 1
     if isinstance(module, nn.Conv2d):
         padding = module.padding if not isinstance(module.padding, str) else (0, 0)
@@ -145,8 +158,8 @@ def _second_moments(module: nn.Module, inputs: Tensor, gradient: Tensor) -> tupl
         places = columns.shape[2]
         inputs = columns.transpose(1, 2).flatten(0, 1)
         gradient = gradient.flatten(2).transpose(1, 2).flatten(0, 1)
-    if module.bias is not None:
-        inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+    parts = ([inputs] if weight else []) + ([torch.ones_like(inputs[:, :1])] if bias else [])
+    inputs = torch.cat(parts, dim=1)
     inputs, gradient = inputs.float(), gradient.float()
     return inputs.T @ inputs, gradient.T @ gradient / places
 

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from editing.editors.kfac import Kfac, Layer, fit_kfac
+from editing.editors.natural import NaturalGradient
 from editing.errors import ScopeError
-from editing.model import batched_features
+from editing.model import EditableModel, batched_features
 from editing.scopes import Scope
+from editing.types import Constraint
 from tests.editing.models import small_images, small_model
+
+CHAIN4 = tuple(f"backbone.chain4.0.{name}.weight" for name in ("conv1", "conv2", "shortcut.0"))
 
 
 def dense(layer: Layer) -> np.ndarray:
@@ -80,13 +87,57 @@ def test_factors_of_a_convolution_place_by_place() -> None:
 
 def test_layers_without_factors_are_left_out() -> None:
     model = small_model()
-    assert fit_kfac(model, Scope("chain4").resolve(model), small_images(20), 0.01, 0).names == (
-        "backbone.chain4.0.conv1.weight",
-        "backbone.chain4.0.conv2.weight",
-        "backbone.chain4.0.shortcut.0.weight",
-    )
+    assert fit_kfac(model, Scope("chain4").resolve(model), small_images(20), 0.01, 0).names == CHAIN4
     with pytest.raises(ScopeError, match="linear or a convolution"):
         fit_kfac(model, Scope("*.bn1.*").resolve(model), small_images(20), 0.01, 0)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (("head.weight",), ("head.weight",)),
+        (("head.bias",), ("head.bias",)),
+        (("chain4", "head.weight"), (*CHAIN4, "head.weight")),
+        (("chain4", "head.bias"), (*CHAIN4, "head.bias")),
+    ],
+)
+def test_an_edit_of_a_weight_or_a_bias_alone_holds_and_moves_nothing_else(
+    patterns: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    root, scope = small_model(), Scope(*patterns)
+    editor = NaturalGradient(scope)
+    fisher = editor.prepare(root, small_images(200), small_images(200))
+    assert fisher.names == names
+    image = small_images(1, seed=9)[0]
+    result = editor.edit(root, [Constraint(image, int(root(image[None]).argmin()))], fisher)
+    assert result.success, result.reason
+    after = result.model.state_dict()
+    moved = {name for name, value in root.state_dict().items() if not torch.equal(value, after[name])}
+    assert moved == set(names)
+
+
+@pytest.mark.parametrize(("part", "columns"), [("weight", slice(0, -1)), ("bias", slice(-1, None))])
+def test_a_part_of_a_layer_has_its_block_of_the_whole_layers_fisher(part: str, columns: slice) -> None:
+    model, images = small_model(), small_images(300)
+    (both,) = fit_kfac(model, Scope("head").resolve(model), images, damping=0.0, seed=4).layers
+    (alone,) = fit_kfac(model, Scope(f"head.{part}").resolve(model), images, damping=0.0, seed=4).layers
+    whole = dense(both).reshape(4, -1, 4, both.inputs.shape[0])
+    block = whole[:, columns, :, columns]
+    side = 4 * block.shape[1]
+    np.testing.assert_allclose(dense(alone), block.reshape(side, side), atol=1e-5 * np.abs(block).max())
+
+
+@pytest.mark.parametrize("patterns", [("pair.weight",), ("pair.bias",), ("pair",)])
+def test_a_convolution_with_a_bias_takes_either_part(patterns: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    spec = small_model().spec
+    stages = nn.Sequential(OrderedDict(pair=nn.Conv2d(1, 6, 3), last=nn.Flatten()))
+    root = EditableModel(spec, stages, nn.Linear(6 * 36, 4)).eval()
+    editor = NaturalGradient(Scope(*patterns))
+    image = small_images(1, seed=9)[0]
+    constraint = Constraint(image, int(root(image[None]).argsort()[0, -2]))
+    result = editor.edit(root, [constraint], editor.prepare(root, small_images(100), small_images(100)))
+    assert result.success, result.reason
 
 
 def test_empty_kfac_covers_nothing() -> None:
