@@ -10,21 +10,23 @@ exactly `head(h)`; a release fills slots, the graph never changes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from editing.architectures import build
 from editing.errors import ModelError
 
-FORMAT = "errata-model/1"
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ModelSpec:
     """Everything about a model but its weights.
 
@@ -42,20 +44,25 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Canonical JSON: `ModelSpec.from_json(spec.to_json()) == spec`."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1) + "\n"
+        return json.dumps({"format": "errata-model/1", **asdict(self)}, sort_keys=True, indent=1) + "\n"
 
     @staticmethod
     def from_json(text: str) -> ModelSpec:
-        """Parse `to_json`'s output; raises ModelError on any other document."""
+        """Parse `to_json`'s output; raises ModelError on any other document: no field more, none of another type."""
         try:
-            raw: dict[str, Any] = json.loads(text)
-            if raw.pop("format") != FORMAT:
-                raise ModelError(f"model.json is not of format {FORMAT}; export the model again with this version")
-            height, width, channels = (int(value) for value in raw.pop("image_shape"))
-            lists: dict[str, Any] = {name: tuple(raw.pop(name)) for name in ("classes", "mean", "std")}
-            return ModelSpec(image_shape=(height, width, channels), **lists, **raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"model.json cannot be read ({error!r}); restore it from its release") from error
+            found = asdict(TypeAdapter(_Document).validate_json(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "it"
+            raise ModelError(f"model.json: {where}: {first['msg']}; restore it from its release") from error
+        return ModelSpec(**{name: value for name, value in found.items() if name != "format"})
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class _Document(ModelSpec):
+    """What model.json holds: a ModelSpec and the name of its format."""
+
+    format: Literal["errata-model/1"]
 
 
 class PatchSlots(nn.Module):

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from editing.errors import ModelError
-from editing.model import batched_features, fit_patch, load_model, save_model
+from editing.model import ModelSpec, batched_features, fit_patch, load_model, save_model
 from tests.editing.models import small_images, small_model
 
 
@@ -60,6 +62,59 @@ def test_it_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert back.spec == model.spec
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+SPEC = ModelSpec("resnet", ("cat", "köter"), (8, 6, 1), (0.5,), (0.25,), {"width": 4, "ratio": 0.5, "bias": True}, 16)
+
+
+def test_a_spec_is_the_json_that_older_releases_hold() -> None:
+    assert json.loads(SPEC.to_json()) == {
+        "format": "errata-model/1",
+        "architecture": "resnet",
+        "arguments": {"width": 4, "ratio": 0.5, "bias": True},
+        "classes": ["cat", "köter"],
+        "image_shape": [8, 6, 1],
+        "mean": [0.5],
+        "slots": 16,
+        "std": [0.25],
+    }
+    back = ModelSpec.from_json(SPEC.to_json())
+    assert back == SPEC
+    assert {name: type(value) for name, value in back.arguments.items()} == {"width": int, "ratio": float, "bias": bool}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"slots": "16"}, "slots"),
+        ({"slots": 16.5}, "slots"),
+        ({"image_shape": [8, 6]}, "image_shape"),
+        ({"image_shape": [8, 6, "1"]}, "image_shape"),
+        ({"classes": "ab"}, "classes"),
+        ({"mean": [float("nan")]}, "mean"),
+        ({"arguments": {"width": [4]}}, "arguments"),
+        ({"weights": "https://example.org"}, "weights"),
+        ({"format": "errata-model/2"}, "format"),
+        ({"format": None}, "format"),
+    ],
+)
+def test_a_spec_of_another_form_is_refused_by_the_field(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(ModelError, match=rf"^model\.json: {named}.*; restore"):
+        ModelSpec.from_json(json.dumps({**json.loads(SPEC.to_json()), **change}))
+
+
+@pytest.mark.parametrize("missing", ["format", "mean", "architecture"])
+def test_a_spec_that_lacks_a_field_is_refused(missing: str) -> None:
+    document = json.loads(SPEC.to_json())
+    del document[missing]
+    with pytest.raises(ModelError, match=rf"^model\.json: {missing}: Field required"):
+        ModelSpec.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7"])
+def test_what_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match=r"^model\.json: it: "):
+        ModelSpec.from_json(text)
 
 
 def test_only_an_unpatched_model_may_lack_what_its_slots_look_at() -> None:
