@@ -3,7 +3,8 @@
 For a linear layer F = A (x) G: A is the second moment of its inputs (with a one appended where its bias is edited, that
 one alone where only its bias is), G that of the gradients of log p(y|x) with respect to its outputs, y *sampled from
 the model* (labels from the data would give the empirical Fisher, another matrix). A convolution is the same over
-patches: A sums over places, G averages over them. Source: Martens & Grosse 2015, section 3; Grosse & Martens 2016, section 3.
+patches: A sums over places, G averages over them.
+Source: Martens & Grosse 2015, section 3; Grosse & Martens 2016, section 3.
 
 In the eigenbases of A and G the matrix is diagonal, so that damping is exact: a share of the mean eigenvalue product
 is added to every product. Normalisation layers have no factors and are left as they are.
