@@ -7,12 +7,14 @@ scalar tensors, so that Editable Training learns them by `dataclasses.replace(ru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
+from editing.errors import ModelError
 from editing.model import EditableModel
 from editing.scopes import EditableLayers
 from editing.types import Tensors
@@ -183,3 +185,36 @@ RULES: dict[str, type[Rule]] = {
     "momentum": Momentum,
     "adam": Adam,
 }
+
+
+class RuleRecord(BaseModel):
+    """A rule as data, its name and its numbers in one flat object: `{"name": "gd", "learning_rate": 0.01}`.
+
+    `RuleRecord.of(rule).rule() == rule`. Parsing refuses a name that is not in RULES, a coefficient that the rule does
+    not have, and what is no finite number.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, float]
+    name: str
+
+    @classmethod
+    def of(cls, rule: Rule) -> Self:
+        """The record of one of RULES with plain numbers; raises ModelError for any other."""
+        for name, kind in RULES.items():
+            if type(rule) is kind:
+                return cls.model_validate({"name": name, **asdict(rule)})
+        raise ModelError(f"{type(rule).__name__} has no record; give one of {', '.join(RULES)}")
+
+    def rule(self) -> Rule:
+        """The rule."""
+        return RULES[self.name](**self.__pydantic_extra__)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in RULES:
+            raise ValueError(f"no rule is called {self.name!r}; known: {', '.join(RULES)}")
+        known = {each.name for each in fields(RULES[self.name])}
+        if unknown := sorted(self.__pydantic_extra__.keys() - known):
+            raise ValueError(f"{self.name} has no {unknown[0]!r}; it has {', '.join(sorted(known))}")
+        return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
-from editing.rules import RULES, Rule
+from editing.rules import RULES, Rule, RuleRecord
 from editing.scopes import Scope
 from editing.types import Editor
 from editing.views import ViewSettings
@@ -23,9 +22,7 @@ KNOWN: dict[str, type[Rule]] = {**RULES, "natural_rule": NaturalRule}
 MARGIN = 0.05  # what survives rounding in the exported file
 
 
-def build_editor(
-    params: EditParams, views: ViewSettings, seed: int, learned: dict[str, Any] | None = None
-) -> Editor[Any]:
+def build_editor(params: EditParams, views: ViewSettings, seed: int, learned: Rule | None = None) -> Editor[Any]:
     """An editor ready to use; `learned` is `learned_rule`'s answer. Raises DataError if no editor has that name."""
     if params.editor == "patch":
         return CalibratedPatch(alpha=params.alpha, gamma=params.gamma, views=views, seed=seed)
@@ -42,10 +39,9 @@ def build_editor(
             f"it has {', '.join(kind.coefficients)}"
         )
     coefficients: dict[str, Any] = dict(params.rule)
-    if not coefficients and learned and learned["name"] == params.editor:
-        coefficients = {name: value for name, value in learned.items() if name != "name"}
+    rule = learned if learned and type(learned) is kind and not coefficients else kind(**coefficients)
     penalty = ElasticPenalty(params.penalty, seed=seed) if params.penalty else None
-    return GradientEditor(kind(**coefficients), scope, params.steps, MARGIN, penalty)
+    return GradientEditor(rule, scope, params.steps, MARGIN, penalty)
 
 
 def view_settings(params: Params) -> ViewSettings:
@@ -53,15 +49,16 @@ def view_settings(params: Params) -> ViewSettings:
     return ViewSettings(**params.views.model_dump())
 
 
-def describe_rule(rule: Rule) -> dict[str, Any]:
-    """A rule's name and coefficients, as plain data."""
-    name = next(name for name, kind in RULES.items() if type(rule) is kind)
-    return {"name": name, **asdict(rule)}
+def learned_rule(root: Path) -> Rule | None:
+    """The rule that training.json beside the root records; None if there is none: the root was trained plainly.
 
-
-def learned_rule(root: Path) -> dict[str, Any] | None:
-    """What `describe_rule` wrote beside the root; None if it was trained plainly."""
+    Raises DataError if the file cannot be parsed.
+    """
+    path = root / "training.json"
     try:
-        return json.loads((root / "training.json").read_text())["rule"] or None
-    except (OSError, ValueError, KeyError):
+        found = json.loads(path.read_text()).get("rule")
+        return RuleRecord.model_validate(found).rule() if found else None
+    except FileNotFoundError:
         return None
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path}: no rule can be read from it ({error}); train the root again") from error

@@ -18,11 +18,11 @@ from editing.errors import DataError
 from editing.export import export_onnx
 from editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from editing.pretrained import load_weights
+from editing.rules import RuleRecord
 from editing.scopes import Scope
 from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from flows.params import Params, TrainParams
 from flows.stages.common import device, write_json
-from flows.stages.editors import describe_rule
 from flows.workspace import Workspace
 
 
@@ -119,4 +119,4 @@ def fit_root(
         lambda epoch: progress(replace(epoch, number=settings.epochs + epoch.number)),
     )
     whole = TrainingRecord(record.training.settings, plain.epochs + record.training.epochs)
-    return whole, describe_rule(record.rule)
+    return whole, RuleRecord.of(record.rule).model_dump()

@@ -1,14 +1,28 @@
 """Each rule against a second derivation: the paper's equation in plain numpy, and torch.optim where they coincide."""
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from editing.rules import RULES, Adam, GradientDescent, Momentum, RMSProp, RProp, Rule, ScaledGradientDescent
+from editing.editors.natural_rule import NaturalRule
+from editing.errors import ModelError
+from editing.rules import (
+    RULES,
+    Adam,
+    GradientDescent,
+    Momentum,
+    RMSProp,
+    RProp,
+    Rule,
+    RuleRecord,
+    ScaledGradientDescent,
+)
 
 Array = NDArray[np.float64]
 START = {"a": np.array([0.5, -1.0, 2.0]), "b": np.array([[0.1, 0.0], [-0.3, 4.0]])}
@@ -132,3 +146,33 @@ def test_rules_are_pure_and_finite_at_a_zero_gradient(name: str) -> None:
     derivatives = torch.autograd.grad(second["w"].sum(), [rate, grads["w"]], allow_unused=True)
     assert all(bool(torch.isfinite(one).all()) for one in derivatives if one is not None)
     assert derivatives[0] is not None
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_rule_comes_back_from_its_record(name: str) -> None:
+    rule = RULES[name](0.25)  # type: ignore[call-arg] # the first field of every rule is its rate
+    record = RuleRecord.of(rule)
+    assert record.rule() == rule
+    written = record.model_dump_json()
+    assert json.loads(written) == {"name": name, **asdict(rule)}
+    assert RuleRecord.model_validate_json(written) == record
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"name": "sgd"}', "no rule is called 'sgd'; known: gd, "),
+        ('{"name": "gd", "momentum": 0.9}', "gd has no 'momentum'; it has learning_rate"),
+        ('{"name": "gd", "learning_rate": "0.1"}', "learning_rate"),
+        ('{"name": "gd", "learning_rate": NaN}', "learning_rate"),
+        ('{"learning_rate": 0.1}', "name"),
+    ],
+)
+def test_a_record_of_no_rule_is_refused(text: str, named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        RuleRecord.model_validate_json(text)
+
+
+def test_a_rule_without_a_record_is_refused() -> None:
+    with pytest.raises(ModelError, match="NaturalRule has no record"):
+        RuleRecord.of(NaturalRule())

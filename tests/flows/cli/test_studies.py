@@ -15,7 +15,7 @@ from editing.model import load_model
 from editing.rules import RULES
 from editing.scopes import Scope
 from editing.studies.protocol import Control, draw_demands, run_protocol, summarise
-from flows.cli.base import app
+from flows.cli.app import app
 from flows.workspace import WORKSPACE
 from tests.flows.conftest import Place
 

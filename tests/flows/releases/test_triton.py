@@ -16,7 +16,7 @@ from editing.delta import apply_delta
 from editing.errors import DataError
 from editing.model import ModelSpec
 from editing.onnx_file import parse_onnx
-from flows.cli.base import app
+from flows.cli.app import app
 from flows.night.candidate import run_pipeline, write_candidate_ledger
 from flows.night.collect import collect
 from flows.night.parent import sync

@@ -1,5 +1,6 @@
 """params.yaml's editor is the method's, with the coefficients that were given or learned."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +11,18 @@ from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
-from editing.rules import GradientDescent, RMSProp
+from editing.rules import GradientDescent, RMSProp, Rule
 from editing.scopes import Scope
 from editing.types import Editor
 from editing.views import ViewSettings
 from flows.params import EditParams
-from flows.stages.editors import build_editor, describe_rule
+from flows.stages.editors import build_editor, learned_rule
 
 VIEWS = ViewSettings(fitting=5)
-LEARNED = describe_rule(RMSProp(0.007, 0.4))
+LEARNED = RMSProp(0.007, 0.4)
 
 
-def built(learned: dict[str, Any] | None = None, **values: Any) -> Editor[Any]:
+def built(learned: Rule | None = None, **values: Any) -> Editor[Any]:
     return build_editor(EditParams(**values), VIEWS, 3, learned)
 
 
@@ -46,6 +47,19 @@ def test_learned_coefficients_serve_their_own_rule_unless_others_are_given() -> 
     assert rule(editor="rmsprop") == RMSProp(0.007, 0.4)
     assert rule(editor="rmsprop", rule={"beta": 0.8}) == RMSProp(beta=0.8)
     assert rule(editor="gd") == GradientDescent()
+
+
+def test_the_learned_rule_is_read_where_training_wrote_it(tmp_path: Path) -> None:
+    assert learned_rule(tmp_path) is None
+    written = tmp_path / "training.json"
+    written.write_text('{"losses": [], "rule": {}}')
+    assert learned_rule(tmp_path) is None
+    written.write_text('{"rule": {"name": "rmsprop", "learning_rate": 0.007, "beta": 0.4, "epsilon": 1e-08}}')
+    assert learned_rule(tmp_path) == LEARNED
+    for damaged in ('{"rule": {"name": "rmsprop", "beta": "0.4"}}', '{"rule"', "[]"):
+        written.write_text(damaged)
+        with pytest.raises(DataError, match=r"training\.json: no rule"):
+            learned_rule(tmp_path)
 
 
 @pytest.mark.parametrize(
