@@ -29,10 +29,12 @@ class Constraint:
 class SlotDiagnostics:
     """How one patch slot came out.
 
+    `slot` is its number, -1 if none was written.
     `margin`: the lowest activation over the fitted views, in units of the calibration split's standard deviation of
-    `w^T h`, above the threshold (positive: the slot fires on every fitted view).
+    `w^T z`, above the threshold (positive: the slot fires on every fitted view).
     `calibration_firing`: share of calibration images on which the slot fires.
     `separated`: whether a slot was written at all; if not, the correction fell back to another editor.
+    All fields are plain: `pydantic.TypeAdapter(SlotDiagnostics)` parses what `vars` gives.
     """
 
     key: str

@@ -91,8 +91,8 @@ class GradientState:
 class GradientEditor:
     """Gradient descent on the constraint with any rule and scope: the paper's baseline editors, and its own.
 
-    `steps` is the paper's k. `margin` asks for `l_e <= -margin` (0 as in the paper; a little more survives rounding
-    in an exported model). An edit whose `l_e` becomes NaN or infinite leaves the root's parameters in place.
+    `steps` is the paper's k. `margin` (logits) asks for `l_e <= -margin` (0 as in the paper; 0.05 survives rounding in
+    an exported model). An edit whose `l_e` becomes NaN or infinite leaves the root's parameters in place.
     """
 
     rule: Rule

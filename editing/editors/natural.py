@@ -34,9 +34,9 @@ _MEMORY = 2**28  # numbers of gradients held at a time: 1 GiB in float32
 class NaturalGradient:
     """Steps along `F^-1 g`, scaled to the constraints, at most `steps` of them.
 
-    `damping`: share of the mean eigenvalue product. `margin`: asks for `l_e <= -margin`. `views`: fit these views of
-    each image (None: the image alone), which is what makes the edit generalize. `images`: how many reference images
-    the Fisher matrix is estimated on. `block`: at most how many views are solved for together.
+    `damping`: share of the mean eigenvalue product. `margin` (logits): asks for `l_e <= -margin`. `views`: fit these
+    views of each image (None: the image alone), which is what makes the edit generalize. `images`: how many reference
+    images the Fisher matrix is estimated on. `block`: at most how many views are solved for together.
     """
 
     scope: Scope

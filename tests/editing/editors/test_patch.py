@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from editing.constraints import violation
 from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel, batched_features
-from editing.types import Constraint
+from editing.types import Constraint, SlotDiagnostics
 from editing.views import ViewSettings, fitting_views
 from tests.editing.models import small_images, small_model
 
@@ -66,6 +68,7 @@ def test_diagnostics_say_what_the_slots_do() -> None:
     slots = result.model.patch
     scores = slots.directions(batched_features(model, CALIBRATION)) @ slots.weight.T
     for one in result.slots:
+        assert TypeAdapter(SlotDiagnostics).validate_json(json.dumps(vars(one)), strict=True) == one
         column = scores[:, one.slot]
         assert one.calibration_firing == (column > slots.threshold[one.slot]).double().mean()
         image = next(c.image for c in mistakes(model, 4) if c.key == one.key)
