@@ -132,8 +132,8 @@ def tamper_with_pointer(storage: Storage) -> None:
 
 def test_a_night_signs_what_it_releases(anywhere: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private, public = write_keys(tmp_path, Ed25519PrivateKey.generate())
-    monkeypatch.setenv(SIGNING_KEY, str(private))
     anywhere.report_mistakes(1)
+    monkeypatch.setenv(SIGNING_KEY, str(private))
     with pytest.raises(Damaged, match="not signed"):
         run_night(anywhere.night())  # released before there was a key
     assert [each.version for each in sign_store(anywhere.storage)] == [1]
