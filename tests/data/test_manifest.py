@@ -13,9 +13,9 @@ from data.manifest import Live, Manifest, check_log, read_entry, read_live, veri
 from data.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage.base import Storage
 from editing.errors import Damaged, DataError, NightError
-from flows.release import history, make_live, require_live
-from flows.rollback import current
-from flows.sign import sign_store
+from flows.releases.pointer import log_entries, make_live, require_live
+from flows.releases.rollback import current
+from flows.releases.sign import sign_store
 from tests.data.test_signing import write_keys
 from tests.serving.releases import bundle, point_at, release
 
@@ -172,8 +172,8 @@ def test_the_night_refuses_a_pointer_that_was_put_back_and_a_rollback_heals_it(
     newest, tag, believed = current(storage)  # what `errata rollback` starts from
     assert (newest.version, believed) == (3, False)
     make_live(storage, bundle(3).manifest, (newest, tag), action="rolled back", by="me", why="it was put back")
-    assert [(each.serial, each.version) for each in history(storage)] == [(1, 1), (2, 2), (3, 3), (4, 3)]
-    assert require_live(storage)[0] == history(storage)[-1]
+    assert [(each.serial, each.version) for each in log_entries(storage)] == [(1, 1), (2, 2), (3, 3), (4, 3)]
+    assert require_live(storage)[0] == log_entries(storage)[-1]
 
 
 def test_a_pointer_that_vanished_is_no_empty_store_and_a_rollback_heals_it(storage: Storage) -> None:
@@ -199,7 +199,7 @@ def test_entries_of_the_log_are_signed_and_stay_in_their_places(storage: Storage
     for forged in (storage.get(second), kept.replace(b'"test"', b'"tess"')):
         overwrite(storage, first, forged)
         with pytest.raises(Damaged, match=r"not signed|is entry 2 of the log"):
-            history(storage)
+            log_entries(storage)
     overwrite(storage, first, kept)
     assert read_entry(storage, first).version == 1
 
@@ -228,7 +228,7 @@ def test_a_store_from_before_there_was_a_key_is_signed_once(storage: Storage, re
         sign_store(storage)
     live, _ = require_live(storage)
     assert live.unsigned == unsigned
-    assert [each.unsigned.signed() for each in history(storage)] == history(storage)
+    assert [each.unsigned.signed() for each in log_entries(storage)] == log_entries(storage)
     assert [verify_bundle(storage, version) for version in (1, 2)] == [(), ()]
     release(storage, 3)
 

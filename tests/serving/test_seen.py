@@ -12,7 +12,7 @@ from data.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import Damaged
-from flows.release import make_live
+from flows.releases.pointer import make_live
 from serving.follower import Follower
 from serving.seen import SEEN, Seen
 from tests.conftest import NewStore
