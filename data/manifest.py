@@ -1,28 +1,36 @@
 """What a release is made of: the manifest of a bundle, the pointer to the live one, and how both are verified.
 
     releases/<version>/manifest.json   {"format", "version", "kind", "root", "ledger", ..., "files": {...}}
-    live.json                          {"version", "manifest_sha256", "previous", "serial", "newest", "action", ...}
+    live.json, log/<serial>.json       {"version", "manifest_sha256", "previous", "serial", "newest", "action", ...}
 
 A release's digest is the SHA-256 of its manifest, which names that of every file: nothing in it carries the time.
-`serial` counts the changes of live.json, so that the pointer never repeats its content (a compare-and-swap by content
-hash cannot mistake an old state for a new one). `newest` is the highest version that ever was live. The pointer says
-itself who set it and why, so that its line of the log can always be written, also after a crash.
+`serial` counts the changes of live.json and is the pointer's place in the log, which holds each pointer that ever was
+live. `newest` is the highest version that ever was live. The pointer says itself who set it and why, so that its line
+of the log can always be written, also after a crash. Where keys are set (`data.signing`), a pointer carries a
+signature of all its other fields: of its version and its place in the log as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, field, replace
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from data import layout
-from data.signing import check_signature, signatures_wanted
+from data.records import STRICT, Sha256, wrong_fields
+from data.signing import check_signature, signature_of, signatures_wanted
 from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 
-FORMAT = "errata-release/1"
+FORMAT: Literal["errata-release/1"] = "errata-release/1"
 Action = Literal["released", "rolled back", "retracted", "reinstated"]
+Count = Annotated[int, Field(ge=0)]
+Number = Annotated[int, Field(ge=1)]
+_SIGNED_AS = b"errata live.json\n"  # so that no signature of a pointer is one of a manifest
 
 
 def sha256(content: bytes) -> str:
@@ -30,15 +38,15 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class FileEntry:
     """One file of a bundle: its digest and its size in bytes."""
 
-    sha256: str
-    size: int
+    sha256: Sha256
+    size: Count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Manifest:
     """The central noun of a release; `Manifest.from_json(m.to_json()) == m`.
 
@@ -47,32 +55,30 @@ class Manifest:
     of the sources that made it, `libraries` the versions of those that compute: on others, expect other last bits.
     """
 
-    version: int
+    version: Number
     kind: Literal["root", "edit"]
-    root: str
-    ledger: str
-    splits: str
-    params: str
-    corrections: int
+    root: Sha256
+    ledger: Sha256
+    splits: Sha256
+    params: Sha256
+    corrections: Count
     files: dict[str, FileEntry]
-    code: str = ""
+    code: Sha256 | Literal[""] = ""
     libraries: dict[str, str] = field(default_factory=dict)
+    format: Literal["errata-release/1"] = FORMAT
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return (json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1) + "\n").encode()
+        return (json.dumps(asdict(self), sort_keys=True, indent=1) + "\n").encode()
 
     @staticmethod
     def from_json(content: bytes) -> Manifest:
-        """Parse `to_json`'s output; raises Damaged on any other document."""
+        """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
         try:
-            raw = json.loads(content)
-            if raw.pop("format") != FORMAT:
-                raise ValueError(f"not of format {FORMAT}")
-            files = {name: FileEntry(**entry) for name, entry in raw.pop("files").items()}
-            return Manifest(files=files, **raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Damaged(f"manifest.json cannot be read ({error}); roll back to a release that verifies") from error
+            return _MANIFEST.validate_json(content)
+        except ValidationError as error:
+            wrong = wrong_fields(error, "manifest")
+            raise Damaged(f"manifest.json cannot be read ({wrong}); roll back to a release that verifies") from error
 
     @property
     def digest(self) -> str:
@@ -80,46 +86,105 @@ class Manifest:
         return sha256(self.to_json())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Live:
     """Which release inference serves, and its manifest's digest; then who set it so, why, and when.
 
     `about` is the correction that a retraction or a reinstatement concerns; `run` is a random name of the run that set
-    it, by which a run whose swap was not answered knows its own.
+    it, by which a run whose swap was not answered knows its own. `signature` is of all other fields.
     """
 
-    version: int
-    manifest_sha256: str
-    previous: int | None
-    serial: int
-    newest: int
+    version: Number
+    manifest_sha256: Sha256
+    previous: Number | None
+    serial: Number
+    newest: Number
     action: Action = "released"
     by: str = ""
     why: str = ""
     at: str = ""
     about: str = ""
     run: str = ""
+    signature: str = ""
 
     def to_json(self) -> bytes:
-        """Canonical bytes."""
-        return (json.dumps(asdict(self), sort_keys=True) + "\n").encode()
+        """Canonical bytes: one line, fields by name; a signature only where there is one."""
+        fields = {name: value for name, value in asdict(self).items() if name != "signature" or value}
+        return (json.dumps(fields, sort_keys=True) + "\n").encode()
 
     @staticmethod
     def from_json(content: bytes) -> Live:
-        """Parse `to_json`'s output; raises Damaged on any other document."""
+        """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document.
+
+        Whether it is signed is not looked at: `read_live` and `read_entry` do.
+        """
         try:
-            return Live(**json.loads(content))
-        except (ValueError, TypeError) as error:
-            raise Damaged(f"live.json cannot be read ({error}); restore it with `errata rollback VERSION`") from error
+            return _LIVE.validate_json(content)
+        except ValidationError as error:
+            wrong = wrong_fields(error, "pointer")
+            raise Damaged(f"live.json cannot be read ({wrong}); restore it with `errata rollback VERSION`") from error
+
+    @property
+    def unsigned(self) -> Live:
+        """What the signature is of: two pointers say the same if these are equal."""
+        return replace(self, signature="")
+
+    def signed(self) -> Live:
+        """The same with its signature, if a signing key is set; raises DataError if only a public key is."""
+        signature = signature_of(_SIGNED_AS + self.unsigned.to_json())
+        return self if signature is None else replace(self, signature=signature.decode().strip())
+
+    def verified(self, where: str) -> Live:
+        """Itself; raises Damaged if it lacks the signature that this client wants (`data.signing`)."""
+        if signatures_wanted():
+            check_signature(_SIGNED_AS + self.unsigned.to_json(), self.signature.encode(), where)
+        return self
+
+
+_MANIFEST, _LIVE = TypeAdapter(Manifest), TypeAdapter(Live)
 
 
 def read_live(storage: Storage) -> tuple[Live, str] | None:
-    """The live pointer and its tag for the next swap, or None if nothing was ever released."""
+    """The live pointer and its tag for the next swap, or None if nothing was ever released. Raises Damaged."""
     try:
         pointer = storage.read(layout.LIVE)
     except NotStored:
         return None
-    return Live.from_json(pointer.content), pointer.tag
+    return Live.from_json(pointer.content).verified(f"{storage.url}/{layout.LIVE}"), pointer.tag
+
+
+def read_entry(storage: Storage, key: str) -> Live:
+    """One entry of the log; raises Damaged also if it is another entry than its name says. Raises NotStored."""
+    entry = Live.from_json(storage.get(key)).verified(f"{storage.url}/{key}")
+    if key != layout.log_entry(entry.serial):
+        raise Damaged(f"{storage.url}/{key} is entry {entry.serial} of the log; restore it from a copy")
+    return entry
+
+
+def check_log(storage: Storage, live: Live | None) -> None:
+    """Raise Damaged if the log goes beyond the pointer `live` (None: there is no live.json) or says otherwise.
+
+    So whoever puts an older live.json back, signed as it once was, or removes it, is found out. A client without the
+    right to read the log remembers instead (`serving.seen`).
+    """
+    restore = "`errata rollback VERSION` makes a release live that verifies"
+    if live is None:
+        if next(iter(storage.keys(layout.LOG)), None) is not None:
+            raise Damaged(f"{storage.url} has a log of releases but no {layout.LIVE}; {restore}")
+        return
+    try:
+        entry = read_entry(storage, layout.log_entry(live.serial))
+    except NotStored:  # a crash came between the swap and the log
+        entry = live
+    if entry.unsigned != live.unsigned:
+        raise Damaged(f"{storage.url}/{layout.LIVE} and entry {live.serial} of the log differ; {restore}")
+    try:
+        later = storage.get(layout.log_entry(live.serial + 1))
+    except NotStored:
+        return
+    found = read_live(storage)
+    if later and found is not None and found[0].serial == live.serial:  # else somebody else swapped meanwhile
+        raise Damaged(f"{storage.url}/{layout.LIVE} was put back to change {live.serial}, the log goes on; {restore}")
 
 
 def read_manifest(storage: Storage, version: int, expected: str | None = None) -> Manifest:

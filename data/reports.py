@@ -19,13 +19,13 @@ from pydantic import (
 
 from data import layout
 from data.images import ImageLimits, decode_image
+from data.records import STRICT, Sha256, wrong_fields
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, DataError
 
 FORMAT: Literal["errata-report/1"] = "errata-report/1"
 MAX_REPORT_BYTES = 16 * 1024
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Note = Annotated[str, StringConstraints(max_length=2000)]
 
@@ -45,7 +45,7 @@ def claim_digest(fields: dict[str, Any]) -> str:
 class Report(BaseModel):
     """A filed claim: `errata-report/1`. An `id` that is given must be the claim's digest."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, **STRICT)
 
     format: Literal["errata-report/1"] = FORMAT
     image: Sha256 = Field(description="SHA-256 of the image file, which lies under images/<sha256>")
@@ -82,18 +82,7 @@ def parse_report(content: bytes) -> Report:
     try:
         return Report.model_validate_json(content)
     except ValidationError as error:
-        raise DataError(f"not a report of {FORMAT}: {_wrong(error)}") from error
-
-
-def _wrong(error: ValidationError) -> str:
-    """Every field that is wrong, and how."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    said = "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'report'}: {problem['msg']}"
-        for problem in problems
-        if problem["type"] != "default_factory_not_called"  # the id, when another field is wrong
-    )[:500]
-    return "".join(letter if letter.isprintable() else "?" for letter in said)  # a field's name may be an attack
+        raise DataError(f"not a report of {FORMAT}: {wrong_fields(error, 'report')}") from error
 
 
 def report_schema() -> dict[str, Any]:
@@ -127,7 +116,7 @@ def make_report(
             filed_at=filed_at or datetime.now(UTC),
         )
     except ValidationError as error:
-        raise DataError(f"the report cannot be filed: {_wrong(error)}") from error
+        raise DataError(f"the report cannot be filed: {wrong_fields(error, 'report')}") from error
 
 
 def file_report(

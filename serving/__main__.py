@@ -6,15 +6,16 @@ import argparse
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-
-import uvicorn
 
 from data.images import ImageLimits
 from data.storage import open_storage
 from editing.errors import ErrataError
+from serving.connections import server
 from serving.follower import Follower
-from serving.service import Settings, create_app
+from serving.service import create_app
+from serving.settings import Settings
 from serving.tokens import Tokens
 
 SECRET = "ERRATA_SERVING_SECRET"
@@ -38,6 +39,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--every", type=float, default=5.0, help="seconds between two looks at live.json")
     options.add_argument("--max-bytes", type=int, default=default.image.max_bytes, help="of an image file")
     options.add_argument("--max-pixels", type=int, default=default.image.max_pixels, help="of an image")
+    options.add_argument("--connections", type=int, default=default.connections, help="open at once")
+    options.add_argument(
+        "--per-client",
+        type=int,
+        default=default.per_client,
+        help="connections of one address; 0 behind a gateway, whose address they all have (default: %(default)s)",
+    )
     options.add_argument("--workers", type=int, default=default.workers, help="images predicted at once")
     options.add_argument(
         "--cache", type=Path, default=cache(), help="folder for a copy of the last good release (default: %(default)s)"
@@ -53,7 +61,11 @@ def main(arguments: list[str]) -> int:
     given = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings(
-        image=ImageLimits(given.max_bytes, given.max_pixels), workers=given.workers, reports=not given.no_reports
+        image=ImageLimits(given.max_bytes, given.max_pixels),
+        connections=given.connections,
+        per_client=given.per_client,
+        workers=given.workers,
+        reports=not given.no_reports,
     )
     secret = os.environ.get(SECRET, "").encode()
     try:
@@ -63,8 +75,10 @@ def main(arguments: list[str]) -> int:
     except ErrataError as fault:
         print(f"Error: {fault}", file=sys.stderr)
         return fault.exit_code
-    uvicorn.run(app, host=given.host, port=given.port, log_level="warning", timeout_graceful_shutdown=30)
-    return 0
+    service = server(app, settings, app.state.metrics, host=given.host, port=given.port)
+    with suppress(KeyboardInterrupt):
+        service.run()
+    return 0 if service.started else 1
 
 
 if __name__ == "__main__":

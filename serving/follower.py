@@ -4,8 +4,9 @@
     with follower:                              # a thread looks at live.json every few seconds
         follower.predict(images)                # whole on one release, whatever happens meanwhile
 
-A release that does not verify or load is never served: the last good one stays, and `state.problem` says why. With
-`keep=FOLDER` that holds for a process that starts as well: the last good release is kept there.
+A release that does not verify or load is never served, nor is one that an older live.json names (`serving.seen`): the
+last good one stays, and `state.problem` says why. With `keep=FOLDER` that holds for a process that starts as well: the
+last good release is kept there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from data.storage.base import Storage
 from editing.errors import ErrataError, NothingServed
 from serving.kept import Kept
 from serving.release import Prediction, Release, load_release
+from serving.seen import Seen
 
 LONGEST_PAUSE = 60.0
 Loader = Callable[[Storage, Live], Release]
@@ -54,6 +56,7 @@ class Follower:
         `keep`: a folder for a copy of the last good release, for the next start (`serving.kept`)."""
         self._storage = storage
         self._kept = Kept(keep, storage.url) if keep else None
+        self._seen = Seen(self._kept.storage if self._kept else None)
         self._load = load
         self._every = every
         self._release: Release | None = None
@@ -117,7 +120,9 @@ class Follower:
         found = read_live(self._storage)
         if found is None:
             raise NothingServed(f"nothing is released yet in {self._storage.url}; run `errata train`")
-        live = self._wanted = found[0]
+        live = found[0]
+        self._seen.admit(live)
+        self._wanted = live
         old = self._release
         if old is not None and old.digest == live.manifest_sha256:
             self._refused, self._problem = "", ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.follower import Follower
 from serving.release import Prediction
@@ -33,12 +36,19 @@ class Metrics:
             registry=self.registry,
         )
         self._reports = Counter("errata_reports", "Reports filed", registry=self.registry)
+        self._closed = Counter(
+            "errata_connections_closed", "Connections that a limit closed", ("why",), registry=self.registry
+        )
         self._live = Gauge("errata_live_version", "The release now served (0: none)", registry=self.registry)
         self._behind = Gauge("errata_behind", "1 if what live.json names cannot be served", registry=self.registry)
 
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered."""
-        self._latency.labels(route, str(status)).observe(seconds)
+    def request(self, route: str, status: str, seconds: float) -> None:
+        """A request was answered, or its client went away before it was (`disconnected`)."""
+        self._latency.labels(route, status).observe(seconds)
+
+    def closed(self, why: str) -> None:
+        """A limit closed a connection."""
+        self._closed.labels(why).inc()
 
     def predicted(self, prediction: Prediction) -> None:
         """A prediction was made."""
@@ -56,3 +66,39 @@ class Metrics:
         self._live.set(state.version or 0)
         self._behind.set(bool(state.problem))
         return generate_latest(self.registry)
+
+
+class Measured:
+    """ASGI middleware that counts each request once, under the status that was sent."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: tuple[str, ...]) -> None:
+        """Other paths than `routes` are one route, `other`."""
+        self._app = app
+        self._metrics = metrics
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and look at what comes and goes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), ""
+
+        async def heard() -> Message:
+            nonlocal status
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                status = status or "disconnected"
+            return message
+
+        async def said(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = status or str(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, heard, said)
+        finally:
+            route = scope["path"] if scope["path"] in self._routes else "other"
+            self._metrics.request(route, status or "500", time.perf_counter() - start)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from enum import StrEnum
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from editing.errors import DataError, ErrataError, NothingServed, StoreError, TooLarge, UnknownPrediction
 
@@ -24,7 +25,7 @@ class Code(StrEnum):
     UNKNOWN_PREDICTION = "unknown prediction"  # 422: not one that this service made of this image
     TOO_LARGE = "too large"  # 413: more bytes or pixels than allowed
     TOO_SLOW = "too slow"  # 408: the body did not arrive in time
-    BUSY = "busy"  # 503: as many requests in progress as allowed; try again
+    BUSY = "busy"  # 503, 429: as many requests in progress, or connections of this client, as allowed; try again
     NOTHING_SERVED = "nothing served"  # 503: no release could be loaded yet; try again
     STORE = "store"  # 503: the store cannot be written to; try again
     NOT_FOUND = "not found"  # 404
@@ -82,6 +83,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(_request: Request, fault: HTTPException) -> JSONResponse:
         return answer(fault.status_code, _BY_STATUS.get(fault.status_code, Code.INVALID), str(fault.detail))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _fault: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # nobody is there to read it
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, _fault: Exception) -> JSONResponse:

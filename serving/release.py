@@ -16,7 +16,7 @@ from data.storage.base import Storage
 from editing.classifier import OnnxClassifier
 from editing.errors import Damaged
 
-EDIT, FINDINGS = "edit.json", "findings.json"
+EDIT, EVALUATION = "edit.json", "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Release:
 
 def release_files(manifest: Manifest) -> tuple[str, ...]:
     """The files of a bundle that `load_release` reads."""
-    return (layout.model_file(manifest.version), EDIT, *(name for name in (FINDINGS,) if name in manifest.files))
+    return (layout.model_file(manifest.version), EDIT, *(name for name in (EVALUATION,) if name in manifest.files))
 
 
 def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
@@ -94,7 +94,9 @@ def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
             raise ValueError(f"its model says version {classifier.metadata['errata.version']}")
         slots = json.loads(read_file(storage, manifest, EDIT))["slots"]
         corrections = {int(slot["slot"]): str(slot["key"]) for slot in slots if slot["separated"]}
-        found = json.loads(read_file(storage, manifest, FINDINGS))["corrections"] if FINDINGS in manifest.files else ()
+        found = (
+            json.loads(read_file(storage, manifest, EVALUATION))["corrections"] if EVALUATION in manifest.files else ()
+        )
         in_weights = {
             str(each["id"]): str(each["expected"])
             for each in found

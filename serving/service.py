@@ -5,31 +5,27 @@ An image is the body of its request, read into memory under limits: nothing that
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 
-from data.images import ImageLimits, decode_image, fit_image
+from data.images import decode_image, fit_image
 from data.reports import file_report
 from data.storage.base import Storage
-from editing.errors import DataError, TooLarge, UnknownPrediction
+from editing.errors import DataError, UnknownPrediction
 from serving import problems
+from serving.bodies import Bodies
 from serving.follower import Follower
-from serving.metrics import Metrics
+from serving.metrics import Measured, Metrics
+from serving.settings import Settings
 from serving.tokens import Made, Tokens
 
-Result = TypeVar("Result")
 ROUTES = ("/predict", "/report", "/healthz", "/metrics")
 IMAGE_BODY = {
     "requestBody": {
@@ -37,18 +33,6 @@ IMAGE_BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Limits of a service: of an image; how many requests may be in progress; seconds in which a body must arrive;
-    how many images are decoded and predicted at once. `reports` says whether `/report` is offered."""
-
-    image: ImageLimits = field(default_factory=lambda: ImageLimits(max_bytes=8 * 2**20, max_pixels=16 * 10**6))
-    in_progress: int = 256
-    body_seconds: float = 30.0
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    reports: bool = True
 
 
 class Answer(BaseModel):
@@ -140,42 +124,6 @@ class Service:
         )
 
 
-class Intake:
-    """Takes request bodies into memory and work onto threads, no more of either than the settings allow."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._in_progress = 0
-        self._threads: CapacityLimiter | None = None
-
-    async def handle(self, request: Request, job: Callable[[bytes], Result]) -> Result:
-        """`job` of the request's body, on a worker thread."""
-        if self._in_progress >= self._settings.in_progress:
-            raise HTTPException(503, f"{self._in_progress} requests are in progress; try again")
-        self._threads = self._threads or CapacityLimiter(self._settings.workers)  # needs the running event loop
-        self._in_progress += 1
-        try:
-            try:
-                async with asyncio.timeout(self._settings.body_seconds):
-                    content = await self._body(request)
-            except TimeoutError:
-                raise HTTPException(408, f"the body took over {self._settings.body_seconds:g} seconds") from None
-            return await to_thread.run_sync(job, content, limiter=self._threads)
-        finally:
-            self._in_progress -= 1
-
-    async def _body(self, request: Request) -> bytes:
-        limit = self._settings.image.max_bytes
-        content = bytearray()
-        async for part in request.stream():
-            content += part
-            if len(content) > limit:
-                raise TooLarge(f"the image has more than {limit:,} bytes; send a smaller copy")
-        if not content:
-            raise DataError("the body is empty; send an image file as the body")
-        return bytes(content)
-
-
 def create_app(
     storage: Storage,
     follower: Follower | None = None,
@@ -185,7 +133,7 @@ def create_app(
     """The service over a store. It starts the follower when it starts, and stops it when it ends."""
     settings = settings or Settings()
     service = Service(storage, follower or Follower(storage), settings, tokens or Tokens())
-    intake = Intake(settings)
+    bodies = Bodies(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -196,18 +144,8 @@ def create_app(
     # no docs_url: those pages load their scripts from elsewhere; /openapi.json describes the same
     app = FastAPI(title="Errata", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     problems.install(app)
-
-    @app.middleware("http")
-    async def measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        start = time.perf_counter()
-        status = 500
-        try:
-            response = await call_next(request)
-            status = response.status_code
-            return response
-        finally:
-            route = request.url.path if request.url.path in ROUTES else "other"
-            service.metrics.request(route, status, time.perf_counter() - start)
+    app.add_middleware(Measured, metrics=service.metrics, routes=ROUTES)
+    app.state.metrics = service.metrics
 
     @app.post(
         "/predict",
@@ -216,7 +154,7 @@ def create_app(
         responses=problems.responses(408, 413, 422, 503),
     )
     async def predict(request: Request) -> Answer:
-        return await intake.handle(request, service.predict)
+        return await bodies.handle(request, service.predict)
 
     @app.get("/healthz", summary="What is served", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
@@ -247,6 +185,6 @@ def create_app(
             def job(content: bytes) -> Filed:
                 return service.report(content, prediction, expected, reporter, note)
 
-            return await intake.handle(request, job)
+            return await bodies.handle(request, job)
 
     return app

@@ -94,6 +94,16 @@ def verify(
 
 
 @app.command(rich_help_panel="Releases")
+def sign(store: Store = None) -> None:
+    """Sign releases, log and live.json as they are, with ERRATA_SIGNING_KEY: once, when a team begins to sign."""
+    from flows.releases.sign import sign_store
+    from flows.workspace import open_store
+
+    signed = sign_store(open_store(store))
+    tell(f"signed: {len({each.version for each in signed})} releases, {len(signed)} entries of the log, live.json")
+
+
+@app.command(rich_help_panel="Releases")
 def retract(
     correction: Annotated[str, typer.Argument(help="The correction's identity, or how it begins")],
     why: Why,

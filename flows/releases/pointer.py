@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from data import layout
-from data.manifest import Action, Live, Manifest, read_live, read_manifest, verify_bundle
+from data.manifest import Action, Live, Manifest, check_log, read_entry, read_live, read_manifest, verify_bundle
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, NightError, Superseded
 
@@ -19,7 +19,7 @@ from editing.errors import AlreadyStored, Damaged, NightError, Superseded
 def make_live(
     storage: Storage,
     manifest: Manifest,
-    parent: tuple[Live, str] | None,
+    parent: tuple[Live, str | None] | None,
     *,
     action: Action,
     by: str,
@@ -30,9 +30,11 @@ def make_live(
     """Point live.json at a published release, if it still is what `parent` says; raises Superseded otherwise.
 
     A swap whose answer was lost has happened all the same: tried again by the same `run`, which then finds its own name
-    in live.json, it is success. Another run that made the very same release is not this one, and is told so.
+    in live.json, it is success. Another run that made the very same release is not this one, and is told so. Raises
+    Damaged if the log does not end with `parent`.
     """
     old = parent[0] if parent else None
+    check_log(storage, old)
     if old:
         record(storage, old)  # a crash may have left it unlogged; after this swap nobody could tell
     new = Live(
@@ -47,7 +49,7 @@ def make_live(
         at=datetime.now(UTC).isoformat(timespec="microseconds"),
         about=about,
         run=run or secrets.token_hex(8),
-    )
+    ).signed()
     try:
         storage.swap(layout.LIVE, new.to_json(), expected=parent[1] if parent else None)
     except Superseded:
@@ -68,7 +70,7 @@ def record(storage: Storage, live: Live) -> None:
 
 def log_entries(storage: Storage) -> list[Live]:
     """Every change of live.json, oldest first, as the log has it."""
-    return [Live.from_json(storage.get(key)) for key in storage.keys(layout.LOG)]
+    return [read_entry(storage, key) for key in storage.keys(layout.LOG)]
 
 
 def verified(storage: Storage, version: int, expected: str | None = None) -> Manifest:
@@ -79,8 +81,9 @@ def verified(storage: Storage, version: int, expected: str | None = None) -> Man
 
 
 def require_live(storage: Storage) -> tuple[Live, str]:
-    """The live pointer and its tag; raises NightError if nothing was ever released."""
+    """The live pointer and its tag. Raises NightError if nothing was ever released, Damaged if the log disagrees."""
     found = read_live(storage)
+    check_log(storage, found[0] if found else None)
     if found is None:
         raise NightError(f"nothing is released yet in {storage.url}; run `errata train` for a first root release")
     return found

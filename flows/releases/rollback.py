@@ -79,12 +79,19 @@ def held_by(storage: Storage, live: Live) -> tuple[Correction, ...] | None:
         return None
 
 
-def current(storage: Storage) -> tuple[Live, str, bool]:
-    """What is live, the pointer's tag, and whether it could be read; if live.json was damaged, the log says what is."""
+def current(storage: Storage) -> tuple[Live, str | None, bool]:
+    """What is live, the pointer's tag (None: it is gone), and whether it could be read and believed.
+
+    If live.json is damaged, was put back or removed, the log says what is live.
+    """
     try:
         return (*require_live(storage), True)
     except Damaged:
         log = log_entries(storage)
         if not log:
             raise
-        return log[-1], storage.read(layout.LIVE).tag, False
+        try:
+            tag = storage.read(layout.LIVE).tag
+        except NotStored:
+            tag = None
+        return log[-1], tag, False

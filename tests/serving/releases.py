@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from data import layout
-from data.manifest import FileEntry, Manifest, read_live, sha256
+from data.manifest import Action, FileEntry, Manifest, read_live, sha256
 from data.storage.base import Storage
 from editing.export import onnx_bytes, with_weights
 from editing.model import EditableModel
@@ -66,13 +66,15 @@ def bundle(version: int, corrections: tuple[Correction, ...] = (), seed: int = 0
         "edit.json": json.dumps({"slots": slots}).encode(),
     }
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
-    manifest = Manifest(version, "edit", "r" * 64, "l" * 64, "s" * 64, "p" * 64, len(corrections), entries)
+    manifest = Manifest(version, "edit", "a" * 64, "b" * 64, "c" * 64, "d" * 64, len(corrections), entries)
     return Bundle(manifest, files)
 
 
 def point_at(storage: Storage, manifest: Manifest) -> None:
-    """Make a published release live."""
-    make_live(storage, manifest, read_live(storage), action="released", by="test", why="test")
+    """Make a published release live: by a rollback, if a newer one was."""
+    found = read_live(storage)
+    action: Action = "rolled back" if found and manifest.version < found[0].newest else "released"
+    make_live(storage, manifest, found, action=action, by="test", why="test")
 
 
 def release(storage: Storage, version: int, corrections: tuple[Correction, ...] = (), seed: int = 0) -> Bundle:

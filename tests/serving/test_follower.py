@@ -264,8 +264,10 @@ def test_an_unsigned_release_is_refused_where_a_key_is_trusted(
     release(storage, 1)
     follower = Follower(storage)
     assert follower.refresh()
-    monkeypatch.delenv(SIGNING_KEY)
+    for name in (SIGNING_KEY, PUBLIC_KEY):
+        monkeypatch.delenv(name)
     release(storage, 2)
+    monkeypatch.setenv(PUBLIC_KEY, str(public))
     assert not follower.refresh()
     assert "sign" in follower.state.problem
     assert follower.predict(IMAGES)[0].version == 1

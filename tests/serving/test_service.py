@@ -1,7 +1,9 @@
 """The service as a client meets it: answers, refusals, reports, health and metrics."""
 
 import asyncio
+import io
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from data import layout
 from data.images import ImageLimits, encode_png
@@ -18,7 +21,8 @@ from data.storage.local import LocalStorage
 from editing.classifier import OnnxClassifier
 from serving.follower import Follower
 from serving.problems import Code
-from serving.service import Settings, create_app
+from serving.service import create_app
+from serving.settings import Settings
 from tests.serving.releases import IMAGES, Correction, point_at, release
 
 HELD = Correction(3, 1, 2)
@@ -34,7 +38,7 @@ def follower(storage: LocalStorage) -> Follower:
 @pytest.fixture
 def client(storage: LocalStorage, follower: Follower) -> Iterator[TestClient]:
     release(storage, 1, (HELD,))
-    settings = Settings(image=ImageLimits(max_bytes=2000, max_pixels=100 * 100), workers=2)
+    settings = Settings(image=ImageLimits(max_bytes=5000, max_pixels=100 * 100), workers=2)
     with TestClient(create_app(storage, follower, settings), raise_server_exceptions=False) as client:
         yield client
 
@@ -99,7 +103,7 @@ def test_nothing_released_yet(storage: LocalStorage) -> None:
         (b"", 422, Code.UNUSABLE),
         (b"plain text", 422, Code.UNUSABLE),
         (PNG[:60], 422, Code.UNUSABLE),
-        (b"x" * 2001, 413, Code.TOO_LARGE),
+        (b"x" * 5001, 413, Code.TOO_LARGE),
         (encode_png(np.zeros((101, 100, 1), np.uint8)), 413, Code.TOO_LARGE),
         (b"../../etc/passwd", 422, Code.UNUSABLE),
     ],
@@ -175,24 +179,80 @@ def test_metrics_count_what_happened(client: TestClient) -> None:
     assert "/no/such/page" not in page
 
 
-def test_a_slow_body_and_too_many_requests_are_told(storage: LocalStorage) -> None:
-    release(storage, 1)
-    app = create_app(storage, Follower(storage, every=3600), Settings(body_seconds=0.3, in_progress=1))
+async def dripping(begun: list[bool]) -> AsyncIterator[bytes]:
+    begun.append(True)
+    yield b"a"
+    await asyncio.Event().wait()
 
-    async def dripping() -> AsyncIterator[bytes]:
-        yield b"a"
-        await asyncio.sleep(5)
+
+def test_a_slow_body_is_told_so(storage: LocalStorage) -> None:
+    app = create_app(storage, Follower(storage, every=3600), Settings(body_seconds=0.1))
+
+    async def run() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.post("/predict", content=dripping([]))
+
+    assert problem(asyncio.run(run()), 408) == Code.TOO_SLOW
+
+
+def test_where_too_many_bodies_arrive_the_oldest_gives_way(storage: LocalStorage, follower: Follower) -> None:
+    release(storage, 1)
+    follower.refresh()
+    app = create_app(storage, follower, Settings(body_seconds=3600, in_progress=2))
 
     async def run() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            slow = asyncio.create_task(client.post("/predict", content=dripping()))
-            await asyncio.sleep(0.1)
-            return [await client.post("/predict", content=PNG), await slow]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            begun: list[bool] = []
+            slow = [asyncio.create_task(client.post("/predict", content=dripping(begun))) for _ in range(4)]
+            while len(begun) < 4:
+                await asyncio.sleep(0)
+            honest = await client.post("/predict", content=PNG)
+            done, _ = await asyncio.wait(slow[:3])
+            assert not slow[3].done(), "there is room for one beside the honest one"
+            slow[3].cancel()
+            return [honest, *(each.result() for each in done)]
 
-    busy, slow = asyncio.run(run())
-    assert problem(busy, 503) == Code.BUSY
-    assert problem(slow, 408) == Code.TOO_SLOW
+    honest, *slow = asyncio.run(run())
+    assert honest.status_code == 200
+    assert {problem(each, 408) for each in slow} == {Code.TOO_SLOW}
+
+
+def test_more_work_than_allowed_is_refused(storage: LocalStorage, follower: Follower) -> None:
+    release(storage, 1)
+    follower.refresh()
+    predict, begun, over = follower.release.predict, threading.Event(), threading.Event()
+
+    class Held:
+        image_shape, classes = follower.release.image_shape, follower.release.classes
+
+        def predict(self, images: Any) -> Any:
+            begun.set()
+            over.wait()
+            return predict(images)
+
+    class Busy(Follower):
+        release = Held()  # type: ignore[assignment]
+
+    app = create_app(storage, Busy(storage), Settings(in_progress=1, workers=1))
+
+    async def run() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            first = asyncio.create_task(client.post("/predict", content=PNG))
+            await asyncio.to_thread(begun.wait)
+            second = await client.post("/predict", content=PNG)
+            over.set()
+            return [await first, second]
+
+    first, second = asyncio.run(run())
+    assert first.status_code == 200
+    assert problem(second, 503) == Code.BUSY
+
+
+def test_a_small_file_of_many_pixels_is_refused_by_its_header(client: TestClient) -> None:
+    bomb = io.BytesIO()
+    Image.new("1", (4096, 4096)).save(bomb, "PNG")
+    assert len(bomb.getvalue()) < 5000
+    assert problem(client.post("/predict", content=bomb.getvalue()), 413) == Code.TOO_LARGE
 
 
 def test_the_description_names_every_refusal(client: TestClient) -> None:

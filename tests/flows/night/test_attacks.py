@@ -21,6 +21,7 @@ from editing.onnx_file import parse_onnx
 from flows.night.run import run_night
 from flows.releases.pointer import log_entries
 from flows.releases.rollback import rollback
+from flows.releases.sign import sign_store
 from serving.release import load_release
 from tests.data.test_signing import write_keys
 from tests.flows.conftest import Place
@@ -96,20 +97,23 @@ def test_a_pointer_to_a_forged_release_is_refused_where_signatures_are_wanted(
 ) -> None:
     """Who may write everything, live.json too, still lacks the key."""
     storage, key = anywhere.storage, Ed25519PrivateKey.generate()
-    _, public = write_keys(tmp_path, key)
-    manifest = storage.get(bundle_file(layout.MANIFEST))
+    private, public = write_keys(tmp_path, key)
     pointer = live(anywhere)
 
     monkeypatch.setenv(PUBLIC_KEY, str(public))
     with pytest.raises(Damaged, match="not signed"):
         load_release(storage, pointer)  # released before there was a key
-    storage.put_once(bundle_file(layout.SIGNATURE), key.sign(manifest).hex().encode())
-    assert load_release(storage, pointer).version == 1
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    sign_store(storage)
+    monkeypatch.delenv(SIGNING_KEY)
+    assert load_release(storage, live(anywhere)).version == 1
     assert verify_bundle(storage, 1, pointer.manifest_sha256) == ()
 
     tamper_with_pointer(storage)
     with pytest.raises(Damaged, match="not signed"):
-        load_release(storage, live(anywhere))
+        live(anywhere)
+    with pytest.raises(Damaged, match="not signed"):
+        load_release(storage, Live.from_json(storage.read(layout.LIVE).content))
     with pytest.raises(Damaged, match="not signed"):
         run_night(anywhere.night())
     monkeypatch.delenv(PUBLIC_KEY)
@@ -128,8 +132,11 @@ def tamper_with_pointer(storage: Storage) -> None:
 
 def test_a_night_signs_what_it_releases(anywhere: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private, public = write_keys(tmp_path, Ed25519PrivateKey.generate())
-    monkeypatch.setenv(SIGNING_KEY, str(private))
     anywhere.report_mistakes(1)
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    with pytest.raises(Damaged, match="not signed"):
+        run_night(anywhere.night())  # released before there was a key
+    assert [each.version for each in sign_store(anywhere.storage)] == [1]
     assert run_night(anywhere.night()).version == 2
     monkeypatch.setenv(PUBLIC_KEY, str(public))
     assert load_release(anywhere.storage, live(anywhere)).version == 2

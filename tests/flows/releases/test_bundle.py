@@ -18,7 +18,7 @@ from flows.releases.pointer import make_live, verified
 def a_bundle(version: int, content: bytes = b"model", **more: bytes) -> Bundle:
     files = {"model.onnx": content, "ledger.jsonl": b"ledger\n", "deep/labels.txt": b"0\n1\n", **more}
     entries = {name: FileEntry(sha256(each), len(each)) for name, each in files.items()}
-    return Bundle(Manifest(version, "edit", "r" * 64, "l" * 64, "s" * 64, "p" * 64, 1, entries), files)
+    return Bundle(Manifest(version, "edit", "a" * 64, "b" * 64, "c" * 64, "d" * 64, 1, entries), files)
 
 
 @pytest.fixture
