@@ -53,7 +53,7 @@ class Storage(Protocol):
         ...
 
     def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
-        """The object's bytes in order, in pieces of at most `PIECE`; raises as `get`, when the first one is asked for."""
+        """The object's bytes in order, in pieces of at most `PIECE`; raises as `get`, when the first is asked for."""
         ...
 
     def put_once(self, key: str, content: bytes) -> None:

@@ -114,7 +114,7 @@ def as_nobody(act: Callable[[], object]) -> str:
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
-    with open(reader) as answer:
+    with os.fdopen(reader) as answer:
         return answer.read()
 
 
