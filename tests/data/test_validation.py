@@ -76,8 +76,8 @@ def test_a_broken_row_is_refused_and_named(table: pd.DataFrame, column: str, val
 
 def test_a_report_from_the_future_waits_for_the_clock(table: pd.DataFrame) -> None:
     """The clock of this machine may be the one that is wrong; what is wrong in other ways too is refused."""
-    table.loc[1, "filed_at"] = table.loc[2, "filed_at"] = pd.Timestamp(NOON + timedelta(days=2))  # type: ignore[call-overload]
-    table.loc[2, "reporter"] = ""  # type: ignore[call-overload]
+    table.loc[1, "filed_at"] = table.loc[2, "filed_at"] = pd.Timestamp(NOON + timedelta(days=2))
+    table.loc[2, "reporter"] = ""
     early, wrong = table["report"].iloc[1], table["report"].iloc[2]
     validation = validate(table)
     assert validation.waiting == (early,)
