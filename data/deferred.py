@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data import layout
 from data.storage.base import Storage
-from editing.errors import Damaged, NotStored
+from editing.errors import Damaged, NotStored, Unreadable
 
 
 class Deferred(BaseModel):
@@ -39,6 +39,9 @@ def defer(storage: Storage, report_id: str, why: str, run: str) -> Deferred:
         nights, tag = known.nights, found.tag
     except NotStored:
         nights, tag = 0, None
+    except Unreadable:  # a counter holds up no night: it counts anew
+        storage.delete(key)
+        nights, tag = 0, None
     record = Deferred(id=report_id, nights=nights + 1, why=why, run=run)
     storage.swap(key, (record.model_dump_json() + "\n").encode(), expected=tag)
     return record
@@ -49,7 +52,7 @@ def deferred(storage: Storage) -> Iterator[Deferred]:
     for key in storage.keys(layout.DEFERRED):
         try:
             yield _parse(storage, key, storage.read(key).content)
-        except NotStored:  # forgotten since it was listed
+        except (NotStored, Unreadable):  # forgotten since it was listed, or counted anew at the next time
             continue
 
 

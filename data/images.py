@@ -1,5 +1,8 @@
 """Images from strangers: decoded safely, fitted to the model's input, identified by their pixels.
 
+To decode costs up to 16 bytes of memory for each pixel. So the header decides, before anything is decompressed: a file
+may promise a phone's 12 megapixels, and no more pixels than its bytes can pay for.
+
 Allowed are PNG, JPEG, WebP and BMP, told by content and never by name. Refused are animations (which frame would the
 claim be about?), truncated files and decompression bombs; of a multi-picture JPEG, as phones write them, the first
 picture counts. EXIF rotation is applied, alpha is laid over white, grey becomes three equal channels.
@@ -15,22 +18,33 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from editing.errors import DataError, TooLarge
 
 Pixels = NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK  # 1 MiB of decompressed text in all, by default 64
 _FIRST_PICTURE_COUNTS = "MPO"  # what Pillow calls a JPEG with more pictures behind it
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The most an image file may have: `max_bytes` as sent, `max_pixels` (width times height) once decoded."""
+    """The most an image file may have: `max_bytes` as sent, `max_pixels` (width times height) once decoded.
+
+    Beyond `free_pixels` a file may have at most `pixels_per_byte` of its bytes (a photo has 5 to 50), so that large
+    pictures are not had for a few bytes.
+    """
 
     max_bytes: int = 16 * 2**20
-    max_pixels: int = 32 * 10**6
+    max_pixels: int = 12_500_000
+    free_pixels: int = 10**6
+    pixels_per_byte: int = 250
+
+    def most_pixels(self, size: int) -> int:
+        """How many pixels a file of `size` bytes may have."""
+        return min(self.max_pixels, max(self.free_pixels, self.pixels_per_byte * size))
 
 
 def decode_image(content: bytes, limits: ImageLimits | None = None) -> Pixels:
@@ -46,7 +60,7 @@ def decode_image(content: bytes, limits: ImageLimits | None = None) -> Pixels:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                _check_header(image, limits)
+                _check_header(image, limits, len(content))
                 image.verify()  # a PNG's checksums to its very end; loading stops where the pixels are full
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 image.load()
@@ -62,10 +76,11 @@ def decode_image(content: bytes, limits: ImageLimits | None = None) -> Pixels:
         raise DataError(f"the image cannot be decoded ({said}); send a whole {allowed} file") from error
 
 
-def _check_header(image: Image.Image, limits: ImageLimits) -> None:
-    if image.width * image.height > limits.max_pixels:
+def _check_header(image: Image.Image, limits: ImageLimits, size: int) -> None:
+    limit = limits.most_pixels(size)
+    if image.width * image.height > limit:
         raise TooLarge(
-            f"the image has {image.width} x {image.height} pixels, the limit is {limits.max_pixels:,}; "
+            f"the image has {image.width} x {image.height} pixels, the limit is {limit:,} for its {size:,} bytes; "
             "send a smaller copy"
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != _FIRST_PICTURE_COUNTS:

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import layout
-from data.batches import file_singly, is_single, oversize_id
+from data.batches import BatchLimits, file_singly, is_single
 from data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
 from data.refusals import Reason, Refusal
-from data.reports import Report, parse_report
+from data.reports import MAX_REPORT_BYTES, Report, parse_report
 from data.storage.base import Storage
 from data.trust import Claim
-from editing.errors import Damaged, DataError, NotStored, TooLarge
+from editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
 
 Predict = Callable[[Pixels], NDArray[np.integer[Any]]]
 IsControl = Callable[[Pixels], NDArray[np.bool_]]
@@ -36,8 +36,8 @@ class IntakeSettings:
     """Limits in bytes and pixels; `fetch_ahead`: how many reports are fetched ahead of the one at hand."""
 
     image: ImageLimits = field(default_factory=ImageLimits)
-    max_report_bytes: int = 16 * 2**10
-    max_batch_bytes: int = 64 * 2**20
+    max_report_bytes: int = MAX_REPORT_BYTES
+    batch: BatchLimits = field(default_factory=BatchLimits)
     fetch_ahead: int = 16
 
 
@@ -65,12 +65,10 @@ def collect(
     """Every report in the inbox, in the order of identities: as it can be used, or why it cannot.
 
     Batches are filed as single reports first (`data.batches`); else nothing is changed: `data.quarantine` empties the
-    inbox. Raises StoreError.
+    inbox. An object that cannot be read is refused, and stays. Raises StoreUnusable if the store does not answer.
     """
     settings = settings or IntakeSettings()
-    for key in file_singly(storage, settings.max_batch_bytes):
-        detail = f"{key} has more than {settings.max_batch_bytes:,} bytes; it stays there, split it"
-        yield Refusal(oversize_id(key), Reason.TOO_LARGE, detail)
+    yield from file_singly(storage, settings.batch)
     known = frozenset(classes)
 
     def fetch(key: str) -> _Fetched | Refusal | None:
@@ -92,6 +90,8 @@ def _fetch(storage: Storage, key: str, classes: frozenset[str], settings: Intake
         report = parse_report(storage.get(key, at_most=settings.max_report_bytes))
     except NotStored:
         return None
+    except Unreadable as error:
+        return Refusal(report_id, Reason.UNREADABLE, str(error))
     except (TooLarge, DataError) as error:
         return Refusal(report_id, Reason.TOO_LARGE if isinstance(error, TooLarge) else Reason.MALFORMED, str(error))
     if report.id != report_id:
@@ -108,6 +108,8 @@ def _with_evidence(storage: Storage, report: Report, max_bytes: int) -> _Fetched
         return _Fetched(report, storage.get(layout.image(report.image), sha256=report.image, at_most=max_bytes))
     except NotStored:
         return Refusal(report.id, Reason.MISSING_IMAGE, f"no image {report.image} is stored; store it, then requeue")
+    except Unreadable as error:
+        return Refusal(report.id, Reason.UNREADABLE, str(error))
     except TooLarge as error:
         return Refusal(report.id, Reason.TOO_LARGE, str(error))
     except Damaged as error:
@@ -166,7 +168,7 @@ def evidence(
 ) -> Pixels:
     """The fitted pixels behind a claim, fetched again: a night keeps only those that it needs.
 
-    Raises Damaged or NotStored if the stored image has changed or gone since.
+    Raises Damaged, NotStored or Unreadable if the stored image has changed or gone since, or cannot be read any more.
     """
     content = storage.get(layout.image(claim.image), sha256=claim.image)
     pixels = fit_image(decode_image(content, limits), image_shape)

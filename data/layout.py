@@ -6,6 +6,7 @@ INBOX = "reports/inbox/"
 QUARANTINE = "reports/quarantine/"
 SETTLED = "reports/settled/"
 DEFERRED = "reports/deferred/"
+BATCHES = "reports/batches/"
 IMAGES = "images/"
 RELEASES = "releases/"
 LOG = "log/"
@@ -38,6 +39,11 @@ def settled_report(version: int, report_id: str) -> str:
 def deferred_report(report_id: str) -> str:
     """How often a report that waits in the inbox was left out of a release."""
     return f"{DEFERRED}{report_id}.json"
+
+
+def batch_marker(batch_id: str) -> str:
+    """How many lines of a batch in the inbox are filed."""
+    return f"{BATCHES}{batch_id}.json"
 
 
 def image(sha256: str) -> str:

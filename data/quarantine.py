@@ -17,9 +17,9 @@ from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Validati
 from data import layout
 from data.refusals import Reason, Refusal
 from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError, TooLarge
+from editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError, TooLarge, Unreadable
 
-_MOST_BYTES_KEPT = 64 * 2**20
+_MOST_BYTES_KEPT = 2**20
 
 
 class Quarantined(BaseModel):
@@ -46,16 +46,16 @@ class Quarantined(BaseModel):
 
 
 def quarantine(storage: Storage, refusal: Refusal, when: datetime) -> None:
-    """Move a report from the inbox to quarantine with its reason; one that is too large to read stays in the inbox."""
+    """Move a report from the inbox to quarantine with its reason.
+
+    One that is too large, or that cannot be read, stays in the inbox; its record says so once.
+    """
     inbox, target = layout.inbox_report(refusal.report_id), layout.quarantined_report(refusal.report_id)
     try:
         content = storage.get(inbox, at_most=_MOST_BYTES_KEPT)
-    except TooLarge:
-        _replace(storage, target, _record(refusal, when, None))
-        return
-    except NotStored:
-        if not _is_stored(storage, target):
-            _replace(storage, target, _record(refusal, when, None))
+    except (TooLarge, NotStored, Unreadable):
+        with suppress(AlreadyStored, Unreadable):  # the record of an earlier night stands
+            storage.put_once(target, _record(refusal, when, None).to_json())
         return
     _replace(storage, target, _record(refusal, when, content))
     storage.delete(inbox)
@@ -71,21 +71,17 @@ def _record(refusal: Refusal, when: datetime, content: bytes | None) -> Quaranti
         return record.model_copy(update={"base64": content})
 
 
-def _is_stored(storage: Storage, key: str) -> bool:
-    return key in storage.keys(key)
-
-
 def _replace(storage: Storage, key: str, record: Quarantined) -> None:
     """Write the record over one of an earlier refusal of the same report, which the inbox still holds."""
     try:
         storage.put_once(key, record.to_json())
-    except AlreadyStored:
+    except (AlreadyStored, Unreadable):
         storage.delete(key)
         storage.put_once(key, record.to_json())
 
 
 def quarantined(storage: Storage) -> Iterator[Quarantined]:
-    """Everything in quarantine, in the order of identities. Raises Damaged on a record that cannot be read."""
+    """Everything in quarantine, in the order of identities. Raises Damaged or Unreadable on a record without sense."""
     for key in storage.keys(layout.QUARANTINE):
         yield _read(storage, key)
 
@@ -114,7 +110,7 @@ def requeue(storage: Storage, report_id: str) -> None:
     key = layout.quarantined_report(report_id)
     content = _read(storage, key).content
     if content is None:
-        raise StoreError(f"report {report_id} was too large to be kept; file it again in smaller parts")
+        raise StoreError(f"report {report_id} was never kept: too large, or it cannot be read; mend what was filed")
     storage.delete(layout.deferred_report(report_id))
     with suppress(AlreadyStored):  # the same claim was filed again meanwhile
         storage.put_once(layout.inbox_report(report_id), content)
@@ -122,13 +118,16 @@ def requeue(storage: Storage, report_id: str) -> None:
 
 
 def settle(storage: Storage, report_ids: Iterable[str], version: int) -> None:
-    """Move reports from the inbox to what release `version` consumed; one that has gone already is success."""
+    """Move reports from the inbox to what release `version` consumed; one that has gone already is success.
+
+    One that cannot be read any more stays: the next night finds it in the ledger, or refuses it.
+    """
     for report_id in report_ids:
         inbox = layout.inbox_report(report_id)
         try:
             content = storage.get(inbox)
-        except NotStored:
+            with suppress(AlreadyStored):  # settled by a run that died here, and the same claim was filed again since
+                storage.put_once(layout.settled_report(version, report_id), content)
+        except (NotStored, Unreadable):
             continue
-        with suppress(AlreadyStored):  # settled by a run that died here, and the same claim was filed again since
-            storage.put_once(layout.settled_report(version, report_id), content)
         storage.delete(inbox)

@@ -11,6 +11,7 @@ class Reason(StrEnum):
 
     MALFORMED = "malformed"  # not a report of the documented schema
     TOO_LARGE = "too large"  # more bytes or pixels than the limits allow
+    UNREADABLE = "unreadable"  # the store has it and cannot give it: no permission, an archive, no file
     UNKNOWN_CLASS = "unknown class"  # the expected class is none of the model's
     MISSING_IMAGE = "missing image"  # no object under images/<sha256>
     DIGEST_MISMATCH = "digest mismatch"  # the stored image is not the one that was reported

@@ -11,13 +11,13 @@ hundred names, so there set `trusted_needed`, and let the service that files rep
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from data.names import same_reporter
 from data.refusals import Reason, Refusal
 
 
@@ -99,11 +99,6 @@ def aggregate(
     for correction, heard in sorted(night.heard.items()):
         night.settle(correction, heard)
     return night.decision()
-
-
-def same_reporter(name: str) -> str:
-    """What two spellings of one reporter's name have in common."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 class _Night:

@@ -40,11 +40,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Validation:
-    """How the night's table came out: every rule, and a refusal for every report that breaks one."""
+    """How the night's table came out: every rule, and a refusal for every report that breaks one.
+
+    `waiting`: reports that break none but are from the future by this machine's clock. They stay in the inbox until the
+    clock has passed them, for it may be the clock that is wrong.
+    """
 
     rows: int
     rules: tuple[Rule, ...]
     refusals: tuple[Refusal, ...]
+    waiting: tuple[str, ...] = ()
 
 
 def report_table(rows: Sequence[ReportRow]) -> pd.DataFrame:
@@ -71,16 +76,19 @@ def validate_reports(
 ) -> Validation:
     """Hold the night's table (`report_table`) against the rules; `rows` is how many reports intake let through.
 
-    Raises DataError if the table does not have exactly `rows` rows or lacks a column: then none of it can be believed.
+    Neither what is refused nor what is waiting may become a correction tonight. Raises DataError if the table does not
+    have exactly `rows` rows or lacks a column: then none of it can be believed.
     """
     if len(table) == rows == 0:
         return Validation(0, (), ())
     rules, broken = _check_expectations(table, _suite(rows, classes, live_version, now))
+    early = {row for row in broken if table["filed_at"].iloc[row] > now + _CLOCKS_MAY_DIFFER and len(broken[row]) == 1}
     refusals = tuple(
         Refusal(str(table["report"].iloc[row]), Reason.INVALID, "breaks the rule " + ", ".join(names))
         for row, names in sorted(broken.items())
+        if row not in early
     )
-    return Validation(rows, rules, refusals)
+    return Validation(rows, rules, refusals, tuple(str(table["report"].iloc[row]) for row in sorted(early)))
 
 
 def _suite(rows: int, classes: Sequence[str], live_version: int, now: datetime) -> Any:

@@ -9,6 +9,7 @@
     ├── ExportError             an ONNX file or delta that cannot be made, applied or run
     ├── StoreError              the store: missing, changed under us, or refused
     │   ├── NotStored           no object under that key
+    │   ├── Unreadable          this one object cannot be read, while the store answers for others
     │   ├── AlreadyStored       a write-once key already holds other content
     │   ├── Superseded          compare-and-swap lost: somebody else wrote first
     │   └── StoreUnusable       the store cannot keep its contract (or cannot be reached)
@@ -62,6 +63,12 @@ class NotStored(StoreError, KeyError):  # noqa: N818 - a state of the store, not
 
     def __str__(self) -> str:  # KeyError would print the repr
         return str(self.args[0]) if self.args else "no such object"
+
+
+class Unreadable(StoreError):  # noqa: N818 - a state of one object
+    """This one object cannot be read (no permission, an archive, a broken sector), while the store answers for others.
+
+    Whoever reads many objects goes on with the next one."""
 
 
 class AlreadyStored(StoreError):  # noqa: N818

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from editing.errors import Damaged, StoreError
 
+PIECE = 64 * 2**10
 SEAL_BITS = 64
 _SEALED = re.compile(rb"(?s)(.*)\n[ \t]{%d}" % SEAL_BITS)
 _LONGEST_KEY = 512
@@ -44,16 +45,24 @@ class Storage(Protocol):
         ...
 
     def get(self, key: str, *, sha256: str | None = None, at_most: int | None = None) -> bytes:
-        """The object's bytes. Raises NotStored; TooLarge if it has more than `at_most` bytes (none of which are then
-        read); Damaged if `sha256` is given and differs."""
+        """The object's bytes. Raises NotStored; Unreadable; TooLarge if it has more than `at_most` bytes (none of
+        which are then read); Damaged if `sha256` is given and differs.
+
+        Unreadable is this object's trouble, StoreUnusable the store's. What tells them apart is a question for a
+        neighbour, a name in the same folder that nobody has: a store that answers that it is not there does answer."""
+        ...
+
+    def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
+        """The object's bytes in order, in pieces of at most `PIECE`; raises as `get`, when the first is asked for."""
         ...
 
     def put_once(self, key: str, content: bytes) -> None:
-        """Write a new object. The same content again is success (a retry); other content raises AlreadyStored."""
+        """Write a new object. The same content again is success (a retry); other content raises AlreadyStored, and
+        Unreadable if what is there cannot be compared."""
         ...
 
     def read(self, key: str) -> Versioned:
-        """A pointer and its tag. Raises NotStored."""
+        """A pointer and its tag. Raises NotStored, Unreadable."""
         ...
 
     def swap(self, key: str, content: bytes, *, expected: str | None) -> Versioned:
@@ -63,7 +72,8 @@ class Storage(Protocol):
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that starts with `prefix`, in byte order, streamed in pages; no bound on how many.
 
-        What others put there under names that are no keys (`is_key`) is not seen."""
+        What others put there under names that are no keys (`is_key`) is not seen. Raises StoreUnusable if the listing
+        fails."""
         ...
 
     def delete(self, key: str) -> None:

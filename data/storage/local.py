@@ -12,18 +12,30 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from data.storage.base import Versioned, check_digest, check_key, is_key, seal, unseal
+from data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
 from data.storage.probe import probe_conditions
-from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
+from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
 
 _LOCK = ".lock"
 _TEMPORARY = ".tmp"
 _LITTER_AFTER_SECONDS = 24 * 3600
+_OF_ONE_FILE = {  # what the system says of one file while the disk is well
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENXIO,  # a socket
+    errno.EOPNOTSUPP,
+    errno.ELOOP,  # a symbolic link
+    errno.EBADMSG,
+    errno.ENOKEY,
+}
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -41,6 +53,11 @@ class LocalStorage:
     def get(self, key: str, *, sha256: str | None = None, at_most: int | None = None) -> bytes:
         content = self._content(key, at_most)
         return check_digest(content, sha256, f"{self.url}/{key}")
+
+    def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
+        with self._opened(key, at_most) as file:
+            while piece := file.read(PIECE):
+                yield piece
 
     def put_once(self, key: str, content: bytes) -> None:
         target = self._path(key)
@@ -94,23 +111,39 @@ class LocalStorage:
     def _path(self, key: str) -> Path:
         """The file of a key. Raises StoreError on a bad key, StoreUnusable if a symbolic link is on its way."""
         path = self._real_root / check_key(key)
-        if path.is_symlink() or path.parent.resolve() != path.parent:
+        if self._is_linked(path, key):
             raise StoreUnusable(f"{path} goes through a symbolic link; remove the link, the store follows none")
         return path
 
+    def _is_linked(self, path: Path, key: str) -> bool:
+        with self._usable(key):
+            return path.is_symlink() or path.parent.resolve() != path.parent
+
     def _content(self, key: str, at_most: int | None = None) -> bytes:
-        try:
-            path = self._path(key)
-        except StoreUnusable as error:  # one link must not hold up whoever reads a thousand objects
-            raise NotStored(str(error)) from error
+        with self._opened(key, at_most) as file:
+            return file.read()
+
+    @contextmanager
+    def _opened(self, key: str, at_most: int | None) -> Iterator[BinaryIO]:
+        """The object's file. What goes wrong with it, in here or while it is read, is raised as the contract says."""
+        path = self._real_root / check_key(key)
+        if self._is_linked(path, key):  # one link must not hold up whoever reads a thousand objects
+            raise NotStored(f"{path} goes through a symbolic link; remove the link, the store follows none")
         try:
             with self._usable(key), open(path, "rb", opener=_open_no_link) as file:
-                size = os.fstat(file.fileno()).st_size
-                if at_most is not None and size > at_most:
-                    raise TooLarge(f"{self.url}/{key} has {size:,} bytes, the limit is {at_most:,}")
-                return file.read()
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise Unreadable(f"{self.url}/{key} is no file but a pipe or a device; remove it")
+                if at_most is not None and status.st_size > at_most:
+                    raise TooLarge(f"{self.url}/{key} has {status.st_size:,} bytes, the limit is {at_most:,}")
+                yield file
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotStored(f"{self.url}/{key} is not stored") from error
+        except StoreUnusable as error:
+            if isinstance(error.__cause__, OSError) and _is_of_one_file(error.__cause__, path):
+                advice = "see that it is a file which this user may read"
+                raise Unreadable(f"{self.url}/{key}: {error.__cause__.strerror}; {advice}") from error
+            raise
 
     def _found(self, key: str) -> bytes | None:
         """The object's bytes, or None if there is none."""
@@ -120,21 +153,27 @@ class LocalStorage:
             return None
 
     def _walk(self, folder: Path, prefix: str, start: str) -> Iterator[str]:
-        """Keys below `folder` whose name begins with `start`, in byte order: a folder sorts as its name and a slash."""
-        try:
-            with os.scandir(folder) as entries:
-                names = sorted(
-                    f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
-                    for entry in entries
-                    if entry.name.startswith(start) and is_key(prefix + entry.name) and not entry.is_symlink()
-                )
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        """Keys below `folder` whose name begins with `start`, in byte order: a folder sorts as its name and a slash.
+
+        A folder inside that cannot be listed counts as one object, which nobody can read.
+        """
+        with self._usable(prefix):
+            try:
+                with os.scandir(folder) as entries:
+                    names = sorted(
+                        f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+                        for entry in entries
+                        if entry.name.startswith(start) and is_key(prefix + entry.name) and not entry.is_symlink()
+                    )
+            except (FileNotFoundError, NotADirectoryError):
+                return
         for name in names:
-            if name.endswith("/"):
+            if not name.endswith("/"):
+                yield prefix + name
+            elif os.access(folder / name, os.R_OK | os.X_OK):
                 yield from self._walk(folder / name, prefix + name, "")
             else:
-                yield prefix + name
+                yield prefix + name[:-1]
 
     @contextmanager
     def _written(self, content: bytes) -> Iterator[Path]:
@@ -202,6 +241,19 @@ class LocalStorage:
 
 def _tag(stored: bytes) -> str:
     return hashlib.sha256(stored).hexdigest()
+
+
+def _is_of_one_file(error: OSError, path: Path) -> bool:
+    """Whether only this file is in trouble: its folder can say that a name which nobody has is not there."""
+    if error.errno not in _OF_ONE_FILE:
+        return False
+    try:
+        (path.parent / secrets.token_hex(16)).lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _open_no_link(path: str, flags: int) -> int:

@@ -9,6 +9,7 @@ AWS chain only, the endpoint from `AWS_ENDPOINT_URL` or the AWS profile.
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,15 +19,16 @@ import boto3
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from data.storage.base import Versioned, check_digest, check_key, is_key, seal, unseal
+from data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
 from data.storage.probe import probe_conditions
-from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
+from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
 
 _ATTEMPTS = 5
 _PAGE_SIZE = 1000  # the most that S3 gives at once
 _GONE = {"NoSuchKey", "404", "NotFound"}
 _LOST = {"PreconditionFailed", "412", *_GONE}  # If-Match on what is gone answers 404
 _AGAIN = {"ConditionalRequestConflict", "OperationAborted", "409"}
+_ASK_LATER = {408, 429}
 _ADVICE = {
     "NoSuchBucket": "create the bucket, or correct its name",
     "AccessDenied": "give these credentials the right to get, put, delete and list there",
@@ -52,6 +54,22 @@ class S3Storage:
     def get(self, key: str, *, sha256: str | None = None, at_most: int | None = None) -> bytes:
         content, _ = self._content(key, at_most)
         return check_digest(content, sha256, f"{self.url}/{key}")
+
+    def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
+        start = 0
+        rest: dict[str, str] = {}
+        for _ in range(_ATTEMPTS):
+            with self._usable(key):
+                answer = self._open(key, at_most, **rest)
+                with closing(answer["Body"]) as body:
+                    try:
+                        for piece in body.iter_chunks(PIECE):
+                            start += len(piece)
+                            yield piece
+                        return
+                    except BotoCoreError:  # it broke off; go on from there, in the same object
+                        rest = {"Range": f"bytes={start}-", "IfMatch": answer["ETag"]}
+        raise StoreUnusable(f"{self.url}/{key} breaks off again and again; check the endpoint and the network")
 
     def put_once(self, key: str, content: bytes) -> None:
         if self._put(key, content, IfNoneMatch="*") is None and self._content(key)[0] != content:
@@ -101,10 +119,8 @@ class S3Storage:
         """The object's bytes and its tag."""
 
         def attempt() -> tuple[bytes, str]:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key))
+            answer = self._open(key, at_most)
             with closing(answer["Body"]) as body:
-                if at_most is not None and answer["ContentLength"] > at_most:
-                    raise TooLarge(f"{self.url}/{key} has {answer['ContentLength']:,} bytes, the limit is {at_most:,}")
                 try:
                     return body.read(), answer["ETag"].strip('"')
                 except BotoCoreError as error:  # too late for boto3's own attempts
@@ -112,6 +128,31 @@ class S3Storage:
 
         with self._usable(key):
             return _repeated(attempt, _BrokenOffError)
+
+    def _open(self, key: str, at_most: int | None, **rest: str) -> Any:
+        """S3's answer, its body not yet read. Raises Unreadable if this object is refused while others are not."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **rest)
+        except ClientError as error:
+            if _is_refusal(error) and self._answers_beside(key):
+                advice = (
+                    "see that it is not archived, encrypted with a key of one's own, or kept from these credentials"
+                )
+                raise Unreadable(f"{self.url}/{key}: {error}; {advice}") from error
+            raise
+        if at_most is not None and answer["ContentLength"] > at_most:
+            answer["Body"].close()
+            raise TooLarge(f"{self.url}/{key} has {answer['ContentLength']:,} bytes, the limit is {at_most:,}")
+        return answer
+
+    def _answers_beside(self, key: str) -> bool:
+        """Whether the store says of a name in the same folder, which nobody has, that it is not there."""
+        folder, slash, _ = self._name(key).rpartition("/")
+        try:
+            self._client.get_object(Bucket=self._bucket, Key=f"{folder}{slash}{secrets.token_hex(16)}")["Body"].close()
+        except ClientError as error:
+            return _code(error) in _GONE
+        return False
 
     def _put(self, key: str, content: bytes, **condition: str) -> str | None:
         """Write under a condition; the new tag, or None if the condition was not met."""
@@ -184,6 +225,12 @@ def _client() -> Any:
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _is_refusal(error: ClientError) -> bool:
+    """Whether the store answered, and said no: 4xx, but for what is not there and what may pass."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return 400 <= status < 500 and status not in _ASK_LATER and _code(error) not in {*_GONE, "NoSuchBucket"}
 
 
 def _repeated(attempt: Callable[[], Result], passing: type[Exception]) -> Result:

@@ -91,10 +91,11 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
     claims = list(intake.weigh(usable(), parent.classes, predict, Control(night.workspace)))
     count = len(claims) + len(refused)
     moment = datetime.now(UTC)
-    refused += validate_reports(report_table(rows), len(claims), parent.classes, parent.live.newest, moment).refusals
-    gone = {each.report_id for each in refused}
+    checked = validate_reports(report_table(rows), len(claims), parent.classes, parent.live.newest, moment)
+    refused += checked.refusals
+    gone = {each.report_id for each in refused} | set(checked.waiting)
     refused += withdrawn_claims([claim for claim in claims if claim.report_id not in gone], standing)
-    gone = {each.report_id for each in refused}
+    gone |= {each.report_id for each in refused}
     left = {claim.report_id: claim for claim in claims if claim.report_id not in gone}
     ledger = {each.id: each for each in parent.ledger.corrections}
     decision = aggregate(left.values(), ledger, trust_settings(night.workspace.params.trust), moment)
@@ -106,7 +107,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
             each.correction: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed
         },
         refused=(*refused, *decision.refusals),
-        waiting=decision.waiting,
+        waiting=(*checked.waiting, *decision.waiting),
         done=decision.done,
     )
 

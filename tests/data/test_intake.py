@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data import layout
+from data.batches import BatchLimits
 from data.images import ImageLimits, encode_png, pixel_digest
 from data.intake import Accepted, IntakeSettings, collect
 from data.refusals import Reason, Refusal
@@ -194,7 +195,7 @@ def test_a_broken_table_is_one_malformed_report(storage: Storage, content: bytes
 
 def test_a_batch_too_large_to_read_stays_and_is_named(storage: Storage) -> None:
     storage.put_once("reports/inbox/huge.jsonl", b"{}\n" * 100)
-    [refusal] = read(storage, IntakeSettings(max_batch_bytes=299))[1]
+    [refusal] = read(storage, IntakeSettings(batch=BatchLimits(max_bytes=299)))[1]
     assert refusal.reason == Reason.TOO_LARGE
     assert "reports/inbox/huge.jsonl" in refusal.detail
     assert list(storage.keys(layout.INBOX)) == ["reports/inbox/huge.jsonl"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from data.storage import Storage, open_storage
+from data.storage.base import PIECE
 from editing.errors import AlreadyStored, Damaged, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
 
 
@@ -198,3 +199,17 @@ def test_a_sound_store_passes_the_probe_and_keeps_no_trace(storage: Storage) -> 
 def test_only_known_schemes_are_opened() -> None:
     with pytest.raises(StoreUnusable, match="ftp"):
         open_storage("ftp://host/path")
+
+
+def test_a_stream_is_the_same_bytes_in_small_pieces(storage: Storage) -> None:
+    content = bytes(range(256)) * 1000
+    storage.put_once("k", content)
+    pieces = list(storage.stream("k", at_most=len(content)))
+    assert b"".join(pieces) == content
+    assert max(map(len, pieces)) <= PIECE < len(content)
+    storage.put_once("empty", b"")
+    assert list(storage.stream("empty")) == []
+    with pytest.raises(TooLarge, match="the limit is 100"):
+        next(storage.stream("k", at_most=100))
+    with pytest.raises(NotStored):
+        next(storage.stream("none"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data.storage import LocalStorage, Storage
-from editing.errors import AlreadyStored, NotStored, StoreUnusable, Superseded
+from editing.errors import AlreadyStored, NotStored, StoreUnusable, Superseded, Unreadable
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_link_that_appears_after_the_check_is_not_followed(
     storage.put_once("a/b", b"x")
     (tmp_path / "store/a/link").symlink_to(tmp_path / "secret")
     monkeypatch.setattr(Path, "is_symlink", lambda _self: False)
-    with pytest.raises(StoreUnusable):
+    with pytest.raises(Unreadable):
         storage.get("a/link")
 
 

@@ -62,7 +62,6 @@ def test_every_bound_has_its_not_null(table: pd.DataFrame) -> None:
         ("model_version", 4),
         ("model_version", -1),
         ("filed_at", pd.NaT),
-        ("filed_at", pd.Timestamp(NOON + timedelta(days=2))),
         ("filed_at", pd.Timestamp("1999-12-31", tz="UTC")),
     ],
     ids=str,
@@ -73,6 +72,19 @@ def test_a_broken_row_is_refused_and_named(table: pd.DataFrame, column: str, val
     [refusal] = validate(table).refusals
     assert (refusal.report_id, refusal.reason) == (broken, Reason.INVALID)
     assert column in refusal.detail
+
+
+def test_a_report_from_the_future_waits_for_the_clock(table: pd.DataFrame) -> None:
+    """The clock of this machine may be the one that is wrong; what is wrong in other ways too is refused."""
+    table.loc[1, "filed_at"] = table.loc[2, "filed_at"] = pd.Timestamp(NOON + timedelta(days=2))
+    table.loc[2, "reporter"] = ""
+    early, wrong = table["report"].iloc[1], table["report"].iloc[2]
+    validation = validate(table)
+    assert validation.waiting == (early,)
+    assert [refusal.report_id for refusal in validation.refusals] == [wrong]
+    later = validate_reports(table, 4, CLASSES, live_version=3, now=NOON + timedelta(days=1))
+    assert later.waiting == ()
+    assert [refusal.report_id for refusal in later.refusals] == [wrong]
 
 
 def test_the_same_report_twice(table: pd.DataFrame) -> None:

@@ -29,6 +29,9 @@ class Fault(Enum):
     CUT_ANSWER = "the connection breaks in the middle of the answer's body"
     CONFLICT = "409: another conditional write is under way"
     DISK_FULL = "507: nothing more can be stored"
+    ARCHIVED = "403: the object lies in an archive (Glacier)"
+    FOREIGN_KEY = "400: the object is encrypted with a key that the client must send (SSE-C)"
+    FORBIDDEN = "403: these credentials may not"
 
 
 _SENT_INSTEAD = {
@@ -36,6 +39,9 @@ _SENT_INSTEAD = {
     Fault.SLOW_DOWN: ("503 Slow Down", "SlowDown"),
     Fault.CONFLICT: ("409 Conflict", "ConditionalRequestConflict"),
     Fault.DISK_FULL: ("507 Insufficient Storage", "InsufficientStorage"),
+    Fault.ARCHIVED: ("403 Forbidden", "InvalidObjectState"),
+    Fault.FOREIGN_KEY: ("400 Bad Request", "InvalidRequest"),
+    Fault.FORBIDDEN: ("403 Forbidden", "AccessDenied"),
 }
 
 

@@ -85,6 +85,10 @@ class Watched:
         self._before("get", key)
         return self.inner.get(key, sha256=sha256, at_most=at_most)
 
+    def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
+        self._before("get", key)
+        return self.inner.stream(key, at_most=at_most)
+
     def put_once(self, key: str, content: bytes) -> None:
         self._before("put", key)
         self.inner.put_once(key, content)

@@ -1,0 +1,94 @@
+"""One object that cannot be read is one refusal, and stays; a store that does not answer ends the night."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from data import layout
+from data.batches import batch_id
+from data.deferred import defer, deferred
+from data.intake import Accepted, collect, evidence
+from data.quarantine import quarantine, quarantined, requeue, settle
+from data.refusals import Reason, Refusal
+from data.reports import Report
+from data.storage import Storage
+from data.trust import Claim
+from editing.errors import StoreError, Unreadable
+from tests.data.conftest import NOON
+
+SHAPE = (8, 8, 3)
+BATCH = "reports/inbox/monday.jsonl"
+
+
+class Refusing:
+    """A store that cannot give these objects, whoever asks."""
+
+    def __init__(self, storage: Storage, *keys: str) -> None:
+        self._storage, self._keys = storage, keys
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._storage, name)
+        if name not in ("get", "read", "stream"):
+            return method
+
+        def read(key: str, **options: object) -> object:
+            if key in self._keys:
+                raise Unreadable(f"{key}: Permission denied")
+            return method(key, **options)
+
+        return read
+
+
+FileOne = Callable[..., Report]
+
+
+@pytest.fixture
+def odd(storage: Storage, file_one: FileOne) -> Iterator[tuple[Storage, Report, Report, Report]]:
+    """The store, a good report, one that cannot be read, and one whose image cannot be; and such a batch."""
+    good, silent, blind = (file_one(seed) for seed in range(3))
+    storage.put_once(BATCH, b"{}")
+    keys = (layout.inbox_report(silent.id), layout.image(blind.image), BATCH)
+    yield Refusing(storage, *keys), good, silent, blind  # type: ignore[misc]
+
+
+def test_each_is_refused_alone_and_stays(storage: Storage, odd: tuple[Storage, Report, Report, Report]) -> None:
+    store, good, silent, blind = odd
+    for night in range(2):
+        items = list(collect(store, ("cat", "dog"), SHAPE))
+        refused = [item for item in items if isinstance(item, Refusal)]
+        assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
+        assert {item.report_id for item in refused} == {silent.id, batch_id(BATCH), *([] if night else [blind.id])}
+        assert {item.reason for item in refused} == {Reason.UNREADABLE}
+        for item in refused:
+            quarantine(store, item, NOON + timedelta(days=night))
+        assert set(storage.keys(layout.INBOX)) == {BATCH, *map(layout.inbox_report, (good.id, silent.id))}
+    records = {record.id: record for record in quarantined(store)}
+    assert {record.when for record in records.values()} == {NOON}
+    assert records[blind.id].content is not None
+    assert records[silent.id].content is None
+    with pytest.raises(StoreError, match="never kept"):
+        requeue(store, silent.id)
+    assert len(list(collect(storage, ("cat", "dog"), SHAPE))) == 3  # readable again: two reports, one line of junk
+
+
+def test_settling_leaves_what_it_cannot_read(storage: Storage, odd: tuple[Storage, Report, Report, Report]) -> None:
+    store, good, silent, _ = odd
+    settle(store, [silent.id, good.id], version=2)
+    assert list(storage.keys(layout.SETTLED)) == [layout.settled_report(2, good.id)]
+    assert layout.inbox_report(silent.id) in storage.keys(layout.INBOX)
+
+
+def test_a_counter_that_cannot_be_read_counts_anew(storage: Storage) -> None:
+    for run in ("a", "b"):
+        defer(storage, "1" * 64, "harm", run)
+    store: Storage = Refusing(storage, layout.deferred_report("1" * 64))  # type: ignore[assignment]
+    assert list(deferred(store)) == []
+    assert defer(store, "1" * 64, "harm", "c").nights == 1
+
+
+def test_evidence_that_cannot_be_read_any_more_says_so(odd: tuple[Storage, Report, Report, Report]) -> None:
+    store, _, _, blind = odd
+    claim = Claim(blind.id, blind.image, "0" * 64, "cat", None, "ann", NOON, "dog")
+    with pytest.raises(Unreadable):
+        evidence(store, claim, SHAPE)
