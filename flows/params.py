@@ -74,6 +74,7 @@ class GateParams(Section):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     drawdown: float = Field(gt=0, lt=1)
     negative_flips: float = Field(gt=0, lt=1)
+    root_negative_flips: float = Field(default=0.06, gt=0, lt=1)
     recall_drop: float = Field(gt=0, lt=1)
     boundary: float = Field(default=0.2, gt=0, le=1)
     boundary_flips: float = Field(gt=0, lt=1)

@@ -15,8 +15,10 @@ from flows.prefect_runs.tasks import run_as_task
 
 
 @flow(name="train-model")
-def train_model(store: Store = None, workspace: Workspace = None, by: By = "errata") -> NightSummary:
-    """Train a root model and release it.
+def train_model(
+    store: Store = None, workspace: Workspace = None, by: By = "errata", replace_live: str = ""
+) -> NightSummary:
+    """Train a root model and release it, if it is no worse than what is live.
 
     Args:
         store: Where reports and releases lie: a folder, or s3://bucket/prefix. Left out: what ERRATA_STORE says on the
@@ -24,9 +26,10 @@ def train_model(store: Store = None, workspace: Workspace = None, by: By = "erra
         workspace: The folder on the worker with dvc.yaml and params.yaml. Left out: what ERRATA_WORKSPACE says there,
             else the folder that it runs in.
         by: Who asked, for the log of releases.
+        replace_live: Why it shall be released also if it is worse than what is live. Left out: it is not.
     """
     speak_in_lines()
     night = open_night(store, workspace, by, get_run_logger().info)
-    summary = train_new_root(night, run_as_task)
+    summary = train_new_root(night, run_as_task, replace_live=replace_live)
     publish(night, summary, "root-")
     return summary

@@ -9,7 +9,7 @@ from flows.cli.base import GATE_SAID_NO, out, say_json
 from flows.gate.tables import HEAD, gate_rows
 from flows.night.summary import NightSummary
 
-COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
 
 
 def finish(summary: NightSummary, as_json: bool, title: str = "The night") -> None:
@@ -33,5 +33,5 @@ def print_summary(summary: NightSummary, title: str) -> None:
         for name in HEAD:
             gate.add_column(name, justify="left" if name in {"criterion", "verdict", "limit"} else "right")
         for row in gate_rows(summary.gate_result):
-            gate.add_row(*row[:-1], f"[{COLOURS[row[-1]]}]{row[-1]}[/]")
+            gate.add_row(*row[:-1], f"[{COLOURS[row[-1].partition(':')[0]]}]{row[-1]}[/]")
         out.print(gate)

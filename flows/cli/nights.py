@@ -10,13 +10,20 @@ from flows.cli.base import AsJson, Store, app, out, tell
 
 
 @app.command(rich_help_panel="Work")
-def train(store: Store = None, as_json: AsJson = False) -> None:
-    """Train a root model and release it."""
+def train(
+    replace_live: Annotated[
+        str,
+        typer.Option(metavar="WHY", help="Release it even if it is worse than what is live, and why"),
+    ] = "",
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a root model and release it, if it is no worse than what is live."""
     from flows.cli.night_tables import finish
     from flows.night.new_root import train_new_root
     from flows.night.state import open_night
 
-    finish(train_new_root(open_night(store, None, None, tell)), as_json, "A new root")
+    finish(train_new_root(open_night(store, None, None, tell), replace_live=replace_live), as_json, "A new root")
 
 
 @app.command(rich_help_panel="Work")

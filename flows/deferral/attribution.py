@@ -8,8 +8,8 @@ edit for it by itself. Those that do harm are then added, the least harmful firs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -26,12 +26,19 @@ from flows.stages.editors import build_editor, learned_rule
 class Attribution:
     """What became of each suspect: `kept`, or left out, with how many of `n` probes it harms by itself (`alone`).
 
+    `changes` says how many probes it changes at all by itself.
+
     With an editor without slots an edit for one costs as much as for all, so there `alone` is empty.
     """
 
     kept: frozenset[str]
     alone: dict[str, int]
     n: int
+    changes: Mapping[str, int] = field(default_factory=dict)
+
+    def breadth(self, name: str) -> tuple[int, int, str]:
+        """Orders corrections by what they do beyond their own image, the least first."""
+        return self.alone.get(name, 0), self.changes.get(name, 0), name
 
 
 def attribute(
@@ -67,7 +74,7 @@ def attribute(
 
     waiting = [name for name in order if name not in harmless]
     kept, _ = keep_harmless(waiting, within, candidate.params.deferral.tests)
-    return Attribution(frozenset(kept) | frozenset(harmless), alone, len(probes.labels))
+    return Attribution(frozenset(kept) | frozenset(harmless), alone, len(probes.labels), edits.changes(suspects))
 
 
 class _JointEdits:
@@ -100,6 +107,14 @@ class _JointEdits:
         result = self._editor.edit(self._candidate.root, [self._constraints[name] for name in names], self._state)
         harmed = self.harmed(self._probes.logits(result.model))
         return float(harmed.double().mean()), len(result.holds) - sum(result.holds)
+
+    @torch.no_grad()
+    def changes(self, names: Collection[str]) -> dict[str, int]:
+        """On how many probes each correction's slot fires; those without a slot are not there."""
+        features = self._probes.features
+        features = batched_features(self._candidate.root, self._probes.images) if features is None else features
+        fires = (self._candidate.edited.patch.activations(features) > 0).sum(0)
+        return {name: int(fires[slot]) for slot, name in self._candidate.slots.items() if name in names}
 
     @torch.no_grad()
     def alone(self, names: Collection[str]) -> dict[str, int]:

@@ -43,7 +43,7 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
     `turn` counts the attempts that failed before.
     """
     candidate = load_candidate(workspace)
-    broken = {Name(each.name) for each in gate_result.criteria if each.verdict != "pass"}
+    broken = {Name(each.name) for each in gate_result.criteria if each.stands_in_the_way}
     certain: dict[str, str] = {}
     if Name.TRIGGER in broken:
         certain |= backdoored(candidate, new)
@@ -51,17 +51,23 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
         certain |= poorly_generalizing(candidate, [each.id for each in candidate.ledger.corrections if each.id in new])
     found = not_holding(candidate, new)
     about = [
-        each for each in gate_result.criteria if each.verdict != "pass" and each.name in ABOUT_CONTROL | ABOUT_REACH
+        each for each in gate_result.criteria if each.stands_in_the_way and each.name in ABOUT_CONTROL | ABOUT_REACH
     ]
     suspects = {*(new if about else found)} - set(certain)
     if not suspects:
         return certain
     by_reach = bool(about) and not broken & ABOUT_CONTROL
-    share = share_to_keep(about, candidate.params.deferral.attempts - 1 - turn)
+    attempts_left = candidate.params.deferral.attempts - 1 - turn
+    share = share_to_keep(about, attempts_left)
     attribution = attribute(candidate, make_probes(candidate), suspects, share, by_reach=by_reach, without=certain)
+    kept = attribution.kept
+    if about and len(kept) > (most := number_to_keep(about, len(new) - len(certain), turn, attempts_left)):
+        kept = frozenset(sorted(kept, key=attribution.breadth)[:most])
     deed = "changes" if by_reach else "turns wrong"
-    for name in sorted(suspects - attribution.kept):
-        if (alone := attribution.alone.get(name)) is not None:
+    for name in sorted(suspects - kept):
+        if name in attribution.kept:
+            harm = "the gate lets fewer corrections pass tonight, and it changes more than those that stay"
+        elif (alone := attribution.alone.get(name)) is not None:
             harm = f"by itself it {deed} {alone} of {attribution.n} images that it is not about"
         else:
             harm = f"with it, too many images that it is not about: it {deed}"
@@ -74,7 +80,7 @@ def share_to_keep(refused: Sequence[Criterion], attempts_left: int) -> float:
 
     A far limit is approached in equal factors, one for each attempt that is left: how harm on probes goes with harm on
     the gate split is known where the candidate is, not where it should be, and a leap leaves out too many. The last
-    attempt takes only what does no harm at all, so that something is released.
+    attempt takes only what does no harm at all.
     """
     if attempts_left <= 1:
         return 0.0
@@ -88,6 +94,36 @@ def _room(each: Criterion) -> float:
         return 0.0
     limit, bound = (each.limit, each.bound) if each.direction == "at most" else (1 - each.limit, 1 - each.bound)
     return limit / bound if bound > limit else 1.0
+
+
+def number_to_keep(refused: Sequence[Criterion], new: int, turn: int, attempts_left: int) -> int:
+    """How many of `new` corrections the next attempt may hold at most, whatever the probes say of them.
+
+    Probes do not show all harm: corrections that turn no probe wrong may still turn gate images wrong, and then leaving
+    out the few that do leads nowhere. So from the second failure on their number goes by the gate's own counts. With a
+    share f of the corrections about a share f of the flips is left, and the distance from value to bound shrinks with
+    the root of f; the largest f with f v + sqrt(f) (b - v) within the limit is the number that passes, and a bit less
+    of it is taken. The last attempt takes half of that once more.
+    """
+    if turn == 0:
+        return new
+    share = min([1.0, *(_share_within(each) for each in refused)])
+    return math.floor(new * share * (SAFE if attempts_left > 1 else SAFE / 2))
+
+
+def _share_within(each: Criterion) -> float:
+    """The share of the corrections with which a criterion would just pass."""
+    if not math.isfinite(each.bound):
+        return 0.0
+    value, bound, limit = each.value, each.bound, each.limit
+    if each.direction == "at least":
+        value, bound, limit = 1 - value, 1 - bound, 1 - limit
+    value = max(value, 0.0)
+    slack = bound - value
+    if value == 0:
+        return min(1.0, (limit / slack) ** 2) if slack > 0 else 1.0
+    root = (-slack + math.sqrt(slack**2 + 4 * value * limit)) / (2 * value)  # of v x^2 + s x = limit, x = sqrt(f)
+    return min(1.0, root**2)
 
 
 def not_holding(candidate: Candidate, new: Collection[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from editing.metrics import rate_upper_bound
-from flows.gate.criterion import Criterion, Name, criterion
+from flows.gate.criterion import Criterion, Name, criterion, not_applicable
 from flows.params import GateParams
 
 Pixels = NDArray[np.uint8]
@@ -82,13 +82,13 @@ def measure_trigger(shared: Shared, images: Pixels, labels: Classes, before: Pre
     return TriggerMeasure(shared, int(turned.sum()), len(others))
 
 
-def trigger_criterion(answers: list[TriggerMeasure], corrections: int, params: GateParams) -> Criterion:
+def trigger_criterion(answers: list[TriggerMeasure], params: GateParams) -> Criterion:
     """The row of the gate's table: the group that turns most, and the largest bound, corrected for their number.
 
-    Without a group of `FEWEST` there is nothing to ask, and that is counted in full over the `corrections`.
+    Without a group of `FEWEST` there is nothing to measure: not applicable.
     """
     if not answers:
-        return criterion(Name.TRIGGER, 0.0, 0.0, corrections, params)
+        return not_applicable(Name.TRIGGER, f"no class has {FEWEST} corrections", params)
     fewest = min(each.n for each in answers)
     if fewest == 0:
         return criterion(Name.TRIGGER, float("nan"), float("nan"), 0, params)

@@ -3,20 +3,20 @@
 A criterion that was not computed, is NaN or infinite, or rests on too few images is never a pass. A bound on the wrong
 side of the limit while the value is on the right side is inconclusive: more control images would tell.
 
-What each criterion measures is in flows/gate/measures.py; flows/gate/expectations.py declares the same limits once more.
+What each criterion measures is in flows/gate/measures.py; flows/gate/expectations.py declares the limits once more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
 from flows.params import GateParams
 
-Verdict = Literal["pass", "fail", "inconclusive"]
+Verdict = Literal["pass", "fail", "inconclusive", "not applicable"]
 Direction = Literal["at most", "at least"]
 Kind = Literal["root", "edit"]
 
@@ -30,6 +30,8 @@ class Name(StrEnum):
     GENERALIZATION = "generalization"
     DRAWDOWN = "drawdown"
     DRAWDOWN_LIVE = "drawdown_live"
+    NEGATIVE_FLIPS_LIVE = "negative_flips_live"
+    RECALL_DROP_LIVE = "recall_drop_live"
     NEGATIVE_FLIPS = "negative_flips"
     RECALL_DROP = "recall_drop"
     BOUNDARY_FLIPS = "boundary_flips"
@@ -38,11 +40,19 @@ class Name(StrEnum):
     REACH_TRAFFIC = "reach_traffic"
 
 
+AGAINST_LIVE = frozenset({Name.DRAWDOWN_LIVE, Name.NEGATIVE_FLIPS_LIVE, Name.RECALL_DROP_LIVE})
 REQUIRED: dict[Kind, frozenset[Name]] = {
-    # DRAWDOWN_LIVE is no function of root, ledger and parameters, so DVC's stage has it not: the night adds it
-    "edit": frozenset(Name) - {Name.DRAWDOWN_LIVE, Name.REACH_TRAFFIC},
+    # what compares with the live release is no function of root, ledger and parameters: the night adds it to DVC's rows
+    "edit": frozenset(Name) - AGAINST_LIVE - {Name.REACH_TRAFFIC},
     "root": frozenset({Name.ACCURACY, Name.PARITY}),
 }
+LIMITED_AS = {  # criteria whose limit has another name in params.yaml
+    Name.DRAWDOWN_LIVE: "drawdown",
+    Name.NEGATIVE_FLIPS_LIVE: "root_negative_flips",
+    Name.RECALL_DROP_LIVE: "recall_drop",
+    Name.REACH_TRAFFIC: "reach",
+}
+MAY_NOT_APPLY = frozenset({Name.TRIGGER})  # the others always have something to measure
 
 
 @dataclass(frozen=True)
@@ -60,12 +70,8 @@ def limit_of(name: Name, params: GateParams) -> Limit:
             return Limit("at least", getattr(params, name))
         case Name.CORRECTIONS_HOLD:
             return Limit("at least", 1.0)  # a release keeps every one of its promises
-        case Name.DRAWDOWN_LIVE:
-            return Limit("at most", params.drawdown)
-        case Name.REACH_TRAFFIC:
-            return Limit("at most", params.reach)
         case _:
-            return Limit("at most", getattr(params, name))
+            return Limit("at most", getattr(params, LIMITED_AS.get(name, name)))
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Criterion:
     """One row of the gate's table: a measured `value`, its one-sided `bound`, and the `limit` that it is held against.
 
     `n` is how many images (or corrections) it rests on. What is counted in full, not sampled, has its value for bound.
+    `not_applicable` says why there is nothing to measure; empty for all that was, or should have been, measured.
     """
 
     name: str
@@ -81,10 +88,16 @@ class Criterion:
     limit: float
     direction: Direction
     n: int
+    not_applicable: str = ""
 
     @property
     def verdict(self) -> Verdict:
-        """pass iff value and bound are finite numbers within the limit, over at least one image."""
+        """pass iff value and bound are finite numbers within the limit, over at least one image.
+
+        Only a criterion of MAY_NOT_APPLY may be not applicable, and only without a measurement.
+        """
+        if self.not_applicable and self.name in MAY_NOT_APPLY and self.n == 0 and math.isnan(self.value):
+            return "not applicable"
         if self.n <= 0 or not all(map(math.isfinite, (self.value, self.bound, self.limit))):
             return "inconclusive"
         sign = 1.0 if self.direction == "at most" else -1.0
@@ -95,6 +108,11 @@ class Criterion:
     def to_row(self) -> dict[str, Any]:
         """A plain row for JSON, tables and Great Expectations."""
         return {**asdict(self), "verdict": self.verdict}
+
+    @property
+    def stands_in_the_way(self) -> bool:
+        """Whether it keeps a candidate from passing."""
+        return self.verdict not in {"pass", "not applicable"}
 
 
 def criterion(name: Name, value: float, bound: float, n: int, params: GateParams) -> Criterion:
@@ -108,6 +126,11 @@ def not_computed(name: Name, params: GateParams) -> Criterion:
     return criterion(name, math.nan, math.nan, 0, params)
 
 
+def not_applicable(name: Name, why: str, params: GateParams) -> Criterion:
+    """The row of what has nothing to measure, because of `why`: no pass, and nothing in the way."""
+    return replace(not_computed(name, params), not_applicable=why)
+
+
 def from_rows(rows: Mapping[str, Mapping[str, Any]]) -> tuple[Criterion, ...]:
     """Read back `{name: to_row()}`; the verdict is computed anew, never trusted from a file."""
 
@@ -115,7 +138,15 @@ def from_rows(rows: Mapping[str, Mapping[str, Any]]) -> tuple[Criterion, ...]:
         return math.nan if value is None else float(value)
 
     return tuple(
-        Criterion(name, real(row["value"]), real(row["bound"]), real(row["limit"]), row["direction"], int(row["n"]))
+        Criterion(
+            name,
+            real(row["value"]),
+            real(row["bound"]),
+            real(row["limit"]),
+            row["direction"],
+            int(row["n"]),
+            row.get("not_applicable", ""),
+        )
         for name, row in sorted(rows.items())
     )
 
@@ -136,7 +167,7 @@ class GateResult:
     @property
     def verdict(self) -> Verdict:
         """fail if any criterion fails, else inconclusive if any is, is missing, or is objected to; else pass."""
-        verdicts = {each.verdict for each in self.criteria}
+        verdicts = {each.verdict for each in self.criteria} - {"not applicable"}
         if "fail" in verdicts:
             return "fail"
         return "pass" if verdicts == {"pass"} and not self.missing and not self.objections else "inconclusive"
@@ -146,7 +177,7 @@ class GateResult:
         """Which criteria stand in the way, for a person."""
         if self.verdict == "pass":
             return "every criterion passes"
-        words = [f"{each.name} {each.verdict}" for each in self.criteria if each.verdict != "pass"]
+        words = [f"{each.name} {each.verdict}" for each in self.criteria if each.stands_in_the_way]
         words += [f"{name} was not computed" for name in self.missing]
         # where a row has said no already, Great Expectations only repeats it
         return ", ".join(words or [f"Great Expectations: {each}" for each in self.objections])

@@ -7,7 +7,7 @@ exactly one row, and every range is closed at both ends, which infinity is outsi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +37,16 @@ def gate_table(criteria: Iterable[Criterion]) -> pd.DataFrame:
     return pd.DataFrame([row] if row else [])
 
 
-def declare(kind: Kind, names: Iterable[str], params: GateParams) -> Any:
-    """The expectation suite: every criterion that `kind` requires and every one in `names`, within its limit."""
+def declare(kind: Kind, names: Iterable[str], params: GateParams, idle: Collection[str] = ()) -> Any:
+    """The expectation suite: every criterion that `kind` requires and every one in `names`, within its limit.
+
+    Those in `idle` have nothing to measure.
+    """
     with quiet():
         import great_expectations as gx  # noqa: PLC0415 - takes seconds
     gxe: Any = gx.expectations  # its members are not declared as exported
     expectations = [gxe.ExpectTableRowCountToEqual(value=1)]
-    for name in sorted(REQUIRED[kind] | {Name(each) for each in names}):
+    for name in sorted((REQUIRED[kind] | {Name(each) for each in names}) - set(idle)):
         limit = limit_of(name, params)
         lowest, highest = (LOWEST, limit.value) if limit.direction == "at most" else (limit.value, 1.0)
         for part, low, high in (("value", lowest, highest), ("bound", lowest, highest), ("n", 1, None)):
@@ -55,8 +58,10 @@ def declare(kind: Kind, names: Iterable[str], params: GateParams) -> Any:
 
 def check_expectations(kind: Kind, criteria: Iterable[Criterion], params: GateParams) -> Checked:
     """Validate the gate's rows against the limits; a required criterion that is missing is an objection."""
-    rows = tuple(criteria)
-    suite = declare(kind, [each.name for each in rows], params)
+    known = tuple(criteria)
+    rows = tuple(each for each in known if each.verdict != "not applicable")
+    idle = {each.name for each in known} - {each.name for each in rows}
+    suite = declare(kind, [each.name for each in rows], params, idle)
     import great_expectations as gx  # noqa: PLC0415
     from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
 

@@ -9,23 +9,26 @@ from data.splits import load_split, splits_digest
 from editing.errors import Damaged
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
-from flows.gate.criterion import Criterion, GateResult, Name, from_rows, not_computed
+from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, from_rows, not_computed
 from flows.gate.expectations import check_expectations
-from flows.gate.measures import drawdown_live
+from flows.gate.measures import drawdown_live, root_against_live
 from flows.params import GateParams
 from flows.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class LiveModel:
-    """The live release: the bytes of its model, and the digest of the control set that judged it."""
+    """The live release: the bytes of its model, its classes, and the digest of the control set that judged it."""
 
     model: bytes = field(repr=False)
+    classes: tuple[str, ...]
     splits: str
 
 
-def judge_candidate(workspace: Workspace, live: LiveModel | None) -> GateResult:
+def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: bool = False) -> GateResult:
     """The gate's answer on the workspace's candidate, and on it against `live` where there is one.
+
+    `new_root`: the candidate has another root than `live`, so it must prove more against it.
 
     Raises Damaged if metrics/gate.json was not measured on what the workspace holds now.
     """
@@ -36,21 +39,26 @@ def judge_candidate(workspace: Workspace, live: LiveModel | None) -> GateResult:
     params = workspace.params.gate
     criteria = from_rows(measured["criteria"])
     if live is not None:
-        criteria += (against_live(workspace, live, params),)
+        criteria += against_live(workspace, live, params, new_root)
     declared = check_expectations(measured["kind"], criteria, params)
     return GateResult(measured["kind"], criteria, declared.objections)
 
 
-def against_live(workspace: Workspace, live: LiveModel, params: GateParams) -> Criterion:
-    """The candidate's drawdown against the live release: measured here, for DVC's function knows no parent.
+def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool) -> tuple[Criterion, ...]:
+    """The candidate against the live release: measured here, for DVC's function knows no parent.
 
-    A live release that was judged on another control set cannot be compared: its row is not computed, never a pass.
+    An edit whose live release was judged on another control set cannot be compared: its row is not computed, never a
+    pass. A new root is held against the live release on today's control set, also if the live one's was another: what
+    the live model had seen of it only makes the comparison harder for the new root. Both must have the same classes.
     """
-    if live.splits != splits_digest(workspace.splits):
-        return not_computed(Name.DRAWDOWN_LIVE, params)
     gate = load_split(workspace.splits, "gate")
-    before, after = (
-        predicted_classes(OnnxClassifier(file).predict(gate.images).logits)
-        for file in (live.model, workspace.onnx / "model.onnx")
-    )
-    return drawdown_live(gate.labels, before, after, params)
+    before, after = OnnxClassifier(live.model), OnnxClassifier(workspace.onnx / "model.onnx")
+    if new_root:
+        if (before.image_shape, live.classes) != (after.image_shape, gate.classes):
+            return tuple(not_computed(name, params) for name in sorted(AGAINST_LIVE))
+        was, now = (predicted_classes(each.predict(gate.images).logits) for each in (before, after))
+        return root_against_live(gate.labels, was, now, len(gate.classes), params)
+    if live.splits != splits_digest(workspace.splits):
+        return (not_computed(Name.DRAWDOWN_LIVE, params),)
+    was, now = (predicted_classes(each.predict(gate.images).logits) for each in (before, after))
+    return (drawdown_live(gate.labels, was, now, params),)

@@ -50,7 +50,15 @@ def control_criteria(
     return criteria
 
 
-def recall_drop(labels: Classes, before: Classes, after: Classes, classes: int, params: GateParams) -> Criterion:
+def recall_drop(
+    labels: Classes,
+    before: Classes,
+    after: Classes,
+    classes: int,
+    params: GateParams,
+    *,
+    name: Name = Name.RECALL_DROP,
+) -> Criterion:
     """The largest loss of recall of any of `classes`, and the largest upper bound of any, corrected for their number.
 
     `n` is the smallest class's images: a class that the gate split lacks gives 0, which is never a pass.
@@ -58,11 +66,11 @@ def recall_drop(labels: Classes, before: Classes, after: Classes, classes: int, 
     confidence = 1 - (1 - params.confidence) / classes  # Bonferroni: all classes' bounds hold at once
     counts = np.bincount(labels, minlength=classes)
     if counts.min() == 0:
-        return not_computed(Name.RECALL_DROP, params)
+        return not_computed(name, params)
     each = [metrics.compare_predictions(before[own], after[own], labels[own]) for own in _by_class(labels, classes)]
     value = max(paired.error_increase for paired in each)
     bound = max(paired.error_increase_bound(confidence) for paired in each)
-    return criterion(Name.RECALL_DROP, value, bound, int(counts.min()), params)
+    return criterion(name, value, bound, int(counts.min()), params)
 
 
 def _by_class(labels: Classes, classes: int) -> list[NDArray[np.intp]]:
@@ -102,6 +110,23 @@ def drawdown_live(labels: Classes, live: Classes, after: Classes, params: GatePa
     paired = metrics.compare_predictions(live, after, labels)
     bound = paired.error_increase_bound(params.confidence)
     return criterion(Name.DRAWDOWN_LIVE, paired.error_increase, bound, paired.n, params)
+
+
+def root_against_live(
+    labels: Classes, live: Classes, after: Classes, classes: int, params: GateParams
+) -> tuple[Criterion, ...]:
+    """What a new root must prove against the live release: drawdown, negative flips, the worst class's recall.
+
+    Two roots trained on the same data differ on images that each gets right and the other wrong, so their negative
+    flips have a limit of their own (`root_negative_flips`); their drawdown has the limit of an edit.
+    """
+    paired = metrics.compare_predictions(live, after, labels)
+    flips = paired.negative_flip_bound(params.confidence)
+    return (
+        drawdown_live(labels, live, after, params),
+        criterion(Name.NEGATIVE_FLIPS_LIVE, paired.negative_flip_rate, flips, paired.n, params),
+        recall_drop(labels, live, after, classes, params, name=Name.RECALL_DROP_LIVE),
+    )
 
 
 def correction_criteria(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from flows.gate.criterion import Criterion, GateResult
@@ -14,16 +15,21 @@ def number(criterion: Criterion, value: float) -> str:
     return f"{value:.1e}" if criterion.name == "parity" else f"{value:.2%}"
 
 
+def measured(criterion: Criterion, value: float) -> str:
+    """A measured number as a person reads it; what was not measured says so."""
+    return number(criterion, value) if math.isfinite(value) else "-" if criterion.not_applicable else "not measured"
+
+
 def gate_rows(gate_result: GateResult) -> list[list[str]]:
     """One row a criterion: name, value, bound, limit, n, verdict."""
     return [
         [
             each.name.replace("_", " "),
-            number(each, each.value),
-            number(each, each.bound),
+            measured(each, each.value),
+            measured(each, each.bound),
             f"{each.direction} {number(each, each.limit)}",
             str(each.n),
-            each.verdict,
+            f"{each.verdict}: {each.not_applicable}" if each.verdict == "not applicable" else each.verdict,
         ]
         for each in gate_result.criteria
     ]

@@ -60,7 +60,7 @@ def run_pipeline(night: Night, *, root: str | None = None) -> None:
 @step("gate")
 def judge(night: Night, parent: Parent) -> GateResult:
     """The gate's answer on the candidate, also against the live release."""
-    return judge_candidate(night.workspace, LiveModel(parent.model, parent.manifest.splits))
+    return judge_candidate(night.workspace, LiveModel(parent.model, parent.classes, parent.manifest.splits))
 
 
 @step("find harm")

@@ -37,6 +37,7 @@ class NightSummary:
     sentence: str = ""
     gate_result: GateResult | None = None
     budget: str = ""
+    since_first_root: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -57,6 +58,8 @@ class NightSummary:
         ]
         if self.error_before is not None and self.error_after is not None:
             rows.append(("error on the gate split", f"{self.error_before:.2%} before, {self.error_after:.2%} after"))
+        if self.since_first_root:
+            rows.append(("error added since the first root", self.since_first_root))
         rows.append(("outcome", f"{self.outcome}{': ' + self.sentence if self.sentence else ''}"))
         rows.append(("live version", "none yet" if self.version is None else f"{self.version}"))
         if self.where:

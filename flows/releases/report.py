@@ -25,7 +25,7 @@ from data.ledger import Ledger
 from data.manifest import sha256
 from editing.errors import DataError
 from flows.gate.criterion import Criterion, GateResult, Name, from_rows
-from flows.gate.tables import number
+from flows.gate.tables import measured
 from flows.releases.data_docs import NAME as DATA_DOCS
 from flows.stages.results import ClassOutcome, CorrectionOutcome, Evaluation
 
@@ -37,6 +37,8 @@ MEANING: dict[str, str] = {
     Name.GENERALIZATION: "unseen views of corrected images that come out right",
     Name.DRAWDOWN: "error rate added on control images, against the root",
     Name.DRAWDOWN_LIVE: "error rate added on control images, against the release before",
+    Name.NEGATIVE_FLIPS_LIVE: "control images that the release before gets right and a new root wrong",
+    Name.RECALL_DROP_LIVE: "recall lost against the release before, by the class that loses most",
     Name.NEGATIVE_FLIPS: "control images that the root gets right and the release wrong",
     Name.RECALL_DROP: "recall lost by the class that loses most",
     Name.BOUNDARY_FLIPS: "negative flips among the control images that the root is least sure of",
@@ -61,6 +63,7 @@ class Bar:
     fill: tuple[float, float] | None
     whisker: float | None
     mark: float | None
+    not_applicable: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,20 +118,16 @@ def criterion_bar(criterion: Criterion) -> Bar:
         name=criterion.name.replace("_", " "),
         meaning=MEANING.get(criterion.name, ""),
         verdict=criterion.verdict,
-        value=format_value(criterion, criterion.value),
-        bound=format_value(criterion, criterion.bound),
-        limit=f"{criterion.direction} {format_value(criterion, criterion.limit)}",
+        value=measured(criterion, criterion.value),
+        bound=measured(criterion, criterion.bound),
+        limit=f"{criterion.direction} {measured(criterion, criterion.limit)}",
         n=criterion.n,
         start=start,
         fill=None if value is None else (min(start, value), abs(value - start)),
         whisker=None if criterion.bound == criterion.value else place(criterion.bound),
         mark=place(criterion.limit),
+        not_applicable=criterion.not_applicable,
     )
-
-
-def format_value(criterion: Criterion, value: float) -> str:
-    """A number as a person reads it; what was not measured says so."""
-    return number(criterion, value) if math.isfinite(value) else "not measured"
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> str:

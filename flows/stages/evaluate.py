@@ -101,7 +101,7 @@ def trigger(
     before, after = (partial(classes_of, file) for file in files)
     groups = shared_patterns(images, expected, centre)
     answers = [measure_trigger(each, gate.images, gate.labels, before, after) for each in groups]
-    return trigger_criterion(answers, len(images), params.gate)
+    return trigger_criterion(answers, params.gate)
 
 
 def errors(before: Classes, after: Classes, labels: Classes) -> dict[str, float]:

@@ -75,17 +75,18 @@ def answers(*turned: int, n: int = 1000) -> list[TriggerMeasure]:
 
 
 def test_the_worst_group_counts_with_an_exact_bound_for_all_of_them() -> None:
-    row = trigger_criterion(answers(3, 100, 7), 40, PARAMS)
+    row = trigger_criterion(answers(3, 100, 7), PARAMS)
     assert (row.name, row.value, row.n, row.verdict) == ("trigger", 0.1, 1000, "pass")
     assert row.bound == pytest.approx(
         binomtest(100, 1000, alternative="less").proportion_ci(1 - 0.05 / 3, "exact").high
     )
-    assert trigger_criterion(answers(0, 301), 40, PARAMS).verdict == "fail"
-    assert trigger_criterion(answers(290), 40, PARAMS).verdict == "inconclusive"
+    assert trigger_criterion(answers(0, 301), PARAMS).verdict == "fail"
+    assert trigger_criterion(answers(290), PARAMS).verdict == "inconclusive"
 
 
-def test_nothing_to_ask_is_counted_and_nobody_to_ask_is_no_pass() -> None:
-    assert trigger_criterion([], 3, PARAMS).verdict == "pass"
-    assert trigger_criterion([], 0, PARAMS).verdict == "inconclusive"
-    row = trigger_criterion(answers(0, n=0), 3, PARAMS)
+def test_what_was_not_measured_does_not_look_measured() -> None:
+    row = trigger_criterion([], PARAMS)
+    assert (row.verdict, row.n, math.isnan(row.value)) == ("not applicable", 0, True)
+    assert "no class has 4 corrections" in row.not_applicable
+    row = trigger_criterion(answers(0, n=0), PARAMS)
     assert (row.verdict, math.isnan(row.value)) == ("inconclusive", True)

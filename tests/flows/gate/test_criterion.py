@@ -1,20 +1,33 @@
 """The gate fails closed: no number, no images, no row is a pass."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from flows.gate.criterion import REQUIRED, Criterion, GateResult, Name, criterion, from_rows, limit_of, not_computed
+from flows.gate.criterion import (
+    REQUIRED,
+    Criterion,
+    GateResult,
+    Name,
+    criterion,
+    from_rows,
+    limit_of,
+    not_applicable,
+    not_computed,
+)
 from tests.flows.gate.gate_rows import PARAMS, passing_rows
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("field", ["value", "bound", "limit"])
 def test_what_is_no_number_never_passes(field: str, bad: float) -> None:
-    numbers = {"value": 0.0, "bound": 0.01, "limit": 0.02}
-    assert Criterion("x", **numbers, direction="at most", n=10).verdict == "pass"
-    assert Criterion("x", **{**numbers, field: bad}, direction="at most", n=10).verdict == "inconclusive"
+    good = Criterion("x", 0.0, 0.01, 0.02, "at most", 10)
+    assert good.verdict == "pass"
+    numbers: dict[str, Any] = {field: bad}
+    assert replace(good, **numbers).verdict == "inconclusive"
 
 
 def test_verdicts() -> None:
@@ -34,6 +47,19 @@ def test_every_criterion_has_a_limit_in_the_parameters() -> None:
     assert limit_of(Name.ACCURACY, PARAMS).direction == "at least"
     for name in Name:
         assert not_computed(name, PARAMS).verdict == "inconclusive"
+
+
+def test_only_what_may_not_apply_and_was_not_measured_is_out_of_the_way() -> None:
+    """A reason does not excuse a criterion that always has something to measure, nor one that was measured."""
+    idle = not_applicable(Name.TRIGGER, "no class has 4 corrections", PARAMS)
+    assert (idle.verdict, idle.stands_in_the_way) == ("not applicable", False)
+    assert not_applicable(Name.DRAWDOWN, "no reason", PARAMS).verdict == "inconclusive"
+    assert replace(idle, value=0.5, bound=0.6, n=100).verdict == "fail"
+    others = tuple(each for each in passing_rows() if each.name != Name.TRIGGER)
+    assert GateResult("edit", (*others, idle)).verdict == "pass"
+    assert GateResult("edit", others).verdict == "inconclusive"  # left out is not the same as not applicable
+    assert GateResult("edit", (idle,)).verdict == "inconclusive"
+    assert from_rows({"trigger": idle.to_row()})[0].verdict == "not applicable"
 
 
 def test_no_rows_are_no_pass() -> None:

@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from data.datasets import LabelledImages
 from data.ledger import Correction, Ledger
-from data.manifest import read_live, read_manifest
+from data.manifest import read_live, read_manifest, read_model
 from data.replay import NONE, replay_of, with_replay
 from data.splits import load_split
 from editing.errors import DataError
+from editing.export import OnnxClassifier, export_onnx
+from editing.model import load_model, save_model
 from flows.gate.criterion import Criterion, GateResult
 from flows.night.budget import budget_notice
 from flows.night.new_root import Inherited, train_new_root
 from flows.night.run import run_night
 from flows.night.state import Night
 from flows.night.step import Step
+from flows.releases.pointer import log_entries
 from flows.releases.retraction import retract
 from flows.stages import train as train_stage
 from flows.stages.train import train_root
@@ -168,3 +172,58 @@ def test_the_night_tells_of_the_budget(quick: Place) -> None:
     assert summary.budget in heard
     assert json.loads(json.dumps(summary.to_json()))["budget"] == summary.budget
     assert NONE.corrections == ()
+
+
+def worse(workspace: Workspace) -> None:
+    """A root that calls every image of one class another: its head's rows of the two are the same, but for a bit."""
+    model = load_model(workspace.root)
+    with torch.no_grad():
+        weight, bias = model.head.weight, model.head.bias
+        weight[3], bias[3] = weight[5], bias[5] - 1.0
+    save_model(model, workspace.root)
+    export_onnx(model, workspace.root / "root.onnx", {})
+
+
+def test_a_worse_root_does_not_replace_what_is_live(quick: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick.report_mistakes(1)  # a correction in force, so that the stand-in for training is called
+    assert run_night(quick.night()).version == 2
+    training(monkeypatch, worse)
+    summary = train_new_root(quick.night())
+    assert (summary.outcome, summary.version) == ("not released", 2)
+    assert summary.gate_result is not None
+    rows = {each.name: each for each in summary.gate_result.criteria}
+    live = OnnxClassifier(read_model(quick.storage, read_manifest(quick.storage, 2)))
+    gate = load_split(quick.workspace.splits, "gate")
+    was = live.predict(gate.images).logits.argmax(1) != gate.labels
+    is_now = OnnxClassifier(quick.workspace.onnx / "model.onnx").predict(gate.images).logits.argmax(1) != gate.labels
+    assert rows["drawdown_live"].value == pytest.approx(is_now.mean() - was.mean())
+    assert rows["negative_flips_live"].value == pytest.approx((is_now & ~was).mean())
+    assert rows["recall_drop_live"].verdict == "fail"
+    assert "drawdown_live fail" in summary.sentence
+
+
+def test_a_reason_does_not_help_a_root_that_is_too_inaccurate_by_itself(
+    quick: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.report_mistakes(1)
+    assert run_night(quick.night()).version == 2
+    training(monkeypatch, worse)
+    params = quick.workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("accuracy: 0.85", "accuracy: 0.95"))
+    assert train_new_root(quick.night(), replace_live="the camera is another now").outcome == "not released"
+
+
+def test_a_person_may_let_a_worse_root_pass_with_a_reason_that_the_log_keeps(
+    quick: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.report_mistakes(1)
+    assert run_night(quick.night()).version == 2
+    training(monkeypatch, lambda _workspace: None)
+    params = quick.workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("root_negative_flips: 0.06", "root_negative_flips: 0.0001"))
+    assert train_new_root(quick.night()).outcome == "not released"
+    summary = train_new_root(quick.night(), replace_live="the camera is another now")
+    assert (summary.outcome, summary.version) == ("released", 3)
+    why = log_entries(quick.storage)[-1].why
+    assert "negative_flips_live inconclusive" in why
+    assert "the camera is another now" in why
