@@ -56,7 +56,7 @@ class _Fetched:
     image: bytes
 
 
-def collect(
+def read_inbox(
     storage: Storage,
     classes: Sequence[str],
     image_shape: tuple[int, int, int],
@@ -140,7 +140,7 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def weigh(
+def as_claims(
     accepted: Iterable[Accepted], classes: Sequence[str], predict: Predict, is_control: IsControl, block: int = 256
 ) -> Iterator[Claim]:
     """Each accepted report as a claim, without its pixels, in blocks: what the live model predicts, whether the image

@@ -78,7 +78,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
     rows: list[ReportRow] = []
 
     def usable() -> Iterator[Accepted]:
-        for each in intake.collect(night.storage, parent.classes, parent.image_shape):
+        for each in intake.read_inbox(night.storage, parent.classes, parent.image_shape):
             if isinstance(each, Refusal):
                 refused.append(each)
             else:
@@ -88,7 +88,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
     def predict(pixels: Pixels) -> NDArray[np.int64]:
         return predicted_classes(live.predict(pixels).logits)
 
-    claims = list(intake.weigh(usable(), parent.classes, predict, Control(night.workspace)))
+    claims = list(intake.as_claims(usable(), parent.classes, predict, Control(night.workspace)))
     count = len(claims) + len(refused)
     moment = datetime.now(UTC)
     checked = validate_reports(report_table(rows), len(claims), parent.classes, parent.live.newest, moment)

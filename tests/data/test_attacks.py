@@ -21,7 +21,7 @@ from PIL import Image
 from data import layout
 from data.control_guard import ControlGuard
 from data.images import ImageLimits, Pixels, decode_image, encode_png
-from data.intake import Accepted, collect, evidence, weigh
+from data.intake import Accepted, as_claims, evidence, read_inbox
 from data.quarantine import quarantine, quarantined
 from data.refusals import Reason, Refusal
 from data.reports import Report
@@ -99,7 +99,7 @@ def test_hostile_images(storage: Storage, file_one: FileOne, name: str) -> None:
     content, reason = IMAGES[name]
     bad, good = file_one(0, content=content), file_one(1)
     with little_memory(storage, 100):  # of Python's; Pillow's buffer is bounded by the limit on pixels
-        items = list(collect(storage, CLASSES, SHAPE))
+        items = list(read_inbox(storage, CLASSES, SHAPE))
     assert {item.report_id: item.reason for item in items if isinstance(item, Refusal)} == {bad.id: reason}
     assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
 
@@ -193,7 +193,7 @@ def test_hostile_documents(storage: Storage, file_one: FileOne, name: str) -> No
     good = file_one(1)
     storage.put_once("reports/inbox/some-name.json", content)
     with little_memory(storage):
-        items = list(collect(storage, CLASSES, SHAPE))
+        items = list(read_inbox(storage, CLASSES, SHAPE))
     [refusal] = [item for item in items if isinstance(item, Refusal)]
     assert refusal.reason == reason
     assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
@@ -217,7 +217,7 @@ def test_hostile_documents(storage: Storage, file_one: FileOne, name: str) -> No
 )
 def test_hostile_tables(storage: Storage, line: bytes) -> None:
     storage.put_once("reports/inbox/t.csv", b"image,expected,filed_at\n" + line + b"\n")
-    items = list(collect(storage, CLASSES, SHAPE))
+    items = list(read_inbox(storage, CLASSES, SHAPE))
     assert all(isinstance(item, Refusal) and item.reason == Reason.MALFORMED for item in items)
 
 
@@ -236,7 +236,7 @@ def test_what_lies_about_in_a_folder_store(storage: Storage, file_one: FileOne, 
     (inbox / "back\\slash.json").write_text("{}")
     (inbox / f"{'f' * 64}.json").mkdir()
     os.mkfifo(inbox / f"{'d' * 64}.json")
-    items = list(collect(storage, CLASSES, SHAPE))
+    items = list(read_inbox(storage, CLASSES, SHAPE))
     refused = {item.report_id: item.reason for item in items if isinstance(item, Refusal)}
     assert refused == {linked.id: Reason.MISSING_IMAGE, "d" * 64: Reason.UNREADABLE}
     assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
@@ -245,10 +245,10 @@ def test_what_lies_about_in_a_folder_store(storage: Storage, file_one: FileOne, 
 def night(storage: Storage, control: Pixels, settings: TrustSettings) -> tuple[dict[str, Pixels], list[Refusal]]:
     """From the inbox to corrections with their pixels; the live model says dog to everything."""
     guard = ControlGuard(control)
-    items = list(collect(storage, CLASSES, SHAPE))
+    items = list(read_inbox(storage, CLASSES, SHAPE))
     accepted = [item for item in items if isinstance(item, Accepted)]
     claims = list(
-        weigh(accepted, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: guard.match(pixels) >= 0)
+        as_claims(accepted, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: guard.match(pixels) >= 0)
     )
     decision = aggregate(claims, {}, settings, NOON)
     by_report = {claim.report_id: claim for claim in claims}
@@ -280,8 +280,8 @@ def test_one_flooding_reporter_does_not_drown_the_others(storage: Storage, file_
 
 def test_evidence_that_was_exchanged_meanwhile_is_not_used(storage: Storage, file_one: FileOne) -> None:
     report = file_one(1)
-    items = [item for item in collect(storage, CLASSES, SHAPE) if isinstance(item, Accepted)]
-    [claim] = weigh(
+    items = [item for item in read_inbox(storage, CLASSES, SHAPE) if isinstance(item, Accepted)]
+    [claim] = as_claims(
         items, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: np.zeros(len(pixels), bool)
     )
     storage.delete(layout.image(report.image))

@@ -13,7 +13,7 @@ import pytest
 from data import layout
 from data.batches import BatchLimits
 from data.images import ImageLimits, encode_png, pixel_digest
-from data.intake import Accepted, IntakeSettings, collect
+from data.intake import Accepted, IntakeSettings, read_inbox
 from data.refusals import Reason, Refusal
 from data.reports import Report, make_report
 from data.storage import Storage
@@ -26,7 +26,7 @@ SHAPE = (8, 8, 3)
 
 
 def read(storage: Storage, settings: IntakeSettings | None = None) -> tuple[list[Accepted], list[Refusal]]:
-    items = list(collect(storage, CLASSES, SHAPE, settings))
+    items = list(read_inbox(storage, CLASSES, SHAPE, settings))
     return [item for item in items if isinstance(item, Accepted)], [item for item in items if isinstance(item, Refusal)]
 
 
@@ -37,7 +37,7 @@ def put_raw(storage: Storage, content: bytes) -> str:
 
 
 def test_an_empty_inbox(storage: Storage) -> None:
-    assert list(collect(storage, CLASSES, SHAPE)) == []
+    assert list(read_inbox(storage, CLASSES, SHAPE)) == []
 
 
 def test_good_reports_come_with_fitted_pixels_in_order(storage: Storage, file_one: FileOne) -> None:

@@ -8,7 +8,7 @@ import pytest
 from data import layout
 from data.batches import batch_id
 from data.deferred import defer, deferred
-from data.intake import Accepted, collect, evidence
+from data.intake import Accepted, evidence, read_inbox
 from data.quarantine import quarantine, quarantined, requeue, settle
 from data.refusals import Reason, Refusal
 from data.reports import Report
@@ -55,7 +55,7 @@ def odd(storage: Storage, file_one: FileOne) -> Iterator[tuple[Storage, Report, 
 def test_each_is_refused_alone_and_stays(storage: Storage, odd: tuple[Storage, Report, Report, Report]) -> None:
     store, good, silent, blind = odd
     for night in range(2):
-        items = list(collect(store, ("cat", "dog"), SHAPE))
+        items = list(read_inbox(store, ("cat", "dog"), SHAPE))
         refused = [item for item in items if isinstance(item, Refusal)]
         assert [item.report.id for item in items if isinstance(item, Accepted)] == [good.id]
         assert {item.report_id for item in refused} == {silent.id, batch_id(BATCH), *([] if night else [blind.id])}
@@ -69,7 +69,7 @@ def test_each_is_refused_alone_and_stays(storage: Storage, odd: tuple[Storage, R
     assert records[silent.id].content is None
     with pytest.raises(StoreError, match="never kept"):
         requeue(store, silent.id)
-    assert len(list(collect(storage, ("cat", "dog"), SHAPE))) == 3  # readable again: two reports, one line of junk
+    assert len(list(read_inbox(storage, ("cat", "dog"), SHAPE))) == 3  # readable again: two reports, one line of junk
 
 
 def test_settling_leaves_what_it_cannot_read(storage: Storage, odd: tuple[Storage, Report, Report, Report]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data.intake import Accepted, collect
+from data.intake import Accepted, read_inbox
 from data.refusals import Reason
 from data.reports import Report
 from data.storage import Storage, open_storage
@@ -27,7 +27,7 @@ def storage(tmp_path: Path) -> Storage:
 def table(storage: Storage, file_one: Callable[..., Report]) -> pd.DataFrame:
     for seed in range(4):
         file_one(seed, predicted="dog" if seed else None, model_version=seed or None)
-    items = [item for item in collect(storage, CLASSES, (8, 8, 3)) if isinstance(item, Accepted)]
+    items = [item for item in read_inbox(storage, CLASSES, (8, 8, 3)) if isinstance(item, Accepted)]
     return report_table([(item.report, item.correction) for item in items])
 
 
