@@ -4,7 +4,7 @@
     python -m benchmarks.intake 1000 2000          other sizes
 
 Each size is a fresh folder store of reports with an image each (32 x 32 PNG of noise, 3 kB, every tenth one truncated),
-read by a fresh process: the time of `data.intake.read_inbox` from end to end, every image decoded and fitted, and how much
+read by a fresh process: the time of `data.intake.read_inbox` from end to end, every image decoded, and how much
 the process's peak memory grew over what it had before the first report.
 
 One run (2 cores that other work shared, load above 10; Python 3.11, Pillow 13.0; local store on a virtual disk):
