@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -21,7 +22,7 @@ from data import layout
 from data.images import ImageLimits, decode_image
 from data.records import STRICT, Sha256, wrong_fields
 from data.storage.base import Storage
-from editing.errors import AlreadyStored, DataError
+from editing.errors import AlreadyStored, DataError, StoreUnusable, Unreadable
 
 FORMAT: Literal["errata-report/1"] = "errata-report/1"
 MAX_REPORT_BYTES = 16 * 1024
@@ -150,11 +151,19 @@ def file_report(
 
 
 def put_report(storage: Storage, report: Report, content: bytes) -> Report:
-    """Store the image file and then its report, unlooked at; returns the report that the inbox has of this claim."""
-    storage.put_once(layout.image(report.image), content)
-    key = layout.inbox_report(report.id)
+    """Store the image file and then its report, unlooked at; returns the report that the inbox has of this claim.
+
+    Needs the right to write only: what a reporter may not read again is held against its digest by the night.
+    """
+    image, key = layout.image(report.image), layout.inbox_report(report.id)
+    try:
+        storage.put_once(image, content)
+    except AlreadyStored:
+        with suppress(StoreUnusable, Unreadable):
+            storage.get(image, sha256=report.image)  # raises Damaged if other bytes lie under this digest
     try:
         storage.put_once(key, report.to_json())
     except AlreadyStored:  # the same claim, filed before at another time
-        return parse_report(storage.get(key))
+        with suppress(StoreUnusable, Unreadable):
+            return parse_report(storage.get(key))
     return report

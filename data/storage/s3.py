@@ -72,7 +72,16 @@ class S3Storage:
         raise StoreUnusable(f"{self.url}/{key} breaks off again and again; check the endpoint and the network")
 
     def put_once(self, key: str, content: bytes) -> None:
-        if self._put(key, content, IfNoneMatch="*") is None and self._content(key)[0] != content:
+        if self._put(key, content, IfNoneMatch="*") is not None:
+            return
+        try:
+            same = self._content(key)[0] == content
+        except (StoreUnusable, Unreadable) as error:
+            if not _is_denied(error):
+                raise
+            said = f"{self.url}/{key} is stored already, and these credentials may not see whether it is the same"
+            raise AlreadyStored(said) from error
+        if not same:
             raise AlreadyStored(f"{self.url}/{key} already holds other content; it is never changed")
 
     def read(self, key: str) -> Versioned:
@@ -225,6 +234,11 @@ def _client() -> Any:
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _is_denied(error: StoreError) -> bool:
+    """Whether the store answered that these credentials may not."""
+    return isinstance(error.__cause__, ClientError) and _code(error.__cause__) in {"AccessDenied", "403"}
 
 
 def _is_refusal(error: ClientError) -> bool:

@@ -5,7 +5,8 @@
 Installs Debian's packages where they are missing and may be installed; where not, says why and leaves with success, so
 that a machine without them skips what needs them. One monitor, one object store in memory, one gateway; free ports;
 all of it in a temporary folder that goes at the end. The command sees the server in AWS_ENDPOINT_URL, with credentials
-beside it, and ERRATA_TEST_S3 is the store that tests may fill: s3://errata-test.
+beside it, and ERRATA_TEST_S3 is the store that tests may fill: s3://errata-test. ERRATA_TEST_S3_<ROLE> are the keys,
+`access:secret`, of users that have no right but what a bucket's policy gives them.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ SETTINGS = {
 }
 
 
+ROLES = ("reporter", "client", "service", "worker", "auditor")  # users without any right but what a policy gives
+
+
 class UnavailableError(Exception):
     """Why no server can be had on this machine."""
 
@@ -61,6 +65,11 @@ def install() -> None:
             raise UnavailableError(f"apt-get {arguments[0]} failed, so {', '.join(missing)} cannot be had")
 
 
+def new_keys() -> tuple[str, str]:
+    """An access key and its secret."""
+    return f"TEST{secrets.token_hex(8).upper()}", secrets.token_hex(20)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on right now."""
     with ExitStack() as stack:
@@ -76,7 +85,8 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.monitor_port, self.port = free_ports(2)
-        self.access, self.secret = f"TEST{secrets.token_hex(8).upper()}", secrets.token_hex(20)
+        self.access, self.secret = new_keys()
+        self.roles = {role: new_keys() for role in ROLES}
         self._running: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -89,6 +99,7 @@ class Cluster:
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
             "ERRATA_TEST_S3": f"s3://{BUCKET}",
+            **{f"ERRATA_TEST_S3_{role.upper()}": ":".join(keys) for role, keys in self.roles.items()},
         }
 
     def start(self) -> None:
@@ -122,6 +133,9 @@ class Cluster:
         self._run("ceph-osd", "-i", "0", "-f", up=lambda: "1 up" in (self._answers("osd", "stat") or ""))
         keys = [f"--access-key={self.access}", f"--secret={self.secret}"]
         self._do("radosgw-admin", "user", "create", "--uid=errata", "--display-name=errata", *keys)
+        for role, (access, secret) in self.roles.items():
+            keys = [f"--access-key={access}", f"--secret={secret}"]
+            self._do("radosgw-admin", "user", "create", f"--uid={role}", f"--display-name={role}", *keys)
         self._run("radosgw", "-n", "client.gateway", "-f", up=self._listens)
 
     def stop(self) -> None:

@@ -1,0 +1,117 @@
+"""Each role under the very policy that docs/store.md gives it, on a real S3 server: what it needs works, no more."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+
+from data import layout
+from data.images import encode_png
+from data.intake import Accepted, read_inbox
+from data.quarantine import quarantine as quarantine_report
+from data.quarantine import quarantined, settle
+from data.refusals import Reason, Refusal
+from data.reports import file_report
+from data.storage.s3 import S3Storage
+from editing.errors import StoreUnusable, Unreadable
+
+POLICY = Path(__file__).parents[2] / "docs" / "store-policy.json"
+IMAGE = encode_png(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+Role = Callable[[str], S3Storage]
+
+
+@pytest.fixture
+def real_s3_role() -> Role:
+    """A store of its own, under the documented policy, as a role sees it; `owner` may do anything."""
+    if "ERRATA_TEST_S3" not in os.environ:
+        pytest.skip("needs a real S3 server: make test-s3")
+    bucket, prefix = f"rights-{secrets.token_hex(6)}", "errata"
+    owner = boto3.client("s3")
+    owner.create_bucket(Bucket=bucket)
+    text = POLICY.read_text().replace("BUCKET", bucket).replace("PREFIX", prefix)
+    owner.put_bucket_policy(Bucket=bucket, Policy=text)
+
+    def as_role(role: str) -> S3Storage:
+        if role == "owner":
+            return S3Storage(bucket, prefix, owner)
+        access, _, secret = os.environ[f"ERRATA_TEST_S3_{role.upper()}"].partition(":")
+        client = boto3.client("s3", aws_access_key_id=access, aws_secret_access_key=secret)
+        return S3Storage(bucket, prefix, client)
+
+    return as_role
+
+
+def refused(work: Callable[[], Any]) -> bool:
+    """Whether the server says no."""
+    with suppress(StoreUnusable, Unreadable):
+        work()
+        return False
+    return True
+
+
+def test_the_documented_policy_names_every_role_and_no_other() -> None:
+    users = {user for each in json.loads(POLICY.read_text())["Statement"] for user in each["Principal"]["AWS"]}
+    assert users == {f"arn:aws:iam:::user/{role}" for role in ("reporter", "client", "service", "worker", "auditor")}
+
+
+@pytest.mark.parametrize("role", ["reporter", "service"])
+def test_who_files_files_the_same_picture_twice_on_real_s3(real_s3_role: Role, role: str) -> None:
+    """The second report of one image meets an object that its credentials may not read."""
+    storage = real_s3_role(role)
+    first = file_report(storage, IMAGE, "7", reporter="Ada")
+    second = file_report(storage, IMAGE, "7", reporter="Grace")
+    again = file_report(storage, IMAGE, "7", reporter="Ada")
+    assert again.id == first.id != second.id
+    seen = [each for each in read_inbox(real_s3_role("owner"), ("1", "7"), (8, 8, 3)) if isinstance(each, Accepted)]
+    assert {each.report.id for each in seen} == {first.id, second.id}
+    inbox = layout.inbox_report(first.id)
+    assert refused(lambda: storage.get(inbox))
+    assert refused(lambda: storage.delete(inbox))
+    assert refused(lambda: list(storage.keys(layout.INBOX)))
+    assert refused(lambda: storage.put_once(layout.release_file(1, "report.html"), b"mine"))
+    assert refused(lambda: storage.swap(layout.LIVE, b"{}", expected=None))
+
+
+@pytest.mark.parametrize("role", ["client", "service"])
+def test_who_serves_reads_releases_on_real_s3(real_s3_role: Role, role: str) -> None:
+    owner, storage = real_s3_role("owner"), real_s3_role(role)
+    owner.put_once(layout.release_file(1, "x"), b"a release")
+    owner.swap(layout.LIVE, b"{}", expected=None)
+    assert storage.get(layout.release_file(1, "x")) == b"a release"
+    assert storage.read(layout.LIVE).content == b"{}"
+    owner.put_once(layout.image("a" * 64), b"a photo")
+    assert refused(lambda: storage.get(layout.image("a" * 64)))
+    assert refused(lambda: storage.put_once(layout.release_file(2, "x"), b"mine"))
+
+
+def test_the_worker_probes_moves_reports_and_releases_on_real_s3(real_s3_role: Role) -> None:
+    storage = real_s3_role("worker")
+    storage.probe()
+    kept, gone = (file_report(real_s3_role("reporter"), IMAGE, name, reporter="Ada") for name in ("7", "9"))
+    moment = kept.filed_at
+    quarantine_report(storage, Refusal(gone.id, Reason.CONFLICT, "a test"), moment)
+    assert [each.id for each in quarantined(storage)] == [gone.id]
+    settle(storage, [kept.id], 1)
+    assert list(storage.keys(layout.INBOX)) == []
+    storage.put_once(layout.release_file(1, "x"), b"a release")
+    tag = storage.swap(layout.LIVE, b"{}", expected=None).tag
+    storage.swap(layout.LIVE, b"[]", expected=tag)
+    assert refused(lambda: storage.delete(layout.release_file(1, "x")))  # a release is never removed by a night
+    assert refused(lambda: storage.delete(layout.image(kept.image)))
+
+
+def test_the_auditor_reads_everything_and_changes_nothing_on_real_s3(real_s3_role: Role) -> None:
+    owner, storage = real_s3_role("owner"), real_s3_role("auditor")
+    owner.put_once(layout.release_file(1, "x"), b"a release")
+    owner.put_once(layout.log_entry(1), b"{}")
+    assert set(storage.keys("")) == {layout.release_file(1, "x"), layout.log_entry(1)}
+    assert storage.get(layout.log_entry(1)) == b"{}"
+    assert refused(lambda: storage.put_once(layout.log_entry(2), b"{}"))
+    assert refused(lambda: storage.delete(layout.log_entry(1)))
