@@ -69,7 +69,7 @@ def test_who_files_files_the_same_picture_twice_on_real_s3(real_s3_role: Role, r
     second = file_report(storage, IMAGE, "7", reporter="Grace")
     again = file_report(storage, IMAGE, "7", reporter="Ada")
     assert again.id == first.id != second.id
-    seen = [each for each in read_inbox(real_s3_role("owner"), ("1", "7"), (8, 8, 3)) if isinstance(each, Accepted)]
+    seen = [each for each in read_inbox(real_s3_role("worker"), ("1", "7"), (8, 8, 3)) if isinstance(each, Accepted)]
     assert {each.report.id for each in seen} == {first.id, second.id}
     inbox = layout.inbox_report(first.id)
     assert refused(lambda: storage.get(inbox))
