@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from editing.settings import ViewSettings
 from editing.vision import torchvision
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 TRAIN = 40_000
+VIEWS = ViewSettings(max_shift=0.08, flip=True)
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 import torch
 
 from benchmarks.cifar_data import CLASSES, MEAN, STD, Cifar10
-from editing.editable_training import EditableSettings, train_editable
+from editing.editable_training import train_editable
 from editing.model import EditableModel, ModelSpec, load_model, save_model
 from editing.rules import RMSProp, Rule
+from editing.settings import EditableSettings, TrainingSettings
 from editing.studies.cnp import ConditionNetwork, conditioned, train_conditional
-from editing.training import Epoch, TrainingSettings, predict, train
+from editing.training import Epoch, predict, train
 
 SLOTS = 1024
 
@@ -27,7 +28,7 @@ SLOTS = 1024
 def plain_settings(width: int, device: str) -> TrainingSettings:
     """15 epochs reach the accuracy at which edits of a narrow network are worth studying; 30 where there is a GPU."""
     epochs = 30 if device.startswith("cuda") else 15 if width <= 16 else 6
-    return TrainingSettings(epochs, learning_rate=0.2, shift=4, flip=True, precision="bfloat16", device=device)
+    return TrainingSettings(epochs=epochs, batch=128, learning_rate=0.2, shift=4, flip=True, precision="bfloat16")
 
 
 def fresh_model(width: int, seed: int = 0) -> EditableModel:
@@ -43,19 +44,27 @@ def plain_model(folder: Path, width: int, data: Cifar10, device: str = "cpu") ->
     def make(progress: Callable[[Epoch], None]) -> EditableModel:
         model = fresh_model(width)
         settings = plain_settings(width, device)
-        train(model, data.train.images, data.train.labels, settings, progress, resume=folder / "training.pt")
+        images, labels = data.train.images, data.train.labels
+        train(model, images, labels, settings, progress, device=device, resume=folder / "training.pt")
         return model
 
     return kept(folder, data, make)
 
 
-def tuned_settings(width: int, device: str) -> TrainingSettings:
-    """Editable Training starts from the plain model: a twentieth of the plain training's rate, few epochs.
+def tuned_settings(width: int, device: str, edit: float, locality: float) -> EditableSettings:
+    """Editable Training starts from the plain model: a twentieth of the plain training's rate, few epochs, seed 1.
 
     The gradient through the edit is spiky: clipped at a norm of 10 instead of 1 it ruins the model.
     """
     epochs = 20 if device.startswith("cuda") else 2
-    return replace(plain_settings(width, device), epochs=epochs, learning_rate=0.01, clip=1.0, seed=1)
+    return EditableSettings(
+        **plain_settings(width, device).model_dump(exclude={"epochs", "learning_rate", "clip"}),
+        epochs=epochs,
+        learning_rate=0.01,
+        clip=1.0,
+        edit_weight=edit,
+        locality_weight=locality,
+    )
 
 
 def editable_model(
@@ -65,10 +74,10 @@ def editable_model(
 
     def make(progress: Callable[[Epoch], None]) -> EditableModel:
         model = copy.deepcopy(plain)
-        settings = tuned_settings(_width(plain), device)
-        editable = EditableSettings(edit_weight=edit, locality_weight=locality)
+        settings = tuned_settings(_width(plain), device, edit, locality)
         images, labels = data.train.images, data.train.labels
-        record = train_editable(model, images, labels, settings, editable, progress, resume=folder / "training.pt")
+        resume = folder / "training.pt"
+        record = train_editable(model, images, labels, settings, progress, seed=1, device=device, resume=resume)
         (folder / "rule.json").write_text(json.dumps(asdict(cast(RMSProp, record.rule))) + "\n")
         return model
 
@@ -83,11 +92,10 @@ def conditional_model(
 
     def make(progress: Callable[[Epoch], None]) -> EditableModel:
         model = conditioned(plain)
-        settings = tuned_settings(_width(plain), device)
-        editable = EditableSettings(edit_weight=0.1, locality_weight=0.1)
+        settings = tuned_settings(_width(plain), device, 0.1, 0.1)
         images, labels = data.train.images, data.train.labels
         resume = folder / "training.pt"
-        network, _ = train_conditional(model, images, labels, settings, editable, progress, resume=resume)
+        network, _ = train_conditional(model, images, labels, settings, progress, seed=1, device=device, resume=resume)
         torch.save(network.state_dict(), folder / "network.pt")
         return model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
-from benchmarks.cifar_data import CLASSES
+from benchmarks.cifar_data import CLASSES, VIEWS
 from benchmarks.cifar_models import conditional_model, editable_model
 from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, tuned_rule, write_table
 from benchmarks.report import environment
@@ -22,7 +22,6 @@ from editing.studies.compare import draw_frontier
 from editing.studies.dknn import DeepNeighbours, NeighbourModel
 from editing.studies.protocol import Control
 from editing.types import Editor
-from editing.views import ViewSettings
 
 NAMES = {
     "gd": "Gradient descent",
@@ -58,12 +57,12 @@ def table1(bench: Bench, plain: EditableModel) -> None:
 def past_the_paper(bench: Bench, plain: EditableModel) -> list[Row]:
     """Natural gradient and calibrated patch on the plain model."""
     control = cache(lambda: bench.control(plain))
-    views = ViewSettings(fitting=9)
+    views = VIEWS.model_copy(update={"fitting": 9})
     editors: dict[str, tuple[str, Editor[Any]]] = {
         "natural-rule-chain3": ("**Natural gradient, the rule**", GradientEditor(NaturalRule(), Scope("chain3"))),
         "natural-chain4": ("**Natural gradient**", NaturalGradient(Scope("chain4"))),
         "natural-views-chain4": ("**Natural gradient, 9 views**", NaturalGradient(Scope("chain4"), views=views)),
-        "patch": ("**Calibrated patch**", CalibratedPatch()),
+        "patch": ("**Calibrated patch**", CalibratedPatch(views=VIEWS)),
     }
     return [measured(bench, control, bench.key(f"plain-{key}"), *editor) for key, editor in editors.items()]
 

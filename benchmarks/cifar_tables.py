@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cifar_data import Cifar10
+from benchmarks.cifar_data import VIEWS, Cifar10
 from benchmarks.report import HEADINGS, environment, markdown, row
 from benchmarks.rows import kept_value, run_row
 from editing.editors.ewc import ElasticPenalty
@@ -25,7 +25,6 @@ from editing.scopes import Scope
 from editing.studies.protocol import Control, Demand, Trial, draw_demands
 from editing.studies.tuning import TuningSettings, tune
 from editing.types import Editor
-from editing.views import ViewSettings
 
 TUNING_EDITS = 20
 TUNING_CONTROL = 1_000
@@ -33,7 +32,6 @@ TUNING_TRIALS = {"momentum": 10, "rmsprop": 10, "adam": 12}  # those with one co
 STARTS = {"gd": 0.01, "scaled_gd": 0.1, "rprop": 3e-4, "rmsprop": 3e-4, "momentum": 5e-3, "adam": 3e-4}
 SCOPE_RATES = {"head": 100.0}  # a single layer has much farther to go
 PENALTIES = (1e2, 1e8)  # the Fisher of a confident model is small
-VIEWS = ViewSettings()
 FIRST_TUNING_IMAGE = 5_000  # the validation images before it may be fitted to, or set thresholds
 
 

@@ -11,7 +11,6 @@ import argparse
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,23 +18,23 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from benchmarks.report import HEADINGS, environment, markdown, row
-from editing.editable_training import EditableSettings, train_editable
+from editing.editable_training import train_editable
 from editing.editors.gradient import GradientEditor, GradientState
 from editing.model import EditableModel, ModelSpec
 from editing.rules import RMSProp, Rule
 from editing.scopes import Scope
+from editing.settings import EditableSettings, ViewSettings
 from editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
 from editing.studies.protocol import Control, Demand, Trial, draw_demands, run_protocol
-from editing.training import TrainingSettings, train
-from editing.views import ViewSettings
+from editing.training import train
 
 CLASSES = tuple("0123456789")
 TRAIN = 350
 RATES = (1e-3, 2e-3, 3e-3)
 DRAWN = 3e-3  # the rate of the figures: nearly every edit succeeds
 VIEWS = ViewSettings(max_shift=0.13, flip=False)
-FIRST = TrainingSettings(epochs=30, batch=64, learning_rate=0.1)
-SECOND = TrainingSettings(epochs=40, batch=64, learning_rate=0.01, clip=1.0, seed=1)
+FIRST = EditableSettings(epochs=30, batch=64, learning_rate=0.1)
+SECOND = EditableSettings(epochs=40, batch=64, learning_rate=0.01, clip=1.0)
 
 
 def subject(
@@ -56,12 +55,11 @@ def trained_pair(seed: int) -> tuple[EditableModel, EditableModel, Rule, float, 
     torch.manual_seed(seed)
     spec = ModelSpec("resnet", CLASSES, (8, 8, 1), (0.3,), (0.38,), {"width": 16, "blocks": 1})
     plain = EditableModel.from_spec(spec)
-    train(plain, images[:TRAIN], labels[:TRAIN], replace(FIRST, seed=seed))
+    train(plain, images[:TRAIN], labels[:TRAIN], FIRST, seed=seed)
     editable = copy.deepcopy(plain)
-    second = replace(SECOND, seed=seed + 1)
-    train(plain, images[:TRAIN], labels[:TRAIN], second)
+    train(plain, images[:TRAIN], labels[:TRAIN], SECOND, seed=seed + 1)
     started = time.process_time()
-    learned = train_editable(editable, images[:TRAIN], labels[:TRAIN], second, EditableSettings()).rule
+    learned = train_editable(editable, images[:TRAIN], labels[:TRAIN], SECOND, seed=seed + 1).rule
     return plain, editable, learned, time.process_time() - started, images[TRAIN:], labels[TRAIN:]
 
 

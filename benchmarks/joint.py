@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cifar_data import Cifar10, load_cifar10
+from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar_models import plain_model
 from benchmarks.report import environment, markdown
 from editing.editors.gradient import GradientEditor
@@ -30,15 +30,19 @@ from editing.metrics import bootstrap_mean, compare_predictions, generalization
 from editing.model import EditableModel, batched_features, load_model
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.studies.sequential import Sequential
 from editing.training import predict
 from editing.types import Constraint, Editor
-from editing.views import ViewSettings, unseen_views
+from editing.views import unseen_views
 
 REFERENCE = 10_000
 DRAWS = {1: 20, 10: 8, 50: 4, 125: 3, 500: 2, 1000: 1}  # independent draws of k mispredictions
-VIEWS = ViewSettings()
-ONE_VIEW = ViewSettings(fitting=1)
+
+
+def views(fitting: int) -> ViewSettings:
+    """So many fitted views, drawn like those that generalization is measured on."""
+    return VIEWS.model_copy(update={"fitting": fitting})
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,16 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender("calibrated patch", CalibratedPatch, 1000, "o"),
-    Contender("calibrated patch, margin 0.5", lambda: CalibratedPatch(margin=0.5), 1000, "v"),
-    Contender("calibrated patch, margin 6", lambda: CalibratedPatch(margin=6.0), 1000, "^"),
-    Contender("calibrated patch, alpha 0.03%", lambda: CalibratedPatch(alpha=3e-4), 1000, "s"),
-    Contender("calibrated patch, one view", lambda: CalibratedPatch(views=ONE_VIEW), 1000, "x"),
+    Contender("calibrated patch", lambda: CalibratedPatch(views=VIEWS), 1000, "o"),
+    Contender("calibrated patch, margin 0.5", lambda: CalibratedPatch(views=VIEWS, margin=0.5), 1000, "v"),
+    Contender("calibrated patch, margin 6", lambda: CalibratedPatch(views=VIEWS, margin=6.0), 1000, "^"),
+    Contender("calibrated patch, alpha 0.03%", lambda: CalibratedPatch(views=VIEWS, alpha=3e-4), 1000, "s"),
+    Contender("calibrated patch, one view", lambda: CalibratedPatch(views=views(1)), 1000, "x"),
     Contender("natural gradient, chain 4", lambda: NaturalGradient(Scope("chain4")), 125, "D"),
     Contender("natural gradient, chain 4, 9 views", lambda: NaturalGradient(
-        Scope("chain4"), views=ViewSettings(fitting=9)), 10, "d"),
+        Scope("chain4"), views=views(9)), 10, "d"),
     Contender("RMSProp, chain 3", lambda: GradientEditor(RMSProp(1e-4), Scope("chain3"), steps=50), 125, "*"),
-    Contender("calibrated patch, one after the other", lambda: Sequential(CalibratedPatch()), 125, "P"),
+    Contender("calibrated patch, one after the other", lambda: Sequential(CalibratedPatch(views=VIEWS)), 125, "P"),
     Contender("natural gradient, chain 4, one after the other", lambda: Sequential(
         NaturalGradient(Scope("chain4"))), 125, "h"),
     Contender("RMSProp, chain 3, one after the other", lambda: Sequential(

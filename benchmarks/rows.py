@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from editing.model import EditableModel
+from editing.settings import ViewSettings
 from editing.studies.protocol import Control, Demand, Trial, run_protocol
 from editing.types import Editor
-from editing.views import ViewSettings
 
 SIDE_BY_SIDE = 32  # edits made in one computation: 2.6 times as fast as one at a time even on a CPU (speed_protocol)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.cifar_data import Cifar10, load_cifar10
+from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar_models import plain_model
 from benchmarks.report import environment, markdown
 from editing.classifier import OnnxClassifier
@@ -55,7 +55,7 @@ class Clock:
 def patch_costs(root: EditableModel, data: Cifar10) -> list[list[str]]:
     """Stages of the largest joint patch, then whole patches of growing size."""
     clock = Clock()
-    editor = CalibratedPatch()
+    editor = CalibratedPatch(views=VIEWS)
     calibration = torch.cat([data.validation.images, data.train.images[: CALIBRATION - len(data.validation)]])
     with clock.stage(f"prepare: features of {REFERENCE:,} reference and {CALIBRATION:,} calibration images"):
         state = editor.prepare(root, data.train.images[-REFERENCE:], calibration)

@@ -16,19 +16,20 @@ from typing import Any
 
 import torch
 
-from benchmarks.cifar_data import Cifar10, load_cifar10
+from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar_models import fresh_model, plain_model
 from benchmarks.report import environment, markdown
 from editing.constraints import violation
-from editing.editable_training import EditableObjective, EditableSettings
+from editing.editable_training import EditableObjective
 from editing.editors.gradient import GradientEditor
 from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.settings import EditableSettings, TrainingSettings
 from editing.studies.protocol import Control, Demand, run_protocol
 from editing.studies.side_by_side import edit_side_by_side
-from editing.training import CrossEntropy, Objective, TrainingSettings, fit
+from editing.training import CrossEntropy, Objective, fit
 from editing.types import Constraint, Editor
 
 STEPS = 4  # about what an edit takes
@@ -81,7 +82,9 @@ def step_seconds(width: int, images: torch.Tensor, objective: Objective) -> floa
     """CPU seconds of one training step at batch 128, in bfloat16 autocast as the benchmark trains."""
     model, steps = fresh_model(width), 4
     labels = torch.arange(len(images)) % 10
-    settings = TrainingSettings(1, 128, 1e-3, shift=4, flip=True, precision="bfloat16", clip=10.0)
+    settings = TrainingSettings(
+        epochs=1, batch=128, learning_rate=1e-3, shift=4, flip=True, precision="bfloat16", clip=10.0
+    )
     count = 128 * steps
     return cpu_seconds(lambda: fit(model, images[:count], labels[:count], settings, objective)) / steps
 
@@ -106,7 +109,7 @@ def main() -> None:
         ("RMSProp, chain 3", GradientEditor(rmsprop, Scope("chain3"), STEPS), "float32", "at least 5"),
         ("the same, control in bfloat16", GradientEditor(rmsprop, Scope("chain3"), STEPS), "bfloat16", ""),
         ("RMSProp, head", GradientEditor(rmsprop, Scope("head"), STEPS), "float32", "at least 100"),
-        ("calibrated patch", CalibratedPatch(), "float32", "at least 100"),
+        ("calibrated patch", CalibratedPatch(views=VIEWS), "float32", "at least 100"),
     )
     for name, editor, precision, goal in trials:
         seconds = protocol_seconds(model, data, images, editor, precision)

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from data.names import same_reporter
 from data.refusals import Reason, Refusal
+from editing.settings import Section, parameter
 
 
 class InForce(Protocol):
@@ -50,21 +51,19 @@ class Claim:
     control: bool = False
 
 
-@dataclass(frozen=True)
-class TrustSettings:
-    """What a correction needs.
+class TrustSettings(Section):
+    """Which claims become corrections."""
 
-    `quorum`: how many distinct reporters; `trusted`: reporters whose word alone is enough; `trusted_needed`: without
-    one of them nothing is corrected. A night takes at most `per_reporter` reports from one reporter, and at most
-    `per_class` corrections towards one class (the rest waits); a claim waits `patience_days` for its quorum.
-    """
-
-    quorum: int = 1
-    trusted: frozenset[str] = frozenset()
-    trusted_needed: bool = False
-    per_reporter: int = 500
-    per_class: int = 200
-    patience_days: float = 30
+    quorum: int = parameter(1, "distinct reporters that a correction needs", "reporters", ge=1)
+    trusted: tuple[str, ...] = parameter((), "reporters whose word alone is enough")
+    trusted_needed: bool = parameter(
+        False, "without a trusted reporter nothing is corrected; set it where strangers can file"
+    )
+    per_reporter: int = parameter(1000, "most reports that a night takes from one reporter", "reports", ge=1)
+    per_class: int = parameter(
+        1000, "most corrections towards one class that a night makes; the rest waits", "corrections", ge=1
+    )
+    patience_days: float = parameter(30.0, "how long a claim waits for its quorum", "days", gt=0, le=36_500)
 
 
 @dataclass(frozen=True, order=True)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from editing.export import export_onnx
     from editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
     from editing.scopes import Scope
+    from editing.settings import ViewSettings
     from editing.types import Constraint, Editor, EditResult
-    from editing.views import ViewSettings
 
 __all__ = [
     "CalibratedPatch",
@@ -56,7 +56,7 @@ _HOMES = {
     "NaturalGradient": "editing.editors.natural",
     "OnnxClassifier": "editing.classifier",
     "Scope": "editing.scopes",
-    "ViewSettings": "editing.views",
+    "ViewSettings": "editing.settings",
     "export_onnx": "editing.export",
     "fit_patch": "editing.model",
     "load_model": "editing.model",

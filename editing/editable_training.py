@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -23,27 +23,11 @@ from editing.editors.gradient import Descent, descend
 from editing.model import EditableModel
 from editing.rules import RMSProp, Rule
 from editing.scopes import Scope, Tail, before
-from editing.training import Progress, TrainingRecord, TrainingSettings, fit
+from editing.settings import EditableSettings
+from editing.training import Progress, TrainingRecord, fit
 from editing.types import Tensors
 
-
-@dataclass(frozen=True)
-class EditableSettings:
-    """The objective's weights and the editor to be trained for.
-
-    `rule` gives the coefficients' starting values; `learn_rule` trains them too. `local_share` is the share of a batch
-    on which the locality term is taken: 1 as in the paper, less for speed. The weights are larger than the paper's
-    (c_loc 0.01 and 0.1, from scratch): a few hundred batches on top of plain training must show. Clip the gradient at
-    a norm of about 1 (`TrainingSettings.clip`): through the edit it is spiky, and at 10 it ruins the model.
-    """
-
-    rule: Rule = field(default_factory=lambda: RMSProp(2e-3, 0.5))
-    scope: Scope = field(default_factory=lambda: Scope("chain3"))
-    steps: int = 10
-    edit_weight: float = 1.0
-    locality_weight: float = 1.0
-    local_share: float = 1.0
-    learn_rule: bool = True
+START = RMSProp(2e-3, 0.5)  # the coefficients from which they are learned
 
 
 @dataclass(frozen=True)
@@ -82,9 +66,10 @@ class LearnableRule(nn.Module):
 class EditableObjective:
     """Objective (2) on one batch. The prefix of the batch is computed once, for the base and the edited model."""
 
-    def __init__(self, settings: EditableSettings, seed: int) -> None:
+    def __init__(self, settings: EditableSettings, seed: int, rule: Rule = START) -> None:
         self.settings = settings
-        self.rule = LearnableRule(settings.rule)
+        self.scope = Scope(settings.scope)
+        self.rule = LearnableRule(rule)
         self.generator = torch.Generator().manual_seed(seed)
 
     def coefficients(self) -> Sequence[nn.Parameter]:
@@ -100,13 +85,13 @@ class EditableObjective:
             target,
             params,
             self.rule(),
-            self.settings.steps,
+            self.settings.edit_steps,
             differentiable=True,
         )
 
     def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
-        layers = settings.scope.resolve(model)
+        layers = self.scope.resolve(model)
         tail = Tail(model, layers.cut)
         hidden = before(model, images, layers.cut)
         logits = tail(hidden)
@@ -136,17 +121,21 @@ def train_editable(
     model: EditableModel,
     images: Tensor,
     labels: Tensor,
-    settings: TrainingSettings,
-    editable: EditableSettings,
+    settings: EditableSettings,
     progress: Progress | None = None,
     *,
+    rule: Rule = START,
+    seed: int = 0,
+    device: str = "cpu",
     resume: Path | None = None,
 ) -> EditableRecord:
-    """Train `model` in place like `training.train`, by Editable Training; raises ScopeError and DataError."""
-    layers = editable.scope.resolve(model)
-    editable = replace(editable, rule=editable.rule.fit(model, layers, images))
-    objective = EditableObjective(editable, settings.seed)
-    record = fit(model, images, labels, settings, objective, progress, resume=resume)
+    """Train `model` in place like `training.train`, by Editable Training, to be edited by `rule`.
+
+    Raises ScopeError and DataError.
+    """
+    fitted = rule.fit(model, Scope(settings.scope).resolve(model), images)
+    objective = EditableObjective(settings, seed, fitted)
+    record = fit(model, images, labels, settings, objective, progress, seed=seed, device=device, resume=resume)
     return EditableRecord(record, objective.rule.learned())
 
 

@@ -7,7 +7,7 @@ be stopped after any epoch and resumed, with the same result as if it had not be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,29 +18,7 @@ from torch.nn import functional as F
 
 from editing.errors import DataError
 from editing.model import EditableModel
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train. `shift` in pixels; `precision` is "float32" or "bfloat16" (autocast; weights stay float32).
-
-    `warmup` is the share of steps in which the one-cycle learning rate rises to `learning_rate`; `clip` bounds the norm
-    of the weights' gradient (0: none). The same seed on the same machine with the same number of threads gives the same
-    weights.
-    """
-
-    epochs: int = 20
-    batch: int = 128
-    learning_rate: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup: float = 0.3
-    shift: int = 1
-    flip: bool = False
-    clip: float = 0.0
-    precision: str = "float32"
-    device: str = "cpu"
-    seed: int = 0
+from editing.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -55,7 +33,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What was done: the settings (as numbers and words), and every epoch."""
+    """What was done: settings, seed and device (as numbers and words), and every epoch."""
 
     settings: dict[str, Any]
     epochs: tuple[Epoch, ...]
@@ -100,14 +78,17 @@ def train(
     settings: TrainingSettings,
     progress: Progress | None = None,
     *,
+    seed: int = 0,
+    device: str = "cpu",
     resume: Path | None = None,
 ) -> TrainingRecord:
     """Train `model` in place on uint8 images `[n, h, w, c]` and int64 labels `[n]`; leaves it in eval mode on the CPU.
 
-    With `resume`, the state after every epoch is kept in that file and taken up from there. Raises DataError if there
-    are no images, or images and labels do not fit the model.
+    The same settings and `seed` on the same `device` with the same number of threads give the same weights. With
+    `resume`, the state after every epoch is kept in that file and taken up from there. Raises DataError if there are no
+    images, or images and labels do not fit the model.
     """
-    return fit(model, images, labels, settings, CrossEntropy(), progress, resume=resume)
+    return fit(model, images, labels, settings, CrossEntropy(), progress, seed=seed, device=device, resume=resume)
 
 
 def fit(
@@ -118,14 +99,17 @@ def fit(
     objective: Objective,
     progress: Progress | None = None,
     *,
+    seed: int = 0,
+    device: str = "cpu",
     resume: Path | None = None,
     coefficient_rate: float = 1e-2,
 ) -> TrainingRecord:
     """The training loop of `train` with any objective."""
     _check(model, images, labels)
-    device = torch.device(settings.device)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # mypy: not in torch's stubs
-    images, labels = images.to(device), labels.to(device)
+    record = {**settings.model_dump(), "seed": seed, "device": device}
+    place = torch.device(device)
+    model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload] # mypy: not in torch's stubs
+    images, labels = images.to(place), labels.to(place)
     weights = [
         weight for name, weight in model.named_parameters() if weight.requires_grad and not name.startswith("patch.")
     ]
@@ -138,18 +122,18 @@ def fit(
     )
     coefficients = list(objective.coefficients())
     adam = torch.optim.Adam(coefficients, coefficient_rate) if coefficients else None
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(seed)
     parts = {"model": model, "descent": descent, "cycle": cycle} | ({"adam": adam} if adam else {})
     generators = [generator, *objective.generators()]
-    epochs = _restore(resume, settings, parts, coefficients, generators)
+    epochs = _restore(resume, record, parts, coefficients, generators)
     for number in range(len(epochs) + 1, settings.epochs + 1):
         started = time.perf_counter()
         model.train()
         totals: dict[str, float] = {}
         for chosen in torch.randperm(len(images), generator=generator).split(settings.batch):
-            index = chosen.to(device)
+            index = chosen.to(place)
             batch = augment(images[index], settings, generator)
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            with torch.autocast(place.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
                 loss, measures = objective(model, batch, labels[index])
             for optimizer in (descent, adam):
                 if optimizer is not None:
@@ -166,12 +150,12 @@ def fit(
                 totals[name] = totals.get(name, 0.0) + value / steps
         epoch = Epoch(number, totals.pop("loss"), totals, time.perf_counter() - started)
         epochs.append(epoch)
-        _keep(resume, settings, parts, coefficients, generators, epochs)
+        _keep(resume, record, parts, coefficients, generators, epochs)
         if progress is not None:
             model.eval()
             progress(epoch)
     model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    return TrainingRecord(asdict(settings), tuple(epochs))
+    return TrainingRecord(record, tuple(epochs))
 
 
 def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generator) -> Tensor:
@@ -210,7 +194,7 @@ def _check(model: EditableModel, images: Tensor, labels: Tensor) -> None:
 
 def _keep(
     path: Path | None,
-    settings: TrainingSettings,
+    settings: Mapping[str, Any],
     parts: dict[str, Any],
     coefficients: Sequence[nn.Parameter],
     generators: Sequence[torch.Generator],
@@ -223,7 +207,7 @@ def _keep(
         "coefficients": [one.detach() for one in coefficients],
         "generators": [one.get_state() for one in generators],
     }
-    state |= {"settings": asdict(settings), "epochs": [asdict(one) for one in epochs]}
+    state |= {"settings": dict(settings), "epochs": [asdict(one) for one in epochs]}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     torch.save(state, unfinished)
@@ -232,7 +216,7 @@ def _keep(
 
 def _restore(
     path: Path | None,
-    settings: TrainingSettings,
+    settings: Mapping[str, Any],
     parts: dict[str, Any],
     coefficients: Sequence[nn.Parameter],
     generators: Sequence[torch.Generator],
@@ -240,7 +224,7 @@ def _restore(
     if path is None or not path.exists():
         return []
     state = torch.load(path, weights_only=True, map_location="cpu")
-    if state["settings"] != asdict(settings):
+    if state["settings"] != dict(settings):
         raise DataError(f"{path} was made with other settings; remove it to start again")
     for name, part in parts.items():
         part.load_state_dict(state[name])

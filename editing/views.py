@@ -8,31 +8,14 @@ corrections nor on which others there are, and no unseen view equals a fitted on
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from editing.errors import DataError
+from editing.settings import ViewSettings
 
 _ATTEMPTS = 20  # draws for a view that was not fitted, before concluding that the settings allow none
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """How views are drawn, and how many.
-
-    `fitting` counts the image itself; `max_shift` is a share of the side, each way, in whole pixels; `flip`: mirror
-    left to right, half of the time (never for digits or text); `light`: brightness and contrast change by up to this
-    share; `noise`: highest standard deviation of Gaussian noise, in units of 255.
-    """
-
-    fitting: int = 17
-    unseen: int = 8
-    max_shift: float = 0.08
-    flip: bool = True
-    light: float = 0.15
-    noise: float = 0.02
 
 
 def fitting_views(image: Tensor, settings: ViewSettings, seed: int = 0) -> Tensor:

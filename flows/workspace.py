@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from configparser import ConfigParser
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from data.manifest import sha256
 from data.storage import open_storage
 from data.storage.base import Storage
 from editing.errors import DataError, NightError
-from flows.params import Params, load_params
+from flows.params import Params, parse_params
 
 Log = Callable[[str], None]
 STORE = "ERRATA_STORE"  # a folder or s3://bucket/prefix; by default `store` in the workspace
@@ -81,10 +82,19 @@ class Workspace:
     def evaluation(self) -> Path:
         return self.folder / "metrics" / "evaluation.json"
 
-    @property
+    @cached_property
+    def params_file(self) -> bytes:
+        """params.yaml as it was when it was first asked for: it is read once."""
+        path = self.folder / "params.yaml"
+        try:
+            return path.read_bytes()
+        except OSError as fault:
+            raise DataError(f"{path}: {fault.strerror}; run in the folder with params.yaml and dvc.yaml") from fault
+
+    @cached_property
     def params(self) -> Params:
-        """params.yaml, checked."""
-        return load_params(self.folder / "params.yaml")
+        """What that file says, checked; raises DataError naming every fault in it."""
+        return parse_params(self.params_file, str(self.folder / "params.yaml"))
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """A stage's JSON output; raises DataError if it is missing or damaged."""

@@ -16,7 +16,10 @@ FORBIDDEN = {
     "serving": {"flows", "benchmarks", "prefect", "dvc", "great_expectations", "torch"},
     "flows": {"serving", "benchmarks"},
 }
-EDITING_SEEN_BY = {"data": {"editing.errors", "editing.vision"}, "serving": {"editing.errors", "editing.classifier"}}
+EDITING_SEEN_BY = {
+    "data": {"editing.errors", "editing.settings", "editing.vision"},
+    "serving": {"editing.errors", "editing.classifier"},
+}
 FLOORS = (  # of flows/, from the top: a room takes from its own floor's room and from lower floors only
     {"cli"},
     {"correct_model", "train_model"},

@@ -24,8 +24,9 @@ from editing.constraints import canonical_order, check_constraints, violation
 from editing.editors.kfac import Kfac, fit_kfac
 from editing.model import EditableModel
 from editing.scopes import Scope, before
+from editing.settings import ViewSettings
 from editing.types import Constraint, EditResult, Tensors
-from editing.views import ViewSettings, fitting_views
+from editing.views import fitting_views
 
 _MEMORY = 2**28  # numbers of gradients held at a time: 1 GiB in float32
 

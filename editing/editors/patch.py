@@ -24,8 +24,9 @@ from editing.editors.natural import NaturalGradient
 from editing.editors.slot_values import ValueProblem, solve_values
 from editing.model import EditableModel, batched_features
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.types import Constraint, EditResult, SlotDiagnostics
-from editing.views import ViewSettings, fitting_views
+from editing.views import fitting_views
 
 _CHUNK = 256  # slots whose activations on all views are held at a time
 

@@ -21,16 +21,17 @@ from torch.func import functional_call
 
 from editing.architectures import BasicBlock, register, resnet
 from editing.constraints import check_constraints, violation
-from editing.editable_training import EditableObjective, EditableSettings
+from editing.editable_training import EditableObjective
 from editing.editors.gradient import Descent
 from editing.errors import ModelError
 from editing.model import EditableModel
 from editing.scopes import Scope, Tail, before
-from editing.training import Progress, TrainingRecord, TrainingSettings, fit
+from editing.settings import EditableSettings
+from editing.training import Progress, TrainingRecord, fit
 from editing.types import Constraint, EditResult, Tensors
 
 VECTOR = "backbone.condition.vector"
-SCOPE = Scope("condition")
+STAGE = "condition"
 
 
 class Condition(nn.Module):
@@ -100,7 +101,7 @@ class ConditionObjective(EditableObjective):
     """Objective (2) where Edit is one pass of the condition network."""
 
     def __init__(self, network: ConditionNetwork, settings: EditableSettings, seed: int) -> None:
-        super().__init__(replace(settings, scope=SCOPE), seed)
+        super().__init__(settings.model_copy(update={"scope": STAGE}), seed)
         self.network = network
 
     def coefficients(self) -> Sequence[nn.Parameter]:
@@ -116,18 +117,30 @@ def train_conditional(
     model: EditableModel,
     images: Tensor,
     labels: Tensor,
-    settings: TrainingSettings,
-    editable: EditableSettings,
+    settings: EditableSettings,
     progress: Progress | None = None,
     *,
+    seed: int = 0,
+    device: str = "cpu",
     resume: Path | None = None,
 ) -> tuple[ConditionNetwork, TrainingRecord]:
     """Train a conditioned model in place, and the network that edits it, by Adam. Raises ModelError and DataError."""
     with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = ConditionNetwork.of(model).to(settings.device)
-    objective = ConditionObjective(network, editable, settings.seed)
-    record = fit(model, images, labels, settings, objective, progress, resume=resume, coefficient_rate=1e-3)
+        torch.manual_seed(seed)
+        network = ConditionNetwork.of(model).to(device)
+    objective = ConditionObjective(network, settings, seed)
+    record = fit(
+        model,
+        images,
+        labels,
+        settings,
+        objective,
+        progress,
+        seed=seed,
+        device=device,
+        resume=resume,
+        coefficient_rate=1e-3,
+    )
     return network.to("cpu"), record
 
 
@@ -151,7 +164,7 @@ class ConditionalEditor:
         """One pass of the network for the constraints that do not hold. Raises ConstraintError and ScopeError."""
         started = time.perf_counter()
         images, expected = check_constraints(model, constraints)
-        layers = SCOPE.resolve(model)
+        layers = Scope(STAGE).resolve(model)
         edited = layers.copy(model)
         steps = 0
         with torch.no_grad():

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from editing.errors import MeasurementError
+from editing.settings import ViewSettings
 from editing.studies.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
 from editing.types import Editor
-from editing.views import ViewSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,9 +22,10 @@ from editing.errors import MeasurementError
 from editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions
 from editing.model import EditableModel
 from editing.scopes import Tail, before, stage_of, stages
+from editing.settings import ViewSettings
 from editing.studies.side_by_side import edit_side_by_side
 from editing.types import Constraint, Editor, EditResult
-from editing.views import ViewSettings, unseen_views
+from editing.views import unseen_views
 
 Classes = NDArray[np.int64]
 

@@ -19,21 +19,25 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a root model and release it, if it is no worse than what is live."""
-    from flows.cli.night_tables import finish
-    from flows.night.new_root import train_new_root
     from flows.night.state import open_night
 
-    finish(train_new_root(open_night(store, None, None, tell), replace_live=replace_live), as_json, "A new root")
+    night = open_night(store, None, None, tell)  # tells what is wrong with params.yaml before the slow imports
+    from flows.cli.night_tables import finish
+    from flows.night.new_root import train_new_root
+
+    finish(train_new_root(night, replace_live=replace_live), as_json, "A new root")
 
 
 @app.command(rich_help_panel="Work")
 def correct(store: Store = None, as_json: AsJson = False) -> None:
     """A night, now, without Prefect: collect, validate, edit, judge, release."""
-    from flows.cli.night_tables import finish
-    from flows.night.run import run_night
     from flows.night.state import open_night
 
-    finish(run_night(open_night(store, None, None, tell)), as_json)
+    night = open_night(store, None, None, tell)
+    from flows.cli.night_tables import finish
+    from flows.night.run import run_night
+
+    finish(run_night(night), as_json)
 
 
 @app.command(rich_help_panel="Work")

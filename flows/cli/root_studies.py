@@ -20,7 +20,7 @@ from editing.studies.compare import compare
 from editing.studies.protocol import Control, Trial, draw_demands
 from editing.studies.tuning import Tuned, TuningSettings, tune
 from flows.stages.common import device, load_plugins
-from flows.stages.editors import build_editor, learned_rule, view_settings
+from flows.stages.editors import build_editor, learned_rule
 from flows.workspace import Workspace
 
 
@@ -48,12 +48,11 @@ def compare_editors(workspace: Workspace, names: Sequence[str], edits: int) -> d
     """
     params = workspace.params
     grounds = Grounds.of(workspace, "test")
-    views = view_settings(params)
     learned = learned_rule(workspace.root)
     chosen = {
         name: build_editor(
             params.edit if name == params.edit.editor else params.edit.model_copy(update={"editor": name, "rule": {}}),
-            views,
+            params.views,
             params.seed,
             learned,
         )
@@ -62,7 +61,7 @@ def compare_editors(workspace: Workspace, names: Sequence[str], edits: int) -> d
     reference, calibration = (_images(workspace, name) for name in ("reference", "calibration"))
     images = len(grounds.control.images)
     demands = draw_demands(min(edits, images), images, grounds.classes, params.seed)
-    return compare(chosen, grounds.control, reference, calibration, demands, views)
+    return compare(chosen, grounds.control, reference, calibration, demands, params.views)
 
 
 def tune_rule(

@@ -83,7 +83,7 @@ class _JointEdits:
     def __init__(self, candidate: Candidate, probes: Probes, by_reach: bool) -> None:
         self._candidate, self._probes, self._by_reach = candidate, probes, by_reach
         self._editor = build_editor(
-            candidate.params.edit, candidate.views, candidate.params.seed, learned_rule(candidate.learned)
+            candidate.params.edit, candidate.params.views, candidate.params.seed, learned_rule(candidate.learned)
         )
         control = [torch.from_numpy(load_split(candidate.splits, name).images) for name in ("reference", "calibration")]
         self._state = self._editor.prepare(candidate.root, *control)

@@ -154,7 +154,7 @@ def poorly_generalizing(candidate: Candidate, suspects: Sequence[str]) -> dict[s
     found = {}
     for index, each in enumerate(candidate.ledger.corrections):
         if each.id in suspects:
-            views = unseen_views(candidate.images[index], candidate.views, candidate.params.seed).numpy()
+            views = unseen_views(candidate.images[index], candidate.params.views, candidate.params.seed).numpy()
             share = float((_classes(candidate.edited, views) == int(candidate.expected[index])).mean())
             if share < candidate.params.gate.generalization:
                 found[each.id] = f"only {share:.0%} of unseen views of its image follow it"

@@ -5,7 +5,7 @@ Harm is looked for on probes: labelled images that the release decision does not
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from torch import Tensor
 from data.ledger import Ledger, read_ledger
 from data.splits import load_split
 from editing.model import EditableModel, batched_features, load_model
-from editing.views import ViewSettings, unseen_views
+from editing.views import unseen_views
 from flows.params import Params
-from flows.stages.editors import view_settings
 from flows.workspace import Workspace
 
 PROBED = ("train", "reference", "calibration")  # all that is labelled, but gate and test
@@ -38,11 +37,6 @@ class Candidate:
     slots: dict[int, str]
     splits: Path
     learned: Path
-
-    @property
-    def views(self) -> ViewSettings:
-        """The views of params.yaml, as the method takes them."""
-        return view_settings(self.params)
 
 
 def load_candidate(workspace: Workspace) -> Candidate:
@@ -88,7 +82,7 @@ class Probes:
 @torch.no_grad()
 def make_probes(candidate: Candidate) -> Probes:
     """Labelled images and views of them that the root gets right; at most `deferral.probes` of both together."""
-    settings = replace(candidate.views, unseen=candidate.params.deferral.views)
+    settings = candidate.params.views.model_copy(update={"unseen": candidate.params.deferral.views})
     splits = [load_split(candidate.splits, name) for name in PROBED]
     images, labels = (np.concatenate([getattr(one, part) for one in splits]) for part in ("images", "labels"))
     take = np.linspace(0, len(images) - 1, min(len(images), candidate.params.deferral.probes // (1 + settings.unseen)))

@@ -22,13 +22,12 @@ from data.intake import Accepted
 from data.ledger import Correction
 from data.refusals import Reason, Refusal
 from data.splits import load_split
-from data.trust import Agreed, Claim, TrustSettings, aggregate
+from data.trust import Agreed, Claim, aggregate
 from data.validation import ReportRow, report_table, validate_reports
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.night.state import Batch, Night, Parent
 from flows.night.step import STORE_AWAY, step
-from flows.params import TrustParams
 from flows.releases.retraction import Decision, as_correction, decisions
 from flows.workspace import Workspace
 
@@ -98,7 +97,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
     gone |= {each.report_id for each in refused}
     left = {claim.report_id: claim for claim in claims if claim.report_id not in gone}
     ledger = {each.id: each for each in parent.ledger.corrections}
-    decision = aggregate(left.values(), ledger, trust_settings(night.workspace.params.trust), moment)
+    decision = aggregate(left.values(), ledger, night.workspace.params.trust, moment)
     shape = parent.image_shape
     return Settled(
         reports=count,
@@ -133,8 +132,3 @@ def withdrawn_claims(claims: Iterable[Claim], standing: Mapping[tuple[str, str],
         if verdict is not None and verdict.action == "retracted":
             detail = f"{verdict.by} withdrew this correction: {verdict.why}; `errata reinstate {each.correction[:12]}`"
             yield Refusal(each.report_id, Reason.RETRACTED, detail)
-
-
-def trust_settings(params: TrustParams) -> TrustSettings:
-    """The trust section of params.yaml, as data.trust takes it."""
-    return TrustSettings(**{**params.model_dump(), "trusted": frozenset(params.trusted)})

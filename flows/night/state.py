@@ -28,8 +28,13 @@ class Night:
 
 
 def open_night(store: str | None, folder: str | None, by: str | None, log: Log) -> Night:
-    """A night in the given places, or in those of the environment."""
-    return Night(open_store(store), open_workspace(folder), by or operator(), log)
+    """A night in the given places, or in those of the environment.
+
+    Raises DataError if params.yaml has faults: before the store is touched, and before anything slow is imported.
+    """
+    workspace = open_workspace(folder)
+    workspace.params  # noqa: B018 - read now
+    return Night(open_store(store), workspace, by or operator(), log)
 
 
 @dataclass(frozen=True)

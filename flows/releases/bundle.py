@@ -54,6 +54,8 @@ def build_bundle(workspace: Workspace) -> Bundle:
         files |= inference_files(workspace, files[model])
     except OSError as fault:
         raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
+    if files["params.yaml"] != workspace.params_file:
+        raise DataError("params.yaml was changed while the candidate was made; run it again, with one or the other")
     judged = json.loads(files["gate.json"])
     if judged["model"] != sha256(files[model]) or judged["version"] != ledger.version:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")

@@ -7,42 +7,50 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from editing.errors import ErrataError
-from flows.params import Params
-from flows.stages.common import load_plugins
-from flows.stages.edit import edit
-from flows.stages.evaluate import evaluate
-from flows.stages.export import export
-from flows.stages.prepare import prepare
-from flows.stages.train import train_root
 from flows.workspace import Workspace
 
-STAGES: dict[str, Callable[[Workspace, Params], None]] = {
-    "prepare": prepare,
-    "train": train_root,
-    "edit": edit,
-    "export": export,
-    "evaluate": evaluate,
-}
+STAGES = ("prepare", "train", "edit", "export", "evaluate")
+
+
+def run(stage: str, workspace: Workspace) -> None:
+    """Run one stage in `workspace`. Raises DataError for wrong parameters before it imports what is slow."""
+    params = workspace.params
+
+    import torch
+
+    from flows.stages.common import load_plugins
+    from flows.stages.edit import edit
+    from flows.stages.evaluate import evaluate
+    from flows.stages.export import export
+    from flows.stages.prepare import prepare
+    from flows.stages.train import train_root
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
+    torch.use_deterministic_algorithms(True)
+    load_plugins(params.model.plugins)
+    match stage:
+        case "prepare":
+            prepare(workspace, params)
+        case "train":
+            train_root(workspace, params)
+        case "edit":
+            edit(workspace, params)
+        case "export":
+            export(workspace)
+        case "evaluate":
+            evaluate(workspace, params)
 
 
 def main(arguments: list[str]) -> int:
-    """Run one stage here; a fault is one readable line and exit code 1."""
+    """Run one stage here; a fault is told and the exit code is 1."""
     if len(arguments) != 1 or arguments[0] not in STAGES:
         print(f"usage: python -m flows.stages {{{','.join(STAGES)}}}", file=sys.stderr)
         return 2
     try:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
-        torch.use_deterministic_algorithms(True)
-        workspace = Workspace(Path())
-        params = workspace.params
-        load_plugins(params.model.plugins)
-        STAGES[arguments[0]](workspace, params)
+        run(arguments[0], Workspace(Path()))
     except ErrataError as fault:
         print(f"Error: {arguments[0]}: {fault}", file=sys.stderr)
         return fault.exit_code

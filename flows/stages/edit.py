@@ -12,7 +12,7 @@ from editing.model import load_model, save_model
 from editing.types import Constraint
 from flows.params import Params
 from flows.stages.common import device, write_json
-from flows.stages.editors import build_editor, learned_rule, view_settings
+from flows.stages.editors import build_editor, learned_rule
 from flows.workspace import Workspace
 
 
@@ -28,7 +28,7 @@ def edit(workspace: Workspace, params: Params) -> None:
     report: dict[str, Any] = {"success": True, "steps": 0, "reason": "", "holds": {}, "slots": []}
     model = root
     if constraints:
-        editor = build_editor(params.edit, view_settings(params), params.seed, learned_rule(workspace.root))
+        editor = build_editor(params.edit, params.views, params.seed, learned_rule(workspace.root))
         control = {
             name: torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
         }

@@ -14,21 +14,29 @@ from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
 from editing.rules import RULES, Rule, RuleRecord
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.types import Editor
-from editing.views import ViewSettings
-from flows.params import EditParams, Params
+from flows.params import EditParams
 
 KNOWN: dict[str, type[Rule]] = {**RULES, "natural_rule": NaturalRule}
-MARGIN = 0.05  # what survives rounding in the exported file
 
 
 def build_editor(params: EditParams, views: ViewSettings, seed: int, learned: Rule | None = None) -> Editor[Any]:
     """An editor ready to use; `learned` is `learned_rule`'s answer. Raises DataError if no editor has that name."""
     if params.editor == "patch":
-        return CalibratedPatch(alpha=params.alpha, gamma=params.gamma, views=views, seed=seed)
+        return CalibratedPatch(
+            alpha=params.alpha,
+            gamma=params.gamma,
+            views=views,
+            eps=params.eps,
+            margin=params.margin,
+            faintest=params.faintest,
+            weakest=params.weakest,
+            seed=seed,
+        )
     scope = Scope(params.scope)
     if params.editor == "natural":
-        return NaturalGradient(scope, steps=params.steps, views=views, seed=seed)
+        return NaturalGradient(scope, steps=params.steps, margin=params.rule_margin, views=views, seed=seed)
     if params.editor not in KNOWN:
         known = ", ".join(["patch", "natural", *KNOWN])
         raise DataError(f"params.yaml: edit.editor: no editor is called {params.editor!r}; known: {known}")
@@ -41,12 +49,7 @@ def build_editor(params: EditParams, views: ViewSettings, seed: int, learned: Ru
     coefficients: dict[str, Any] = dict(params.rule)
     rule = learned if learned and type(learned) is kind and not coefficients else kind(**coefficients)
     penalty = ElasticPenalty(params.penalty, seed=seed) if params.penalty else None
-    return GradientEditor(rule, scope, params.steps, MARGIN, penalty)
-
-
-def view_settings(params: Params) -> ViewSettings:
-    """The views of params.yaml, as the method takes them."""
-    return ViewSettings(**params.views.model_dump())
+    return GradientEditor(rule, scope, params.steps, params.rule_margin, penalty)
 
 
 def learned_rule(root: Path) -> Rule | None:

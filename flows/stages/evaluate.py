@@ -22,7 +22,6 @@ from flows.gate.criterion import Criterion, Name, not_computed
 from flows.gate.measures import control_criteria, correction_criteria, parity_criterion, reach
 from flows.params import Params
 from flows.stages.common import write_json
-from flows.stages.editors import view_settings
 from flows.stages.plots import write_headline, write_recall
 from flows.stages.results import CorrectionOutcome, Evaluation, class_outcomes, correction_outcomes, decided_by_slot
 from flows.workspace import Workspace
@@ -49,8 +48,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     corrected: tuple[CorrectionOutcome, ...] = ()
     if ledger.corrections:
         held = classes_of(file, images) == expected
-        settings = view_settings(params)
-        views = [unseen_views(torch.from_numpy(image), settings, params.seed).numpy() for image in images]
+        views = [unseen_views(torch.from_numpy(image), params.views, params.seed).numpy() for image in images]
         seen = np.stack([classes_of(file, view) for view in views])
         criteria += correction_criteria(held, seen, expected, params.gate)
         criteria.append(trigger(workspace, images, expected, (root_file, file), params))

@@ -7,11 +7,10 @@ import json
 from data.ledger import read_ledger
 from editing.export import METADATA_PREFIX, with_weights
 from editing.model import load_model
-from flows.params import Params
 from flows.workspace import Workspace, tree_digest
 
 
-def export(workspace: Workspace, params: Params) -> None:
+def export(workspace: Workspace) -> None:
     """Write the file that ships: the root's graph, the candidate's weights."""
     root, candidate = load_model(workspace.root), load_model(workspace.candidate)
     ledger, _ = read_ledger(workspace.ledger, root.spec.image_shape)
@@ -19,7 +18,6 @@ def export(workspace: Workspace, params: Params) -> None:
         "version": str(ledger.version),
         "root": tree_digest(workspace.root),
         "ledger": ledger.digest,
-        "drawdown_bound": str(params.gate.drawdown),
         "classes": json.dumps(root.spec.classes),
         "preprocessing": "none: uint8 images [batch, height, width, channels]; normalisation is inside the graph",
     }

@@ -16,4 +16,5 @@ def prepare(workspace: Workspace, params: Params) -> None:
     dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape)
     if params.data.classes:
         dataset = dataset.ordered(params.data.classes)
-    save_splits(make_splits(dataset, params.data.splits, params.seed), workspace.splits)
+    sizes = {name: size for name, size in params.data.splits if size != 0}
+    save_splits(make_splits(dataset, sizes, params.seed), workspace.splits)

@@ -13,14 +13,13 @@ from data.datasets import LabelledImages
 from data.manifest import sha256
 from data.replay import with_replay
 from data.splits import load_split
-from editing.editable_training import EditableSettings, train_editable
+from editing.editable_training import train_editable
 from editing.errors import DataError
 from editing.export import export_onnx
 from editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from editing.pretrained import load_weights
 from editing.rules import RuleRecord
-from editing.scopes import Scope
-from editing.training import Progress, TrainingRecord, TrainingSettings, train
+from editing.training import Progress, TrainingRecord, train
 from flows.params import Params, TrainParams
 from flows.stages.common import device, write_json
 from flows.workspace import Workspace
@@ -68,17 +67,15 @@ def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
 
 def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> dict[str, Any]:
     """Train `model` in place; what is kept in training.json."""
-    chosen = params.train.model_dump(include={"epochs", "batch", "learning_rate", "shift", "flip"})
-    settings = TrainingSettings(seed=params.seed, device=str(device()), **chosen)
     with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
         more = 0 if params.train.method == "plain" else params.train.editable_epochs
-        task = bar.add_task("training the root model", total=settings.epochs + more)
+        task = bar.add_task("training the root model", total=params.train.epochs + more)
         record, rule = fit_root(
             model,
             torch.from_numpy(split.images),
             torch.from_numpy(split.labels),
             params.train,
-            settings,
+            params.seed,
             lambda epoch: bar.update(task, completed=epoch.number),
         )
     losses = [epoch.loss for epoch in record.epochs]
@@ -90,33 +87,27 @@ def fit_root(
     images: torch.Tensor,
     labels: torch.Tensor,
     params: TrainParams,
-    settings: TrainingSettings,
+    seed: int,
     progress: Progress,
 ) -> tuple[TrainingRecord, dict[str, Any]]:
     """Train by the method of params.yaml; the record, and the update rule that Editable Training learned.
 
     Editable Training goes on where plain training ends: from scratch, a few hundred batches do not show its effect.
     """
-    plain = train(model, images, labels, settings, progress)
+    where = str(device())
+    plain = train(model, images, labels, params, progress, seed=seed, device=where)
     if params.method == "plain":
         return plain, {}
-    editable = EditableSettings(
-        scope=Scope(params.scope), edit_weight=params.edit_weight, locality_weight=params.locality_weight
-    )
-    then = replace(
-        settings,
-        epochs=params.editable_epochs,
-        learning_rate=settings.learning_rate / 10,
-        clip=1.0,
-        seed=settings.seed + 1,
-    )
     record = train_editable(
         model,
         images,
         labels,
-        then,
-        editable,
-        lambda epoch: progress(replace(epoch, number=settings.epochs + epoch.number)),
+        params.model_copy(
+            update={"epochs": params.editable_epochs, "learning_rate": params.learning_rate / 10, "clip": 1.0}
+        ),
+        lambda epoch: progress(replace(epoch, number=params.epochs + epoch.number)),
+        seed=seed + 1,
+        device=where,
     )
     whole = TrainingRecord(record.training.settings, plain.epochs + record.training.epochs)
     return whole, RuleRecord.of(record.rule).model_dump()

@@ -10,8 +10,8 @@ from editing.editors.gradient import GradientEditor
 from editing.metrics import Estimate
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.studies.protocol import Control, draw_demands
-from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 
 CONTROL = Control(small_model(), small_images(30), torch.arange(30) % 4)

@@ -16,8 +16,8 @@ from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError, ModelError
 from editing.model import EditableModel, ModelSpec, fit_patch
 from editing.pretrained import load_weights
+from editing.settings import ViewSettings
 from editing.types import Constraint
-from editing.views import ViewSettings
 from editing.vision import torchvision
 
 CLASSES = ("a", "b", "c")

@@ -1,6 +1,5 @@
 """The same results on a GPU as on the CPU, within tolerance, and training in bfloat16. Without a GPU the first skip."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from editing.editors.natural import NaturalGradient
 from editing.editors.patch import CalibratedPatch
 from editing.model import EditableModel, batched_features, fit_patch
 from editing.scopes import Scope
-from editing.training import TrainingSettings, predict, train
+from editing.settings import TrainingSettings, ViewSettings
+from editing.training import predict, train
 from editing.types import Constraint, Editor
-from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -70,7 +69,7 @@ def trained(device: str, precision: str) -> tuple[EditableModel, float]:
     """A model that was taught to tell four degrees of brightness apart, and how many it gets right."""
     images = (REFERENCE * (1 + LABELS[:, None, None, None]) / 4).to(torch.uint8)
     model = small_model()
-    train(model, images, LABELS, replace(SETTINGS, precision=precision, device=device))
+    train(model, images, LABELS, SETTINGS.model_copy(update={"precision": precision}), device=device)
     return model, float((predict(model, images).argmax(1) == LABELS).float().mean())
 
 

@@ -1,7 +1,6 @@
 """Objective (2) term by term against the editor itself, its gradient against finite differences, and the loop."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,20 @@ import torch
 from torch.nn import functional as F
 
 from editing.constraints import violation
-from editing.editable_training import EditableObjective, EditableSettings, LearnableRule, divergence, train_editable
+from editing.editable_training import EditableObjective, LearnableRule, divergence, train_editable
 from editing.editors.gradient import GradientEditor, GradientState
 from editing.errors import ScopeError
 from editing.model import EditableModel
 from editing.rules import RULES, Adam, GradientDescent, RMSProp
 from editing.scopes import Scope, Tail, before
-from editing.training import Epoch, TrainingSettings
+from editing.settings import EditableSettings
+from editing.training import Epoch
 from editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 IMAGES, LABELS = small_images(40), torch.arange(40) % 4
-SETTINGS = EditableSettings(RMSProp(0.003, 0.5), Scope("chain4"), 2, edit_weight=0.7, locality_weight=0.3)
+RULE = RMSProp(0.003, 0.5)
+SETTINGS = EditableSettings(scope="chain4", edit_steps=2, edit_weight=0.7, locality_weight=0.3)
 
 
 def drawn(objective: EditableObjective) -> tuple[int, int]:
@@ -32,16 +33,14 @@ def drawn(objective: EditableObjective) -> tuple[int, int]:
 
 def test_each_term_is_what_the_editor_gives() -> None:
     model = small_model().double().train()
-    objective = EditableObjective(SETTINGS, seed=1)
+    objective = EditableObjective(SETTINGS, seed=1, rule=RULE)
     chosen, target = drawn(objective)
     twin = copy.deepcopy(model)
     loss, measures = objective(model, IMAGES, LABELS)
     hidden = before(twin, IMAGES, 4)
     base = F.cross_entropy(Tail(twin, 4)(hidden), LABELS)
     twin.eval()
-    result = GradientEditor(SETTINGS.rule, SETTINGS.scope, 2).edit(
-        twin, [Constraint(IMAGES[chosen], target)], GradientState()
-    )
+    result = GradientEditor(RULE, Scope("chain4"), 2).edit(twin, [Constraint(IMAGES[chosen], target)], GradientState())
     edit = violation(result.model(IMAGES[chosen : chosen + 1]), torch.tensor([target])).item()
     assert result.steps == 2 and edit > 0  # so that no term vanishes
     root, edited = (torch.softmax(Tail(one, 4)(hidden), 1) for one in (twin, result.model))
@@ -53,7 +52,7 @@ def test_each_term_is_what_the_editor_gives() -> None:
 def test_gradient_is_the_finite_difference() -> None:
     """With respect to frozen, editable and the rule's parameters; the root's predictions are constants in L_loc."""
     model = small_model().double().train()
-    objective = EditableObjective(replace(SETTINGS, locality_weight=0.0), seed=1)
+    objective = EditableObjective(SETTINGS.model_copy(update={"locality_weight": 0.0}), seed=1, rule=RULE)
     objective.rule.double()
     names = ["backbone.chain1.0.conv1.weight", "backbone.chain4.0.conv2.weight", "head.bias"]
     places = [*(model.get_parameter(name) for name in names), *objective.coefficients()]
@@ -92,7 +91,7 @@ def test_locality_is_the_mean_divergence_summed_over_classes() -> None:
 def test_only_the_base_pass_moves_running_statistics_and_modes_return() -> None:
     model = small_model().train()
     twin = copy.deepcopy(model)
-    EditableObjective(SETTINGS, seed=1)(model, IMAGES, LABELS)
+    EditableObjective(SETTINGS, seed=1, rule=RULE)(model, IMAGES, LABELS)
     twin(IMAGES)
     for name, buffer in twin.named_buffers():
         assert torch.equal(model.get_buffer(name), buffer), name
@@ -112,13 +111,16 @@ def test_the_decay_of_one_stays_finite() -> None:
     assert LearnableRule(Adam(beta1=1.0)).learned().beta1 == pytest.approx(0.999)  # type: ignore[attr-defined]
 
 
-SMALL = TrainingSettings(2, 16, 0.02, clip=10.0)
-SMALL_EDIT = EditableSettings(GradientDescent(0.05), Scope("chain4"), 3, 1.0, 0.1)
+SMALL = EditableSettings(
+    epochs=2, batch=16, learning_rate=0.02, clip=10.0, scope="chain4", edit_steps=3, locality_weight=0.1
+)
+SMALL_RULE = GradientDescent(0.05)
 
 
 def train_small(learn: bool = True) -> tuple[EditableModel, float]:
     model = small_model()
-    record = train_editable(model, IMAGES, LABELS, SMALL, replace(SMALL_EDIT, learn_rule=learn))
+    settings = SMALL.model_copy(update={"learn_rule": learn})
+    record = train_editable(model, IMAGES, LABELS, settings, rule=SMALL_RULE)
     assert len(record.training.epochs) == 2 and not model.training
     return model, record.rule.learning_rate  # type: ignore[attr-defined]
 
@@ -139,9 +141,9 @@ def test_stopping_in_between_changes_nothing(tmp_path: Path) -> None:
 
     state = tmp_path / "state.pt"
     with pytest.raises(StoppedError):
-        train_editable(small_model(), IMAGES, LABELS, SMALL, SMALL_EDIT, stop, resume=state)
+        train_editable(small_model(), IMAGES, LABELS, SMALL, stop, rule=SMALL_RULE, resume=state)
     resumed = small_model(seed=9)
-    record = train_editable(resumed, IMAGES, LABELS, SMALL, SMALL_EDIT, resume=state)
+    record = train_editable(resumed, IMAGES, LABELS, SMALL, rule=SMALL_RULE, resume=state)
     straight, rate = train_small()
     assert record.rule.learning_rate == rate  # type: ignore[attr-defined]
     for name, value in straight.state_dict().items():
@@ -150,4 +152,4 @@ def test_stopping_in_between_changes_nothing(tmp_path: Path) -> None:
 
 def test_layers_that_match_nothing_are_refused_before_training() -> None:
     with pytest.raises(ScopeError, match="chain9"):
-        train_editable(small_model(), IMAGES, LABELS, TrainingSettings(1), EditableSettings(scope=Scope("chain9")))
+        train_editable(small_model(), IMAGES, LABELS, EditableSettings(epochs=1, scope="chain9"))

@@ -18,11 +18,11 @@ from editing.errors import ConstraintError, ErrataError, ScopeError
 from editing.model import EditableModel
 from editing.rules import RULES, RMSProp
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
 from editing.studies.dknn import DeepNeighbours, NeighbourModel
 from editing.studies.sequential import Sequential
 from editing.types import Constraint, Editor
-from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 
 REFERENCE, CALIBRATION = small_images(120, seed=11), small_images(120, seed=12)

@@ -3,7 +3,8 @@ import torch
 from torch import Tensor
 
 from editing.errors import DataError
-from editing.views import ViewSettings, fitting_views, unseen_views
+from editing.settings import ViewSettings
+from editing.views import fitting_views, unseen_views
 
 
 def picture(seed: int = 0) -> Tensor:

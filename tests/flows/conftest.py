@@ -36,7 +36,7 @@ from flows.night.run import run_night
 from flows.night.state import Night
 from flows.releases.data_docs import data_docs
 from flows.stages.edit import edit
-from flows.stages.editors import build_editor, view_settings
+from flows.stages.editors import build_editor
 from flows.stages.evaluate import evaluate
 from flows.stages.export import export
 from flows.workspace import Workspace
@@ -136,7 +136,7 @@ def _unsolvable(_released: Place) -> frozenset[int]:
     wrong = np.flatnonzero(classifier.predict(traffic.images).logits.argmax(1) != traffic.labels)
     control = (load_split(_released.workspace.splits, name).images for name in ("reference", "calibration"))
     params = _released.workspace.params
-    editor = build_editor(params.edit, view_settings(params), params.seed)
+    editor = build_editor(params.edit, params.views, params.seed)
     root = load_model(_released.workspace.root)
     result = editor.edit(
         root,
@@ -276,8 +276,9 @@ def solve(workspace: Workspace, memory: Path) -> None:
         if (memory / key).is_dir():
             shutil.copytree(memory / key / name, folder)
     if not (memory / key).is_dir():
-        for stage in (edit, export, evaluate):
-            stage(workspace, workspace.params)
+        edit(workspace, workspace.params)
+        export(workspace)
+        evaluate(workspace, workspace.params)
         for name, folder in outputs.items():
             shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)
         with suppress(OSError):  # another process has solved it meanwhile

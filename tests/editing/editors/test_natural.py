@@ -9,8 +9,8 @@ from editing.constraints import violation
 from editing.editors.natural import NaturalGradient, _least_norm
 from editing.model import EditableModel
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.types import Constraint
-from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 
 REFERENCE = small_images(300, 7)

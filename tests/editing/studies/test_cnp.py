@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from editing.editable_training import EditableSettings
 from editing.errors import ModelError
+from editing.settings import EditableSettings
 from editing.studies.cnp import VECTOR, ConditionalEditor, ConditionNetwork, conditioned, train_conditional
-from editing.training import TrainingSettings
 from editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
@@ -44,9 +43,10 @@ def test_training_makes_edits_succeed_and_leaves_the_condition_at_zero() -> None
         return sum(editor.edit(model, [one], None).success for one in demands)
 
     fresh = successes(ConditionalEditor(ConditionNetwork.of(model)))
-    settings = TrainingSettings(epochs=40, batch=16, learning_rate=0.02, shift=0, clip=10.0)
-    editable = EditableSettings(edit_weight=0.1, locality_weight=0.1)
-    network, record = train_conditional(model, IMAGES, LABELS, settings, editable)
+    settings = EditableSettings(
+        epochs=40, batch=16, learning_rate=0.02, shift=0, clip=10.0, edit_weight=0.1, locality_weight=0.1
+    )
+    network, record = train_conditional(model, IMAGES, LABELS, settings)
     assert not bool(model.get_parameter(VECTOR).any())
     assert successes(ConditionalEditor(network)) >= fresh + 6
     assert record.epochs[-1].measures["base"] < record.epochs[0].measures["base"]

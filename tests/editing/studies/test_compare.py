@@ -12,9 +12,9 @@ from editing.errors import MeasurementError
 from editing.metrics import Estimate
 from editing.rules import RMSProp
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.studies.compare import compare, draw_frontier, frontier, place_labels
 from editing.studies.protocol import Control, Summary, draw_demands
-from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 
 

@@ -2,9 +2,9 @@ from editing.editors.gradient import GradientEditor
 from editing.editors.patch import CalibratedPatch
 from editing.rules import GradientDescent
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.studies.sequential import Sequential
 from editing.types import Constraint
-from editing.views import ViewSettings
 from tests.editing.models import small_images, small_model
 
 REFERENCE = small_images(200, 7)

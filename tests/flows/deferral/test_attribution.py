@@ -16,17 +16,16 @@ from flows.deferral.attribution import _JointEdits, attribute
 from flows.deferral.find_harm import share_to_keep
 from flows.deferral.probes import Candidate, Probes
 from flows.gate.criterion import Name, criterion
-from flows.params import Params, load_params
-from flows.stages.editors import build_editor, view_settings
+from flows.params import Params
+from flows.stages.editors import build_editor
 from tests.editing.models import small_images, small_model
-from tests.flows.conftest import REPOSITORY
 from tests.flows.gate.gate_rows import PARAMS
 
 IMAGES = small_images(400, seed=3)
 
 
 def params(editor: str) -> Params:
-    found = load_params(REPOSITORY / "params.yaml")
+    found = Params()
     edit = found.edit.model_copy(update={"editor": editor, "scope": "head"})
     return found.model_copy(update={"edit": edit, "views": found.views.model_copy(update={"fitting": 3})})
 
@@ -47,7 +46,7 @@ def make_candidate(
         folder,
     )
     chosen = params(editor)
-    tool = build_editor(chosen.edit, view_settings(chosen), chosen.seed)
+    tool = build_editor(chosen.edit, chosen.views, chosen.seed)
     constraints = [Constraint(IMAGES[index], wanted, name) for name, (index, wanted) in expected.items()]
     result = tool.edit(root, constraints, tool.prepare(root, IMAGES[:100], IMAGES[100:200]))
     candidate = Candidate(

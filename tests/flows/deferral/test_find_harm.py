@@ -17,10 +17,11 @@ from data.reports import Report, make_report, put_report
 from data.splits import load_split
 from editing.export import OnnxClassifier
 from editing.model import EditableModel, load_model
+from editing.settings import ViewSettings
 from editing.types import Constraint
-from editing.views import ViewSettings, unseen_views
+from editing.views import unseen_views
 from flows.night.run import run_night
-from flows.stages.editors import build_editor, view_settings
+from flows.stages.editors import build_editor
 from tests.flows.conftest import Place
 
 # worse light and more noise than the views that corrections are fitted on; in place, so that nobody doubts the class
@@ -53,7 +54,7 @@ def harmful_reports(place: Place, count: int) -> tuple[list[Report], set[int]]:
     images, labels = torch.from_numpy(traffic.images), torch.from_numpy(traffic.labels)
     root, params = load_model(workspace.root), workspace.params
     right = predictions(root, images) == labels
-    editor = build_editor(params.edit, view_settings(params), params.seed)
+    editor = build_editor(params.edit, params.views, params.seed)
     control = [torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")]
     state = editor.prepare(root, *control)
     harm: list[tuple[int, int]] = []

@@ -9,11 +9,11 @@ from scipy.stats import binom
 
 from editing.metrics import rate_upper_bound
 from flows.gate.measures import control_criteria
-from flows.params import load_params
+from flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY
 from tests.flows.gate.gate_rows import one_hot
 
-PARAMS = load_params(REPOSITORY / "params.yaml").gate
+PARAMS = Workspace(REPOSITORY).params.gate
 IMAGES, ERROR = 350, 0.04  # the digits' gate split, and about the error of its root
 
 

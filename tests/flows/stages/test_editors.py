@@ -1,7 +1,7 @@
 """params.yaml's editor is the method's, with the coefficients that were given or learned."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -13,10 +13,11 @@ from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
 from editing.rules import GradientDescent, RMSProp, Rule
 from editing.scopes import Scope
+from editing.settings import ViewSettings
 from editing.types import Editor
-from editing.views import ViewSettings
 from flows.params import EditParams
-from flows.stages.editors import build_editor, learned_rule
+from flows.params.sections import EditorName
+from flows.stages.editors import KNOWN, build_editor, learned_rule
 
 VIEWS = ViewSettings(fitting=5)
 LEARNED = RMSProp(0.007, 0.4)
@@ -27,15 +28,18 @@ def built(learned: Rule | None = None, **values: Any) -> Editor[Any]:
 
 
 def test_each_name_is_its_editor() -> None:
-    assert built(alpha=0.01, gamma=2.0) == CalibratedPatch(0.01, 2.0, VIEWS, seed=3)
-    assert built(editor="natural", scope="head", steps=7) == NaturalGradient(
-        Scope("head"), steps=7, views=VIEWS, seed=3
+    assert built() == CalibratedPatch(views=VIEWS, seed=3)
+    patch: dict[str, Any] = {"alpha": 0.01, "gamma": 2.0, "eps": 0.02, "margin": 0.5, "faintest": 0.2, "weakest": 0.4}
+    assert built(**patch, rule_margin=9.0) == CalibratedPatch(**patch, views=VIEWS, seed=3)
+    assert built(editor="natural") == NaturalGradient(Scope("chain3"), steps=10, views=VIEWS, seed=3)
+    assert built(editor="natural", scope="head", steps=7, rule_margin=0.2) == NaturalGradient(
+        Scope("head"), steps=7, margin=0.2, views=VIEWS, seed=3
     )
     assert built(editor="gd", rule={"learning_rate": 0.5}) == GradientEditor(
         GradientDescent(0.5), Scope("chain3"), 10, 0.05
     )
-    natural = built(editor="natural_rule", scope="chain4", penalty=2.5)
-    assert natural == GradientEditor(NaturalRule(), Scope("chain4"), 10, 0.05, ElasticPenalty(2.5, seed=3))
+    natural = built(editor="natural_rule", scope="chain4", penalty=2.5, rule_margin=0.1)
+    assert natural == GradientEditor(NaturalRule(), Scope("chain4"), 10, 0.1, ElasticPenalty(2.5, seed=3))
 
 
 def test_learned_coefficients_serve_their_own_rule_unless_others_are_given() -> None:
@@ -65,11 +69,19 @@ def test_the_learned_rule_is_read_where_training_wrote_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"editor": "sgd"}, "no editor is called 'sgd'; known: patch, natural, gd"),
         ({"editor": "gd", "rule": {"momentum": 0.9}}, "gd has no coefficient 'momentum'; it has learning_rate"),
         ({"editor": "natural_rule", "rule": {"fisher": 1.0}}, "natural_rule has no coefficient 'fisher'"),
     ],
 )
-def test_what_does_not_exist_is_named(values: dict[str, Any], named: str) -> None:
+def test_a_coefficient_that_does_not_exist_is_named(values: dict[str, Any], named: str) -> None:
     with pytest.raises(DataError, match=named):
         built(**values)
+
+
+def test_the_editors_that_parameters_may_name_are_those_there_are() -> None:
+    for name in get_args(EditorName):
+        assert built(editor=name) is not None
+    assert set(get_args(EditorName)) == {"patch", "natural", *KNOWN}
+    unknown = EditParams().model_copy(update={"editor": "sgd"})  # as `errata compare --editor sgd` asks
+    with pytest.raises(DataError, match="no editor is called 'sgd'; known: patch, natural, gd"):
+        build_editor(unknown, VIEWS, 3)

@@ -1,0 +1,25 @@
+"""params.yaml as types: every parameter, with its default, checked as a whole before anything slow starts."""
+
+from flows.params.load import parse_params
+from flows.params.sections import (
+    ApprovalParams,
+    DataParams,
+    DeferralParams,
+    EditParams,
+    GateParams,
+    ModelParams,
+    Params,
+    TrainParams,
+)
+
+__all__ = [
+    "ApprovalParams",
+    "DataParams",
+    "DeferralParams",
+    "EditParams",
+    "GateParams",
+    "ModelParams",
+    "Params",
+    "TrainParams",
+    "parse_params",
+]

@@ -1,0 +1,68 @@
+"""params.yaml read and checked as a whole: every fault is told, each with its path and what is allowed there."""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from editing.errors import DataError
+from flows.params.listing import sections
+from flows.params.sections import Params
+
+
+def parse_params(content: bytes, name: str = "params.yaml") -> Params:
+    """Parameters from YAML 1.2, which is how DVC reads it; raises DataError naming every fault, of the file `name`."""
+    try:
+        document = YAML(typ="safe", pure=True).load(content)
+        document = {} if document is None else document
+        if not isinstance(document, dict):
+            raise DataError(f"{name}: must hold sections of parameters, `edit:` say; docs/parameters.md lists them")
+        given = {key: value for key, value in document.items() if value is not None}  # an empty section
+        text = json.dumps(given, default=str)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
+    except (TypeError, ValueError, RecursionError) as error:  # keys that are no names, an alias of itself
+        raise DataError(f"{name} holds what no parameter can: {error}") from error
+    try:
+        return Params.model_validate_json(text)
+    except ValidationError as error:
+        faults = _faults(error, given)
+        told = faults[0] if len(faults) == 1 else f"{len(faults)} faults\n  " + "\n  ".join(faults)
+        raise DataError(f"{name}: {told}") from error
+
+
+def _faults(error: ValidationError, given: dict[str, Any]) -> list[str]:
+    """A sentence for each parameter that is wrong, in the order of the file's types."""
+    known = {each.path: each.about for each in sections()}
+    parameters = {one.path: one for each in sections() for one in each.parameters}
+    told: dict[str, str] = {}
+    for fault in error.errors(include_url=False):
+        words = [str(word) for word in fault["loc"]]
+        if fault["type"] == "extra_forbidden":
+            path, section = ".".join(words), ".".join(words[:-1])
+            names = [
+                one.removeprefix(f"{section}.") for one in (*parameters, *known) if _parent(one) == section and one
+            ]
+            near = get_close_matches(words[-1], names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+            told[path] = f"no parameter is called so; {hint}"
+            continue
+        # a fault within a list or a mapping is one of the parameter that holds it
+        path = next(
+            path for n in range(len(words), -1, -1) if (path := ".".join(words[:n])) in parameters or path in known
+        )
+        value: Any = given
+        for word in path.split("."):
+            value = value.get(word) if isinstance(value, dict) else value
+        what = parameters[path].allowed if path in parameters else "mapping of its parameters"
+        told[path] = f"{json.dumps(value, default=str)} is not allowed; it takes: {what}"
+    return [f"{path}: {sentence}" for path, sentence in told.items()]
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]

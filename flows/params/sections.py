@@ -1,0 +1,186 @@
+"""The sections of params.yaml. What it leaves out has the default given here, which is the digits demonstration's.
+
+Each section's type is what the code takes: views, training and trust are declared beside their code, the rest here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from data.trust import TrustSettings
+from editing.settings import EditableSettings, Section, ViewSettings, parameter
+
+Argument = int | float | str | bool
+EditorName = Literal["patch", "natural", "natural_rule", "gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"]
+
+
+class SplitSizes(Section):
+    """Images in each part of the data set; one may be -1: all the rest."""
+
+    train: int = parameter(350, "the root model learns from them", "images", ge=-1)
+    reference: int = parameter(250, "editors may fit to them", "images", ge=-1)
+    calibration: int = parameter(300, "thresholds are set on them", "images", ge=-1)
+    gate: int = parameter(350, "the release decision rests on them, and nothing else does", "images", ge=-1)
+    test: int = parameter(147, "reported, never decided on", "images", ge=-1)
+    traffic: int = parameter(400, "stand for the day's requests, in `errata demo`; 0: none", "images", ge=-1)
+
+
+class DataParams(Section):
+    """The data set, and how it is split: disjoint, the same for the same seed."""
+
+    dataset: Literal["digits", "cifar10", "folder", "csv"] = parameter("digits", "digits are embedded")
+    root: str = parameter("", "where the data set lies, for all but digits", "path")
+    image_shape: tuple[int, int, int] | None = parameter(
+        None, "what images are fitted to: height, width, channels; null: as the data set has them", "pixels"
+    )
+    classes: tuple[str, ...] = parameter((), "the classes in the model's order; empty: in alphabetical order")
+    splits: SplitSizes = SplitSizes()
+
+
+def _arguments(data: dict[str, Any]) -> dict[str, Argument]:
+    """A network for digits; of another architecture nothing is known."""
+    return {"width": 16, "blocks": 1} if data.get("architecture") == "resnet" else {}
+
+
+class ModelParams(Section):
+    """The root model."""
+
+    architecture: str = parameter("resnet", "its registered name")
+    arguments: dict[str, Argument] = parameter(
+        _arguments, "what the architecture takes by name; this default is for resnet, else there are none"
+    )
+    mean: tuple[float, ...] = parameter((0.3,), "mean of the pixels of each channel", "share of the range of a pixel")
+    std: tuple[float, ...] = parameter(
+        (0.38,), "standard deviation of the pixels of each channel", "share of the range of a pixel"
+    )
+    slots: int = parameter(256, "how many corrections the model can hold", "corrections", ge=1)
+    weights: str = parameter("", "a file of weights to take instead of training", "path")
+    weights_sha256: str = parameter("", "that file's digest, which ties the root to it", "hexadecimal")
+    plugins: tuple[str, ...] = parameter((), "modules to import first, which register architectures")
+
+
+class TrainParams(EditableSettings):
+    """How the root is trained: plainly, and then by Editable Training where the method says so."""
+
+    method: Literal["editable", "plain"] = parameter(
+        "editable", "editable: Editable Training (Sinitsin et al. 2020, objective 2) goes on where plain training ends"
+    )
+    editable_epochs: int = parameter(
+        20, "passes of Editable Training, at a tenth of the learning rate with a norm clipped at 1", "epochs", ge=1
+    )
+
+
+class EditParams(Section):
+    """The editor, and what it can be set to."""
+
+    editor: EditorName = parameter("patch", "the calibrated patch, the natural gradient, or gradient descent by a rule")
+    alpha: float = parameter(
+        0.0, "patch: control images on which one slot may fire; 0: on no calibration image", "share", ge=0, lt=1
+    )
+    gamma: float = parameter(1.0, "patch: weight of the scatter of an image's own views", ge=0)
+    eps: float = parameter(
+        0.01, "patch: ridge of the covariance of control features", "share of their mean variance", gt=0
+    )
+    margin: float = parameter(2.0, "patch: by how much the expected class must win on fitted views", "logits", ge=0)
+    faintest: float = parameter(
+        0.1,
+        "patch: least activation that counts as firing on the image itself",
+        "standard deviations of scores of control images",
+        ge=0,
+    )
+    weakest: float = parameter(
+        0.3,
+        "patch: a fitted view must win where its slot fires at least so",
+        "share of the activation on the image",
+        ge=0,
+        le=1,
+    )
+    scope: str = parameter("chain3", "all but patch: layers to edit: whole, head, a stage or a pattern of names")
+    steps: int = parameter(10, "all but patch: most steps of an edit", "steps", ge=1)
+    rule_margin: float = parameter(
+        0.05,
+        "all but patch: by how much the expected class must win, to survive rounding in the exported file",
+        "logits",
+        ge=0,
+    )
+    rule: dict[str, float] = parameter(
+        {}, "rules: coefficients; empty: those that Editable Training learned, else the rule's own"
+    )
+    penalty: float = parameter(0.0, "rules: weight of an elastic penalty around the root (EWC)", ge=0)
+
+
+class GateParams(Section):
+    """What a release must prove: one-sided bounds, each at `confidence`, must lie within their limits."""
+
+    confidence: float = parameter(0.95, "of each bound", "probability", gt=0.5, lt=1)
+    drawdown: float = parameter(
+        0.03, "most error added, against the root and against the live release", "share of images", gt=0, lt=1
+    )
+    negative_flips: float = parameter(0.03, "most images right before and wrong after", "share of images", gt=0, lt=1)
+    root_negative_flips: float = parameter(
+        0.06, "most negative flips of a new root against the live release", "share of images", gt=0, lt=1
+    )
+    recall_drop: float = parameter(0.3, "most recall lost by any class", "share of its images", gt=0, lt=1)
+    boundary: float = parameter(
+        0.2,
+        "images that count as near a boundary: those of the least margins of the root",
+        "share of images",
+        gt=0,
+        le=1,
+    )
+    boundary_flips: float = parameter(0.15, "most negative flips among those", "share of them", gt=0, lt=1)
+    trigger: float = parameter(
+        0.3,
+        "most images that what corrections to one class have in common may turn to it",
+        "share of images",
+        gt=0,
+        lt=1,
+    )
+    reach: float = parameter(
+        0.3,
+        "most images whose output changes; 1 for editors that change weights shared by all images",
+        "share of images",
+        gt=0,
+        le=1,
+    )
+    reach_tolerance: float = parameter(0.001, "a probability that moves by more counts as changed", ge=0, lt=1)
+    generalization: float = parameter(
+        0.5, "fewest unseen views of corrected images that come out right", "share of views", ge=0, le=1
+    )
+    accuracy: float = parameter(0.85, "least accuracy", "share of images", ge=0, le=1)
+    parity: float = parameter(0.001, "largest difference between torch and ONNX Runtime", "logits", gt=0)
+
+
+class DeferralParams(Section):
+    """When a batch does not pass: find the corrections that do harm, leave them out, try again."""
+
+    attempts: int = parameter(
+        5, "most candidates in one night; the last takes only what does no visible harm", "candidates", ge=1
+    )
+    nights: int = parameter(3, "how often a report is left out before it is quarantined as harmful", "nights", ge=1)
+    views: int = parameter(4, "views of each labelled image that are probed beside it", "views", ge=0)
+    probes: int = parameter(10_000, "most images and views that are probed", "images", ge=1)
+    tests: int = parameter(64, "most edits of groups in an attribution", "edits", ge=1)
+
+
+class ApprovalParams(Section):
+    """What a person may decide."""
+
+    minutes: float = parameter(
+        60.0, "how long an inconclusive night waits for a person on Prefect's page; 0: it never asks", "minutes", ge=0
+    )
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = parameter(0, "of all that is drawn at random: splits, training, views", ge=0)
+    data: DataParams = DataParams()
+    model: ModelParams = ModelParams()
+    train: TrainParams = TrainParams()
+    views: ViewSettings = ViewSettings()
+    edit: EditParams = EditParams()
+    gate: GateParams = GateParams()
+    trust: TrustSettings = TrustSettings()
+    deferral: DeferralParams = DeferralParams()
+    approval: ApprovalParams = ApprovalParams()
