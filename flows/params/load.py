@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,31 +39,29 @@ def parse_params(content: bytes, name: str = "params.yaml") -> Params:
 
 
 def _faults(error: ValidationError, given: dict[str, Any]) -> list[str]:
-    """A sentence for each parameter that is wrong, in the order of the file's types."""
-    known = {each.path: each.about for each in sections()}
-    parameters = {one.path: one for each in sections() for one in each.parameters}
+    """A sentence for each parameter that is wrong."""
+    parameters = {one.path: one.allowed for each in sections() for one in each.parameters}
+    allowed = {each.path: "mapping of its parameters" for each in sections()} | parameters
     told: dict[str, str] = {}
     for fault in error.errors(include_url=False):
-        words = [str(word) for word in fault["loc"]]
+        path = ".".join(str(word) for word in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            path, section = ".".join(words), ".".join(words[:-1])
-            names = [
-                one.removeprefix(f"{section}.") for one in (*parameters, *known) if _parent(one) == section and one
-            ]
-            near = get_close_matches(words[-1], names, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-            told[path] = f"no parameter is called so; {hint}"
-            continue
-        # a fault within a list or a mapping is one of the parameter that holds it
-        path = next(
-            path for n in range(len(words), -1, -1) if (path := ".".join(words[:n])) in parameters or path in known
-        )
-        value: Any = given
-        for word in path.split("."):
-            value = value.get(word) if isinstance(value, dict) else value
-        what = parameters[path].allowed if path in parameters else "mapping of its parameters"
-        told[path] = f"{json.dumps(value, default=str)} is not allowed; it takes: {what}"
+            told[path] = f"no parameter is called so; {_known(path, allowed)}"
+        elif fault["type"] != "default_factory_not_called":  # a computed default, where another parameter is wrong
+            while path not in allowed:  # a fault within a list or a mapping is one of the parameter that holds it
+                path = _parent(path)
+            value: Any = given
+            for word in path.split("."):
+                value = value.get(word) if isinstance(value, dict) else value
+            told[path] = f"{shorten(json.dumps(value, default=str), 80)} is not allowed; it takes: {allowed[path]}"
     return [f"{path}: {sentence}" for path, sentence in told.items()]
+
+
+def _known(path: str, known: Iterable[str]) -> str:
+    """What there is where `path` is not: the name that is most like it, or all of them."""
+    names = [each.rpartition(".")[2] for each in known if each and _parent(each) == _parent(path)]
+    near = get_close_matches(path.rpartition(".")[2], names, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
 
 
 def _parent(path: str) -> str:

@@ -37,6 +37,10 @@ def test_the_network_for_digits_is_given_to_no_other_architecture() -> None:
     assert given == {"width": 4, "name": "a", "bias": True, "ratio": 0.5}
 
 
+def test_a_fault_is_told_once() -> None:
+    assert told("model: {architecture: 3}") == ["model.architecture: 3 is not allowed; it takes: text"]
+
+
 def test_every_fault_is_told_with_its_path_and_what_is_allowed() -> None:
     faults = told(
         """
