@@ -11,6 +11,7 @@ from rich.progress import Progress as ProgressBar
 
 from data.datasets import LabelledImages
 from data.manifest import sha256
+from data.records import canonical_json
 from data.replay import with_replay
 from data.splits import load_split
 from editing.editable_training import EditableSettings, train_editable
@@ -22,7 +23,7 @@ from editing.rules import RuleRecord
 from editing.scopes import Scope
 from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from flows.params import Params, TrainParams
-from flows.stages.common import device, write_json
+from flows.stages.common import device
 from flows.workspace import Workspace
 
 
@@ -49,7 +50,7 @@ def train_root(workspace: Workspace, params: Params) -> None:
     fit_patch(model.eval(), torch.from_numpy(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
-    write_json(workspace.root / "training.json", training)
+    (workspace.root / "training.json").write_bytes(canonical_json(training))
 
 
 def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
