@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -11,7 +10,6 @@ from rich.progress import Progress as ProgressBar
 
 from data.datasets import LabelledImages
 from data.manifest import sha256
-from data.records import canonical_json
 from data.replay import with_replay
 from data.splits import load_split
 from editing.editable_training import EditableSettings, train_editable
@@ -24,6 +22,7 @@ from editing.scopes import Scope
 from editing.training import Progress, TrainingRecord, TrainingSettings, train
 from flows.params import Params, TrainParams
 from flows.stages.common import device
+from flows.stages.root_training import RootTraining
 from flows.workspace import Workspace
 
 
@@ -44,13 +43,13 @@ def train_root(workspace: Workspace, params: Params) -> None:
     model = EditableModel.from_spec(spec)
     if params.model.weights:
         adopt(workspace, params, model)
-        training: dict[str, Any] = {"losses": [], "settings": {"weights": params.model.weights_sha256}, "rule": {}}
+        training = RootTraining(losses=(), settings={"weights": params.model.weights_sha256})
     else:
         training = train_anew(params, model, with_replay(workspace.replay, split))
     fit_patch(model.eval(), torch.from_numpy(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
-    (workspace.root / "training.json").write_bytes(canonical_json(training))
+    (workspace.root / "training.json").write_bytes(training.to_json())
 
 
 def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
@@ -67,7 +66,7 @@ def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
     load_weights(model, content, path.name)
 
 
-def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> dict[str, Any]:
+def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
     """Train `model` in place; what is kept in training.json."""
     chosen = params.train.model_dump(include={"epochs", "batch", "learning_rate", "shift", "flip"})
     settings = TrainingSettings(seed=params.seed, device=str(device()), **chosen)
@@ -82,8 +81,7 @@ def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> d
             settings,
             lambda epoch: bar.update(task, completed=epoch.number),
         )
-    losses = [epoch.loss for epoch in record.epochs]
-    return {"losses": losses, "settings": record.settings, "rule": rule}
+    return RootTraining(tuple(epoch.loss for epoch in record.epochs), record.settings, rule)
 
 
 def fit_root(
@@ -93,14 +91,14 @@ def fit_root(
     params: TrainParams,
     settings: TrainingSettings,
     progress: Progress,
-) -> tuple[TrainingRecord, dict[str, Any]]:
+) -> tuple[TrainingRecord, RuleRecord | None]:
     """Train by the method of params.yaml; the record, and the update rule that Editable Training learned.
 
     Editable Training goes on where plain training ends: from scratch, a few hundred batches do not show its effect.
     """
     plain = train(model, images, labels, settings, progress)
     if params.method == "plain":
-        return plain, {}
+        return plain, None
     editable = EditableSettings(
         scope=Scope(params.scope), edit_weight=params.edit_weight, locality_weight=params.locality_weight
     )
@@ -120,4 +118,4 @@ def fit_root(
         lambda epoch: progress(replace(epoch, number=settings.epochs + epoch.number)),
     )
     whole = TrainingRecord(record.training.settings, plain.epochs + record.training.epochs)
-    return whole, RuleRecord.of(record.rule).model_dump()
+    return whole, RuleRecord.of(record.rule)

@@ -250,9 +250,9 @@ def night(storage: Storage, control: Pixels, settings: TrustSettings) -> tuple[d
     claims = list(
         as_claims(accepted, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: guard.match(pixels) >= 0)
     )
-    decision = aggregate(claims, {}, settings, NOON)
+    decision = aggregate(claims, Ledger(1), settings, NOON)
     by_report = {claim.report_id: claim for claim in claims}
-    pixels = {each.correction: evidence(storage, by_report[each.reports[0]], SHAPE) for each in decision.agreed}
+    pixels = {each.id: evidence(storage, by_report[each.reports[0]], SHAPE) for each in decision.agreed}
     refusals = [item for item in items if isinstance(item, Refusal)]
     return pixels, [*refusals, *decision.refusals]
 

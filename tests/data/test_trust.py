@@ -12,13 +12,15 @@ from data.refusals import Reason
 from data.trust import Aggregate, Claim, TrustSettings, aggregate
 from tests.data.conftest import NOON
 
+EMPTY = Ledger(1)
+
 
 def claim(report: str, correction: str = "image", expected: str = "cat", reporter: str = "", **rest: object) -> Claim:
     made = Claim(report, f"file of {correction}", correction, expected, None, reporter or f"by {report}", NOON, "dog")
     return replace(made, **rest)  # type: ignore[arg-type]
 
 
-def judge(*claims: Claim, ledger: Ledger = Ledger(1), days: float = 0, **settings: object) -> Aggregate:
+def judge(*claims: Claim, ledger: Ledger = EMPTY, days: float = 0, **settings: object) -> Aggregate:
     return aggregate(claims, ledger, TrustSettings(**settings), NOON + timedelta(days=days))  # type: ignore[arg-type]
 
 
