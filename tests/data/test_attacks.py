@@ -22,6 +22,7 @@ from data import layout
 from data.control_guard import ControlGuard
 from data.images import ImageLimits, Pixels, decode_image, encode_png
 from data.intake import Accepted, as_claims, evidence, read_inbox
+from data.ledger import Ledger
 from data.quarantine import quarantine, quarantined
 from data.refusals import Reason, Refusal
 from data.reports import Report
