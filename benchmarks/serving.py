@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cifar_models import fresh_model
 from data import layout
+from data.edit_record import EditRecord, SlotRecord
 from data.images import encode_png
 from data.manifest import FileEntry, Manifest, read_live, sha256
 from data.storage.local import LocalStorage
@@ -83,10 +84,13 @@ def make_releases(storage: LocalStorage, images: NDArray[np.uint8]) -> dict[int,
             model.patch.value[: len(weights)].normal_()
         keys = {slot: sha256(f"{version}/{slot}".encode()) for slot in range(len(weights))}
         metadata = {"errata.version": str(version), "errata.classes": json.dumps(model.spec.classes)}
-        slots = [{"key": key, "slot": slot, "separated": True} for slot, key in keys.items()]
+        slots = tuple(
+            SlotRecord(key, slot, margin=1.0, calibration_firing=0.0, separated=True) for slot, key in keys.items()
+        )
+        record = EditRecord(success=True, steps=1, reason="", holds={}, slots=slots)
         files = {
             layout.model_file(version): with_weights(graph, model, metadata),
-            "edit.json": json.dumps({"slots": slots}).encode(),
+            "edit.json": record.to_json(),
         }
         entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
         none = "0" * 64  # no root, ledger, splits or parameters: these releases were not made from any

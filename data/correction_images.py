@@ -15,24 +15,36 @@ from data.storage.base import Storage
 from editing.errors import Damaged, NightError, NotStored
 
 
-def keep_image(storage: Storage, identity: str, pixels: Pixels) -> None:
-    """Put a correction's image into the store, unless it is there."""
+def keep_image(storage: Storage, identity: str, pixels: Pixels) -> bytes:
+    """Put a correction's image into the store, unless it is there; returns the PNG file."""
+    content = encode_png(pixels)
     try:
         storage.get(layout.correction_image(identity))
     except NotStored:
-        storage.put_once(layout.correction_image(identity), encode_png(pixels))
+        storage.put_once(layout.correction_image(identity), content)
+    return content
 
 
 def correction_image(storage: Storage, identity: str, image_shape: tuple[int, int, int]) -> Pixels:
     """A correction's image, uint8 `image_shape`; raises Damaged if it is gone or is not the one that was corrected."""
+    return _checked(storage, identity, image_shape)[1]
+
+
+def correction_file(storage: Storage, identity: str, image_shape: tuple[int, int, int]) -> bytes:
+    """The same image as the PNG file that the store holds."""
+    return _checked(storage, identity, image_shape)[0]
+
+
+def _checked(storage: Storage, identity: str, image_shape: tuple[int, int, int]) -> tuple[bytes, Pixels]:
     key = layout.correction_image(identity)
     try:
-        pixels = fit_image(decode_image(storage.get(key)), image_shape)
+        content = storage.get(key)
     except NotStored as fault:
         raise Damaged(f"{key} is gone from the store; restore it, or `errata retract {identity[:12]}`") from fault
+    pixels = fit_image(decode_image(content), image_shape)
     if pixel_digest(pixels) != identity:
         raise Damaged(f"{key} was changed in the store; restore it, or `errata retract {identity[:12]}`")
-    return pixels
+    return content, pixels
 
 
 def copy_corrections(storage: Storage, folder: Path, ledger: Ledger) -> None:

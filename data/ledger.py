@@ -12,20 +12,31 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-from data.images import decode_image, encode_png, fit_image, pixel_digest
+from data.images import decode_image, fit_image, pixel_digest
+from data.records import STRICT, Count, wrong_fields
 from editing.errors import Damaged, DataError
 
-FORMAT = "errata-ledger/1"
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, config=STRICT)
+class _Header:
+    """The first line."""
+
+    version: Count
+    format: Literal["errata-ledger/1"]
+
+
+@dataclass(frozen=True, order=True, config=STRICT)
 class Correction:
     """An accepted claim: the image with pixel digest `id` is of class `expected`; `reports` are those behind it."""
 
@@ -39,11 +50,11 @@ class Correction:
         return self.id, self.expected
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Ledger:
     """The corrections of release `version`, sorted by `id`, one correction an image."""
 
-    version: int
+    version: Count
     corrections: tuple[Correction, ...] = ()
 
     def __post_init__(self) -> None:
@@ -54,30 +65,17 @@ class Ledger:
 
     def to_jsonl(self) -> str:
         """Canonical JSON Lines: a header, then one line a correction."""
-        lines: list[dict[str, object]] = [{"format": FORMAT, "version": self.version}]
-        lines += [
-            {"id": each.id, "expected": each.expected, "reports": sorted(each.reports)} for each in self.corrections
-        ]
+        lines = [asdict(_Header(self.version, "errata-ledger/1"))]
+        lines += [{**asdict(each), "reports": sorted(each.reports)} for each in self.corrections]
         return "".join(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n" for line in lines)
 
     @staticmethod
     def from_jsonl(text: str) -> Ledger:
-        """Parse `to_jsonl`'s output; raises DataError naming the line that is wrong."""
-        version, corrections = -1, []
-        for number, line in enumerate(text.splitlines(), 1):
-            try:
-                row = json.loads(line)
-                if number == 1:
-                    if row["format"] != FORMAT:
-                        raise ValueError(f"format is {row['format']!r}, not {FORMAT!r}")
-                    version = int(row["version"])
-                else:
-                    corrections.append(Correction(str(row["id"]), str(row["expected"]), tuple(row["reports"])))
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"ledger line {number} cannot be read: {error}") from error
-        if version < 0:
-            raise DataError("the ledger is empty: its first line must name format and version")
-        return Ledger(version, tuple(corrections))
+        """Parse `to_jsonl`'s output; raises DataError naming the line and the field that is wrong."""
+        first, *rest = text.splitlines() or [""]
+        header = _parsed(_HEADER, first, 1)
+        corrections = (_parsed(_CORRECTION, line, number) for number, line in enumerate(rest, 2))
+        return Ledger(header.version, tuple(corrections))
 
     @property
     def digest(self) -> str:
@@ -99,10 +97,21 @@ class Ledger:
         return Ledger(version, tuple(each for each in self.corrections if each.id not in gone))
 
 
-def write_ledger(folder: Path, ledger: Ledger, images: Mapping[str, Pixels]) -> None:
+_HEADER, _CORRECTION = TypeAdapter(_Header), TypeAdapter(Correction)
+_Line = TypeVar("_Line")
+
+
+def _parsed(kind: TypeAdapter[_Line], line: str, number: int) -> _Line:
+    try:
+        return kind.validate_json(line)
+    except ValidationError as error:
+        raise DataError(f"ledger line {number} cannot be read ({wrong_fields(error, 'the line')})") from error
+
+
+def write_ledger(folder: Path, ledger: Ledger, images: Mapping[str, bytes]) -> None:
     """Lay out `folder` for the edit stage; the same ledger and images give the same bytes.
 
-    `images`: uint8 `[height, width, channels]` by correction id; raises DataError if one is missing.
+    `images`: PNG files by correction id; raises DataError if one is missing.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     wanted = {each.id for each in ledger.corrections}
@@ -112,14 +121,22 @@ def write_ledger(folder: Path, ledger: Ledger, images: Mapping[str, Pixels]) -> 
         if stale.stem not in wanted:
             stale.unlink()
     for name in sorted(wanted):
-        (folder / "images" / f"{name}.png").write_bytes(encode_png(images[name]))
+        (folder / "images" / f"{name}.png").write_bytes(images[name])
     (folder / "ledger.jsonl").write_text(ledger.to_jsonl())
 
 
-def ledger_images(folder: Path, ledger: Ledger) -> dict[str, Pixels]:
-    """The images that `write_ledger` laid out, by correction id; raises OSError if one is gone."""
-    names = [each.id for each in ledger.corrections]
-    return {name: decode_image((folder / "images" / f"{name}.png").read_bytes()) for name in names}
+def ledger_images(folder: Path, ledger: Ledger) -> dict[str, bytes]:
+    """The PNG files that `write_ledger` laid out, by correction id; raises OSError if one is gone."""
+    return {each.id: (folder / "images" / f"{each.id}.png").read_bytes() for each in ledger.corrections}
+
+
+def load_ledger(folder: Path) -> Ledger:
+    """The ledger in `folder`, without its images."""
+    path = folder / "ledger.jsonl"
+    try:
+        return Ledger.from_jsonl(path.read_text())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; `make setup` or a night puts one there") from error
 
 
 def read_ledger(folder: Path, image_shape: tuple[int, int, int]) -> tuple[Ledger, Pixels]:
@@ -127,11 +144,7 @@ def read_ledger(folder: Path, image_shape: tuple[int, int, int]) -> tuple[Ledger
 
     Raises Damaged if an image is not the one its correction names.
     """
-    path = folder / "ledger.jsonl"
-    try:
-        ledger = Ledger.from_jsonl(path.read_text())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; `make setup` or a night puts one there") from error
+    ledger = load_ledger(folder)
     images = np.empty((len(ledger.corrections), *image_shape), np.uint8)
     for index, correction in enumerate(ledger.corrections):
         image = folder / "images" / f"{correction.id}.png"

@@ -21,14 +21,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from data import layout
-from data.records import STRICT, Sha256, wrong_fields
+from data.records import STRICT, Count, Sha256, wrong_fields
 from data.signing import check_signature, signature_of, signatures_wanted
 from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 
 FORMAT: Literal["errata-release/1"] = "errata-release/1"
 Action = Literal["released", "rolled back", "retracted", "reinstated"]
-Count = Annotated[int, Field(ge=0)]
 Number = Annotated[int, Field(ge=1)]
 _SIGNED_AS = b"errata live.json\n"  # so that no signature of a pointer is one of a manifest
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Annotated
 
-from pydantic import ConfigDict, StringConstraints, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import to_json
 
 STRICT = ConfigDict(strict=True, extra="forbid")
+Count = Annotated[int, Field(ge=0)]
+Real = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]  # null in JSON is NaN here
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -19,3 +24,12 @@ def wrong_fields(error: ValidationError, record: str) -> str:
         if problem["type"] != "default_factory_not_called"  # a computed default, when another field is wrong
     )[:500]
     return "".join(letter if letter.isprintable() else "?" for letter in said)  # a field's name may be an attack
+
+
+def canonical_json(content: object) -> bytes:
+    """Readable JSON of a record, or of plain data: names in order, so that the same content has the same bytes.
+
+    NaN and infinity, which JSON has no word for, become null.
+    """
+    plain = json.loads(to_json(content, inf_nan_mode="null"))
+    return (json.dumps(plain, sort_keys=True, indent=1) + "\n").encode()

@@ -8,22 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from data.datasets import LabelledImages
 from data.images import pixel_digest
+from data.records import STRICT, Count, Sha256, canonical_json, wrong_fields
 from editing.errors import Damaged, DataError
 
-FORMAT = "errata-splits/1"
 RECORD = "splits.json"
 REST = -1
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitEntry:
+    """One split: how many images it has, and the digest of its file."""
+
+    images: Count
+    sha256: Sha256
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitsRecord:
+    """splits.json: every split by name."""
+
+    splits: dict[str, SplitEntry]
+    format: Literal["errata-splits/1"]
+
+
+_RECORD = TypeAdapter(SplitsRecord)
 
 
 def make_splits(dataset: LabelledImages, sizes: dict[str, int], seed: int) -> dict[str, LabelledImages]:
@@ -73,9 +93,8 @@ def save_splits(splits: dict[str, LabelledImages], folder: Path) -> None:
     for name, split in splits.items():
         content = _pack(split)
         (folder / f"{name}.npz").write_bytes(content)
-        record[name] = {"images": len(split), "sha256": hashlib.sha256(content).hexdigest()}
-    text = json.dumps({"format": FORMAT, "splits": record}, sort_keys=True, indent=1) + "\n"
-    (folder / RECORD).write_text(text)
+        record[name] = SplitEntry(len(split), hashlib.sha256(content).hexdigest())
+    (folder / RECORD).write_bytes(canonical_json(SplitsRecord(record, "errata-splits/1")))
 
 
 def _pack(split: LabelledImages) -> bytes:
@@ -97,14 +116,14 @@ def _pack(split: LabelledImages) -> bytes:
 def load_split(folder: Path, name: str) -> LabelledImages:
     """The split of that name. Raises DataError if it was never saved, Damaged if its bytes are not those recorded."""
     path = folder / f"{name}.npz"
-    record = _record(folder)
+    record = read_record(folder).splits
     if name not in record:
         raise DataError(f"{folder} has no split {name!r}; it has {', '.join(sorted(record))}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise Damaged(f"{path}: {error.strerror}; make the splits again (dvc repro prepare)") from error
-    if hashlib.sha256(content).hexdigest() != record[name]:
+    if hashlib.sha256(content).hexdigest() != record[name].sha256:
         raise Damaged(f"{path} is not the file that {RECORD} records; make the splits again (dvc repro prepare)")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         classes = tuple(str(label) for label in arrays["classes"])
@@ -113,19 +132,17 @@ def load_split(folder: Path, name: str) -> LabelledImages:
 
 def splits_digest(folder: Path) -> str:
     """SHA-256 (hex) of `splits.json`: one digest for every image and label of every split."""
-    _record(folder)
+    read_record(folder)
     return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
 
 
-def _record(folder: Path) -> dict[str, str]:
-    """The recorded digest of each split's file."""
+def read_record(folder: Path) -> SplitsRecord:
+    """What splits.json says; raises DataError if there is none, Damaged on any other document."""
     path = folder / RECORD
     try:
-        raw = json.loads(path.read_text())
-        if raw["format"] != FORMAT:
-            raise DataError(f"{path} is not of format {FORMAT}; make the splits again (dvc repro prepare)")
-        return {str(name): str(entry["sha256"]) for name, entry in raw["splits"].items()}
+        return _RECORD.validate_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; make the splits (dvc repro prepare)") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{path} cannot be read ({error!r}); make the splits again (dvc repro prepare)") from error
+    except ValidationError as error:
+        wrong = wrong_fields(error, "the record")
+        raise Damaged(f"{path} cannot be read ({wrong}); make the splits again (dvc repro prepare)") from error

@@ -15,21 +15,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
+from data.ledger import Correction, Ledger
 from data.names import same_reporter
 from data.refusals import Reason, Refusal
 from editing.settings import Section, parameter
-
-
-class InForce(Protocol):
-    """A correction of the ledger, as far as trust looks at it."""
-
-    @property
-    def expected(self) -> str: ...
-
-    @property
-    def reports(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -66,29 +56,18 @@ class TrustSettings(Section):
     patience_days: float = parameter(30.0, "how long a claim waits for its quorum", "days", gt=0, le=36_500)
 
 
-@dataclass(frozen=True, order=True)
-class Agreed:
-    """A correction that tonight's reports support: image, class, and the reports that say so."""
-
-    correction: str
-    expected: str
-    reports: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Aggregate:
     """Every claim is in exactly one place: behind a correction, refused, waiting in the inbox, or consumed before."""
 
-    agreed: tuple[Agreed, ...]
+    agreed: tuple[Correction, ...]
     refusals: tuple[Refusal, ...]
     waiting: tuple[str, ...]
     done: tuple[str, ...]
 
 
-def aggregate(
-    claims: Iterable[Claim], ledger: Mapping[str, InForce], settings: TrustSettings, now: datetime
-) -> Aggregate:
-    """What the night makes of `claims`; `ledger` holds the corrections in force by their identity.
+def aggregate(claims: Iterable[Claim], ledger: Ledger, settings: TrustSettings, now: datetime) -> Aggregate:
+    """What the night makes of `claims`; `ledger` holds the corrections in force.
 
     The order of the claims does not matter: the same set gives the same decision.
     """
@@ -103,12 +82,13 @@ def aggregate(
 class _Night:
     """The claims on their way to a decision."""
 
-    def __init__(self, ledger: Mapping[str, InForce], settings: TrustSettings, now: datetime) -> None:
-        self._ledger, self._settings, self._now = ledger, settings, now
+    def __init__(self, ledger: Ledger, settings: TrustSettings, now: datetime) -> None:
+        self._ledger = {each.id: each for each in ledger.corrections}
+        self._settings, self._now = settings, now
         self._trusted = {same_reporter(name) for name in settings.trusted}
         self._brought: Counter[str] = Counter()
         self._said: dict[tuple[str, str, str], str] = {}
-        self._carried: list[Agreed] = []
+        self._carried: list[Correction] = []
         self._refusals: list[Refusal] = []
         self._waiting: list[str] = []
         self._done: list[str] = []
@@ -124,7 +104,7 @@ class _Night:
         else:
             self.heard[claim.correction].append(claim)
 
-    def _refusal(self, claim: Claim, held: InForce | None) -> Refusal | None:
+    def _refusal(self, claim: Claim, held: Correction | None) -> Refusal | None:
         reporter, limit = same_reporter(claim.reporter), self._settings.per_reporter
         said = (claim.correction, claim.expected, reporter)
         checks = [
@@ -158,7 +138,7 @@ class _Night:
         carrying = self._carrying(correction, sides)
         if len(carrying) == 1:
             [winner] = carrying
-            self._carried.append(Agreed(correction, winner, tuple(claim.report_id for claim in sides.pop(winner))))
+            self._carried.append(Correction(correction, winner, tuple(claim.report_id for claim in sides.pop(winner))))
             self._refuse(sides, Reason.CONFLICT, f"other reports say {winner}, and carry")
         elif carrying:
             self._refuse(sides, Reason.CONFLICT, f"reports of this image say {' and '.join(sorted(carrying))}")
@@ -202,9 +182,9 @@ class _Night:
 
     def decision(self) -> Aggregate:
         """The outcome, with each class held to its cap: what most reports support comes first, the rest waits."""
-        agreed: list[Agreed] = []
+        agreed: list[Correction] = []
         taken: Counter[str] = Counter()
-        for each in sorted(self._carried, key=lambda each: (-len(each.reports), each.correction)):
+        for each in sorted(self._carried, key=lambda each: (-len(each.reports), each.id)):
             if taken[each.expected] < self._settings.per_class:
                 taken[each.expected] += 1
                 agreed.append(each)

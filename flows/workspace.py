@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -96,13 +94,12 @@ class Workspace:
         """What that file says, checked; raises DataError naming every fault in it."""
         return parse_params(self.params_file, str(self.folder / "params.yaml"))
 
-    def read_json(self, path: Path) -> dict[str, Any]:
-        """A stage's JSON output; raises DataError if it is missing or damaged."""
+    def read(self, path: Path) -> bytes:
+        """What a stage wrote; raises DataError if it is missing."""
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}); run `dvc repro`") from error
-        return content
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}; run `dvc repro`") from error
 
     @property
     def lock_is_whole(self) -> bool:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import layout
+from data.edit_record import EditRecord
+from data.evaluation import Evaluation
 from data.images import pixel_digest
 from data.manifest import Live, Manifest, read_file, read_manifest, read_model
 from data.storage.base import Storage
@@ -92,18 +94,16 @@ def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
         classes = tuple(str(name) for name in json.loads(classifier.metadata["errata.classes"]))
         if classifier.metadata["errata.version"] != str(manifest.version):
             raise ValueError(f"its model says version {classifier.metadata['errata.version']}")
-        slots = json.loads(read_file(storage, manifest, EDIT))["slots"]
-        corrections = {int(slot["slot"]): str(slot["key"]) for slot in slots if slot["separated"]}
-        found = (
-            json.loads(read_file(storage, manifest, EVALUATION))["corrections"] if EVALUATION in manifest.files else ()
-        )
-        in_weights = {
-            str(each["id"]): str(each["expected"])
-            for each in found
-            if each["slot"] < 0 and each["before"] != each["expected"] == each["after"]
-        }
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"release {live.version} cannot be read ({error!r}); roll back to one that verifies") from error
+    corrections = EditRecord.from_json(read_file(storage, manifest, EDIT)).by_slot
+    in_weights = {}
+    if EVALUATION in manifest.files:
+        in_weights = {
+            each.id: each.expected
+            for each in Evaluation.from_json(read_file(storage, manifest, EVALUATION)).corrections
+            if each.slot < 0 and each.before != each.expected == each.after
+        }
     release = Release(manifest.version, live.manifest_sha256, classes, corrections, in_weights, classifier)
     release.predict(np.zeros((1, *release.image_shape), np.uint8))  # what cannot answer must not go live
     return release

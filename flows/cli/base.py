@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +21,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON doc
 
 def say_json(content: Any) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(content, indent=1, sort_keys=True, default=str))
+    from data.records import canonical_json
+
+    print(canonical_json(content).decode(), end="")
 
 
 def tell(line: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import typer
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from flows.cli.base import GATE_SAID_NO, out, say_json
-from flows.gate.tables import HEAD, gate_rows
+from flows.gate.criterion import GateResult, Verdict
+from flows.gate.tables import GateTable
 from flows.night.summary import NightSummary
 
-COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
+COLOURS: dict[Verdict, str] = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
+JUSTIFY: tuple[JustifyMethod, ...] = ("left", "right", "right", "left", "right", "left")
 
 
 def finish(summary: NightSummary, as_json: bool, title: str = "The night") -> None:
@@ -29,9 +32,15 @@ def print_summary(summary: NightSummary, title: str) -> None:
         table.add_row(label, value)
     out.print(table)
     if summary.gate_result and summary.gate_result.criteria:
-        gate = Table(title="The gate, measured on the exported file", title_justify="left")
-        for name in HEAD:
-            gate.add_column(name, justify="left" if name in {"criterion", "verdict", "limit"} else "right")
-        for row in gate_rows(summary.gate_result):
-            gate.add_row(*row[:-1], f"[{COLOURS[row[-1].partition(':')[0]]}]{row[-1]}[/]")
-        out.print(gate)
+        print_gate(summary.gate_result, "The gate, measured on the exported file")
+
+
+def print_gate(gate_result: GateResult, title: str) -> None:
+    """The gate's table under `title`: numbers to the right, verdicts in colour."""
+    content = GateTable.of(gate_result)
+    table = Table(title=title, title_justify="left")
+    for name, justify in zip(content.head, JUSTIFY, strict=True):
+        table.add_column(name, justify=justify)
+    for row in content.rows:
+        table.add_row(*row.cells[:-1], f"[{COLOURS[row.verdict]}]{row.cells[-1]}[/]")
+    out.print(table)

@@ -183,8 +183,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """What a release was made of: its inputs, every correction with the reports behind it, the gate's rows."""
-    from flows.gate.criterion import GateResult
-    from flows.gate.tables import gate_rows
+    from flows.cli.night_tables import print_gate
     from flows.releases.lineage import trace
     from flows.workspace import open_store
 
@@ -205,10 +204,7 @@ def show(
             holds = {True: "yes", False: "[red]no[/]", None: "?"}[each.holds]
             table.add_row(each.correction.id[:12], each.correction.expected, holds, said or "-")
         out.print(table)
-    table = Table("criterion", "value", "bound", "limit", "n", "verdict", title="The gate", title_justify="left")
-    for row in gate_rows(GateResult(manifest.kind, lineage.criteria)):
-        table.add_row(*row)
-    out.print(table)
+    print_gate(lineage.gate, "The gate")
 
 
 @app.command(rich_help_panel="Releases")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.edit_record import EditRecord
 from data.ledger import Ledger, read_ledger
 from data.splits import load_split
 from editing.model import EditableModel, batched_features, load_model
@@ -43,7 +44,7 @@ def load_candidate(workspace: Workspace) -> Candidate:
     """Read what the pipeline left."""
     root = load_model(workspace.root)
     ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
-    report = workspace.read_json(workspace.candidate / "edit.json")
+    record = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json"))
     classes = {name: index for index, name in enumerate(root.spec.classes)}
     return Candidate(
         workspace.params,
@@ -52,9 +53,9 @@ def load_candidate(workspace: Workspace) -> Candidate:
         ledger,
         torch.from_numpy(images),
         torch.tensor([classes[each.expected] for each in ledger.corrections], dtype=torch.int64),
-        report["holds"],
-        report["reason"],
-        {each["slot"]: each["key"] for each in report["slots"] if each["separated"]},
+        record.holds,
+        record.reason,
+        record.by_slot,
         workspace.splits,
         workspace.root,
     )

@@ -9,10 +9,9 @@ What each criterion measures is in flows/gate/measures.py; flows/gate/expectatio
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 from flows.params import GateParams
 
@@ -105,10 +104,6 @@ class Criterion:
             return "fail"
         return "pass" if sign * self.bound <= sign * self.limit else "inconclusive"
 
-    def to_row(self) -> dict[str, Any]:
-        """A plain row for JSON, tables and Great Expectations."""
-        return {**asdict(self), "verdict": self.verdict}
-
     @property
     def stands_in_the_way(self) -> bool:
         """Whether it keeps a candidate from passing."""
@@ -131,33 +126,17 @@ def not_applicable(name: Name, why: str, params: GateParams) -> Criterion:
     return replace(not_computed(name, params), not_applicable=why)
 
 
-def from_rows(rows: Mapping[str, Mapping[str, Any]]) -> tuple[Criterion, ...]:
-    """Read back `{name: to_row()}`; the verdict is computed anew, never trusted from a file."""
-
-    def real(value: float | None) -> float:
-        return math.nan if value is None else float(value)
-
-    return tuple(
-        Criterion(
-            name,
-            real(row["value"]),
-            real(row["bound"]),
-            real(row["limit"]),
-            row["direction"],
-            int(row["n"]),
-            row.get("not_applicable", ""),
-        )
-        for name, row in sorted(rows.items())
-    )
-
-
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's whole answer. `objections`: what the declared limits (flows/gate/expectations.py) say no to."""
+    """The gate's whole answer. `objections`: what the declared limits (flows/gate/expectations.py) say no to.
+
+    `confidence` is that of the bounds; None where it was not recorded.
+    """
 
     kind: Kind
     criteria: tuple[Criterion, ...]
     objections: tuple[str, ...] = ()
+    confidence: float | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from data.splits import load_split, splits_digest
 from editing.errors import Damaged
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
-from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, from_rows, not_computed
+from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, not_computed
 from flows.gate.expectations import check_expectations
+from flows.gate.measurements import GateMeasurements
 from flows.gate.measures import drawdown_live, root_against_live
 from flows.params import GateParams
 from flows.workspace import Workspace
@@ -32,16 +33,16 @@ def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: b
 
     Raises Damaged if metrics/gate.json was not measured on what the workspace holds now.
     """
-    measured = workspace.read_json(workspace.gate)
+    measured = GateMeasurements.from_json(workspace.read(workspace.gate))
     now = (splits_digest(workspace.splits), sha256((workspace.onnx / "model.onnx").read_bytes()))
-    if (measured["splits"], measured["model"]) != now:
+    if (measured.splits, measured.model) != now:
         raise Damaged(f"{workspace.gate} was measured on another model or control set; run `dvc repro` again")
     params = workspace.params.gate
-    criteria = from_rows(measured["criteria"])
+    criteria = measured.rows
     if live is not None:
         criteria += against_live(workspace, live, params, new_root)
-    declared = check_expectations(measured["kind"], criteria, params)
-    return GateResult(measured["kind"], criteria, declared.objections)
+    declared = check_expectations(measured.kind, criteria, params)
+    return GateResult(measured.kind, criteria, declared.objections, measured.confidence)
 
 
 def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool) -> tuple[Criterion, ...]:

@@ -1,38 +1,74 @@
-"""The gate's table: built once from its criteria, for a terminal, a page in Prefect, or the release report."""
+"""The gate's table, built once from its result: for a terminal, a page in Prefect, or the release report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from flows.gate.criterion import Criterion, GateResult
-
-HEAD = ("criterion", "value", "bound", "limit", "n", "verdict")
-
-
-def number(criterion: Criterion, value: float) -> str:
-    """A criterion's number as a person reads it: shares in percent, differences of logits in scientific notation."""
-    return f"{value:.1e}" if criterion.name == "parity" else f"{value:.2%}"
+from flows.gate.criterion import Criterion, GateResult, Name, Verdict
 
 
-def measured(criterion: Criterion, value: float) -> str:
-    """A measured number as a person reads it; what was not measured says so."""
-    return number(criterion, value) if math.isfinite(value) else "-" if criterion.not_applicable else "not measured"
+@dataclass(frozen=True)
+class GateRow:
+    """A criterion in words. What was not measured says so; what there was nothing of to measure has `why`."""
+
+    name: str
+    value: str
+    bound: str
+    limit: str
+    n: str
+    verdict: Verdict
+    why: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As columns, in the order of the table's head."""
+        verdict = f"{self.verdict}: {self.why}" if self.why else self.verdict
+        return (self.name, self.value, self.bound, self.limit, self.n, verdict)
 
 
-def gate_rows(gate_result: GateResult) -> list[list[str]]:
-    """One row a criterion: name, value, bound, limit, n, verdict."""
-    return [
-        [
-            each.name.replace("_", " "),
-            measured(each, each.value),
-            measured(each, each.bound),
-            f"{each.direction} {number(each, each.limit)}",
-            str(each.n),
-            f"{each.verdict}: {each.not_applicable}" if each.verdict == "not applicable" else each.verdict,
-        ]
-        for each in gate_result.criteria
-    ]
+@dataclass(frozen=True)
+class GateTable:
+    """The names of the columns, and one row a criterion."""
+
+    head: tuple[str, ...]
+    rows: tuple[GateRow, ...]
+
+    @staticmethod
+    def of(gate_result: GateResult) -> GateTable:
+        """The table of a gate's result; its head says at which confidence the bounds hold."""
+        head = ("criterion", "value", bound_name(gate_result.confidence), "limit", "n", "verdict")
+        return GateTable(head, tuple(gate_row(each) for each in gate_result.criteria))
+
+    @property
+    def markdown(self) -> str:
+        """As markdown."""
+        return markdown_table(self.head, [row.cells for row in self.rows])
+
+
+def bound_name(confidence: float | None) -> str:
+    """The name of the bounds' column: `bound (95%)`, or `bound` where nobody recorded the confidence."""
+    return "bound" if confidence is None else f"bound ({100 * confidence:g}%)"
+
+
+def gate_row(criterion: Criterion) -> GateRow:
+    """A criterion as a person reads it: shares in percent, differences of logits in scientific notation."""
+
+    def said(value: float) -> str:
+        if not math.isfinite(value):
+            return "-" if criterion.verdict == "not applicable" else "not measured"
+        return f"{value:.1e}" if criterion.name == Name.PARITY else f"{value:.2%}"
+
+    return GateRow(
+        criterion.name.replace("_", " "),
+        said(criterion.value),
+        said(criterion.bound),
+        f"{criterion.direction} {said(criterion.limit)}",
+        str(criterion.n),
+        criterion.verdict,
+        criterion.not_applicable if criterion.verdict == "not applicable" else "",
+    )
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

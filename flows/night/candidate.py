@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.correction_images import correction_image, keep_image
+from data.correction_images import correction_file, keep_image
 from data.ledger import Ledger, write_ledger
 from editing.errors import NightError
 from flows.deferral.find_harm import find_harm
@@ -39,12 +39,12 @@ def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run
 def write_candidate_ledger(night: Night, parent: Parent, batch: Batch, version: int) -> Ledger:
     """Write the night's ledger and its images where the edit stage reads them; keep new images in the store."""
     ledger = parent.ledger.without(version, batch.withdrawn).grown(version, batch.corrections)
-    images = dict(batch.images)
+    new, images = batch.images, {}
     for each in ledger.corrections:
-        if each.id in images:
-            keep_image(night.storage, each.id, images[each.id])
+        if each.id in new:
+            images[each.id] = keep_image(night.storage, each.id, new[each.id])
         else:
-            images[each.id] = correction_image(night.storage, each.id, parent.image_shape)
+            images[each.id] = correction_file(night.storage, each.id, parent.image_shape)
     write_ledger(night.workspace.ledger, ledger, images)
     return ledger
 

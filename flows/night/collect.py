@@ -22,7 +22,7 @@ from data.intake import Accepted
 from data.ledger import Correction
 from data.refusals import Reason, Refusal
 from data.splits import load_split
-from data.trust import Agreed, Claim, aggregate
+from data.trust import Claim, aggregate
 from data.validation import ReportRow, report_table, validate_reports
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
@@ -39,7 +39,7 @@ def collect(night: Night, parent: Parent) -> Batch:
     """The inbox as a batch: what was agreed on, and what people withdrew or took back."""
     standing = decisions(night.storage)
     found = settle_claims(night, parent, standing)
-    corrections = [Correction(each.correction, each.expected, each.reports) for each in found.agreed]
+    corrections = list(found.agreed)
     images = dict(found.images)
     held = {each.id for each in parent.ledger.corrections}
     classifier = OnnxClassifier(parent.model)
@@ -63,7 +63,7 @@ class Settled:
     """What the inbox came to: how many reports, what was agreed on with its images, and where the others go."""
 
     reports: int
-    agreed: tuple[Agreed, ...]
+    agreed: tuple[Correction, ...]
     images: dict[str, Pixels] = field(repr=False)
     refused: tuple[Refusal, ...]
     waiting: tuple[str, ...]
@@ -96,15 +96,12 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
     refused += withdrawn_claims([claim for claim in claims if claim.report_id not in gone], standing)
     gone |= {each.report_id for each in refused}
     left = {claim.report_id: claim for claim in claims if claim.report_id not in gone}
-    ledger = {each.id: each for each in parent.ledger.corrections}
-    decision = aggregate(left.values(), ledger, night.workspace.params.trust, moment)
+    decision = aggregate(left.values(), parent.ledger, night.workspace.params.trust, moment)
     shape = parent.image_shape
     return Settled(
         reports=count,
         agreed=decision.agreed,
-        images={
-            each.correction: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed
-        },
+        images={each.id: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed},
         refused=(*refused, *decision.refusals),
         waiting=(*checked.waiting, *decision.waiting),
         done=decision.done,

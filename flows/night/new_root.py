@@ -7,7 +7,6 @@ worse than what is live does not replace it, unless a person says so and why.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from data.storage.base import Storage
 from editing.classifier import OnnxClassifier
 from editing.errors import AlreadyStored, Damaged, NightError, NotStored
 from editing.metrics import predicted_classes
-from editing.onnx_file import METADATA_PREFIX
+from editing.model import ModelSpec
 from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
 from flows.gate.judge import LiveModel, against_live, judge_candidate
 from flows.night.candidate import run_pipeline
@@ -33,6 +32,7 @@ from flows.night.step import STORE_AWAY, RunStep, run_here, step
 from flows.night.summary import NightSummary
 from flows.releases.pointer import log_entries, verified
 from flows.releases.retraction import decisions
+from flows.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,15 @@ def predicted_right(night: Night, ledger: Ledger, file: Path) -> frozenset[str]:
     classifier = OnnxClassifier(file)
     images = [correction_image(night.storage, each.id, classifier.image_shape) for each in ledger.corrections]
     predicted = predicted_classes(classifier.predict(np.stack(images)).logits)
-    classes = json.loads(classifier.metadata.get(f"{METADATA_PREFIX}classes", "null")) or root_classes(night)
+    classes = root_classes(night.workspace)
     return frozenset(
         each.id for each, now in zip(ledger.corrections, predicted, strict=True) if classes[now] == each.expected
     )
 
 
-def root_classes(night: Night) -> list[str]:
+def root_classes(workspace: Workspace) -> tuple[str, ...]:
     """The names of the classes, from the root's specification."""
-    classes: list[str] = night.workspace.read_json(night.workspace.root / "model.json")["classes"]
-    return classes
+    return ModelSpec.from_json(workspace.read(workspace.root / "model.json").decode()).classes
 
 
 @step("gate", waits=STORE_AWAY)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from data.correction_images import copy_corrections
 from data.ledger import Ledger
 from data.manifest import Manifest, read_file, read_model
 from data.replay import replay_of
 from editing.errors import Damaged, DataError
+from editing.model import ModelSpec
 from flows.night.state import Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.releases.git_tag import tag_release
@@ -26,16 +25,15 @@ def sync(night: Night) -> Parent:
     record(storage, live)  # a crash between swap and log left no entry
     tag_release(workspace, storage, manifest, night.log)  # nor a tag
     restore_root(night, manifest)
-    spec = json.loads((workspace.root / "model.json").read_text())
-    height, width, channels = spec["image_shape"]
+    spec = ModelSpec.from_json(workspace.read(workspace.root / "model.json").decode())
     return Parent(
         live=live,
         tag=tag,
         manifest=manifest,
         ledger=Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode()),
         model=read_model(storage, manifest),
-        classes=tuple(spec["classes"]),
-        image_shape=(height, width, channels),
+        classes=spec.classes,
+        image_shape=spec.image_shape,
     )
 
 

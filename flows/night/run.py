@@ -14,6 +14,7 @@ from data.ledger import Ledger
 from data.manifest import read_live
 from editing.errors import AlreadyStored, NightError
 from flows.gate.criterion import GateResult, Name
+from flows.gate.measurements import GateMeasurements
 from flows.night.budget import budget_notice
 from flows.night.candidate import make_candidate
 from flows.night.collect import collect
@@ -85,16 +86,16 @@ def summarise(
     )
     if gate_result is None:
         return common
-    measured = night.workspace.read_json(night.workspace.gate)
-    error = measured["error"]["gate"]
-    if notice := budget_notice(measured["corrections"], night.workspace.params.model.slots, gate_result):
+    measured = GateMeasurements.from_json(night.workspace.read(night.workspace.gate))
+    error = measured.error.gate
+    if notice := budget_notice(measured.corrections, night.workspace.params.model.slots, gate_result):
         night.log(notice)
     released = gate_result.verdict == "pass" if released is None else released
     return replace(
         common,
         outcome="released" if released else "not released",
-        error_before=error["before"],
-        error_after=error["after"],
+        error_before=error.before,
+        error_after=error.after,
         where=f"{night.storage.url}/{layout.release_file(live, '')}" if live else "",
         sentence="" if released else gate_result.sentence,
         gate_result=gate_result,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from data.refusals import Refusal
 from flows.gate.criterion import GateResult
+from flows.gate.measurements import CriterionRow
 
 Outcome = Literal["released", "nothing to correct", "not released"]
 
@@ -42,7 +43,8 @@ class NightSummary:
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         plain = {key: value for key, value in asdict(self).items() if key not in {"gate_result", "refused", "deferred"}}
-        plain["criteria"] = [each.to_row() for each in self.gate_result.criteria] if self.gate_result else []
+        criteria = self.gate_result.criteria if self.gate_result else ()
+        plain["criteria"] = [asdict(CriterionRow.of(each)) for each in criteria]
         plain["deferred"] = [asdict(each) for each in self.deferred]
         plain["quarantined"] = [asdict(each) for each in self.refused]
         return plain

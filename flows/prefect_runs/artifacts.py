@@ -9,13 +9,13 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from data import layout
+from data.evaluation import CorrectionOutcome, Evaluation
 from flows.gate.criterion import GateResult
-from flows.gate.tables import gate_rows, markdown_table
+from flows.gate.tables import GateTable, markdown_table
 from flows.night.state import Night
 from flows.night.summary import NightSummary
 from flows.releases.bundle import REPORT
 from flows.releases.data_docs import NAME as DATA_DOCS
-from flows.stages.results import CorrectionOutcome, Evaluation
 
 MOST_ROWS = 200
 
@@ -24,7 +24,7 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
     """Everything about one run; keys are `gate`, `night`, `report` and `data-docs`, behind `prefix`."""
     evaluation: Evaluation | None = None
     if summary.gate_result:
-        evaluation = Evaluation.from_json(night.workspace.evaluation.read_bytes())
+        evaluation = Evaluation.from_json(night.workspace.read(night.workspace.evaluation))
         publish_gate(summary.gate_result, f"{prefix}gate")
     create_markdown_artifact(
         night_page(summary, evaluation), key=f"{prefix}night", description=f"The night: {summary.outcome}"
@@ -36,7 +36,7 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
 
 def publish_gate(gate_result: GateResult, key: str) -> None:
     """The gate's table."""
-    text = markdown_table(("criterion", "value", "bound", "limit", "n", "verdict"), gate_rows(gate_result))
+    text = GateTable.of(gate_result).markdown
     if gate_result.verdict != "pass":
         text += f"\n\nThe old model stays live: {gate_result.sentence}."
     create_markdown_artifact(text, key=key, description=f"Gate: {gate_result.verdict}")

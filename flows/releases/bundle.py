@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from data.signing import signature_of
 from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import Damaged, DataError
-from flows.gate.criterion import from_rows
+from flows.gate.measurements import GateMeasurements
 from flows.releases.data_docs import NAME as DATA_DOCS
 from flows.releases.data_docs import data_docs
 from flows.releases.provenance import code_digest, libraries
@@ -56,10 +55,10 @@ def build_bundle(workspace: Workspace) -> Bundle:
         raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
     if files["params.yaml"] != workspace.params_file:
         raise DataError("params.yaml was changed while the candidate was made; run it again, with one or the other")
-    judged = json.loads(files["gate.json"])
-    if judged["model"] != sha256(files[model]) or judged["version"] != ledger.version:
+    measured = GateMeasurements.from_json(files["gate.json"])
+    if measured.model != sha256(files[model]) or measured.version != ledger.version:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
-    files[DATA_DOCS] = data_docs(judged["kind"], from_rows(judged["criteria"]), workspace.params.gate)
+    files[DATA_DOCS] = data_docs(measured.kind, measured.rows, workspace.params.gate)
     root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
     inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
     files[REPORT] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))

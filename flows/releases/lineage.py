@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from data import layout
+from data.edit_record import EditRecord
 from data.ledger import Correction, Ledger
 from data.manifest import Manifest, read_file
 from data.reports import Report, parse_report
 from data.storage.base import Storage
 from editing.errors import DataError
-from flows.gate.criterion import Criterion, from_rows
+from flows.gate.criterion import GateResult
+from flows.gate.measurements import CriterionRow, GateMeasurements
 from flows.releases.pointer import released_digest, require_live, verified
 
 
@@ -31,7 +32,7 @@ class Lineage:
 
     manifest: Manifest
     corrections: tuple[Traced, ...]
-    criteria: tuple[Criterion, ...]
+    gate: GateResult
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -45,7 +46,7 @@ class Lineage:
                 }
                 for each in self.corrections
             ],
-            "criteria": [each.to_row() for each in self.criteria],
+            "criteria": [asdict(CriterionRow.of(each)) for each in self.gate.criteria],
         }
 
 
@@ -54,7 +55,8 @@ def trace(storage: Storage, version: int | None = None) -> Lineage:
     which = require_live(storage)[0].version if version is None else version
     manifest = verified(storage, which, released_digest(storage, which))
     ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
-    holds = json.loads(read_file(storage, manifest, "edit.json"))["holds"]
+    holds = EditRecord.from_json(read_file(storage, manifest, "edit.json")).holds
+    measured = GateMeasurements.from_json(read_file(storage, manifest, "gate.json"))
     reports = settled_reports(storage, {report for each in ledger.corrections for report in each.reports})
     return Lineage(
         manifest=manifest,
@@ -62,7 +64,7 @@ def trace(storage: Storage, version: int | None = None) -> Lineage:
             Traced(each, holds.get(each.id), tuple(reports[name] for name in each.reports if name in reports))
             for each in ledger.corrections
         ),
-        criteria=from_rows(json.loads(read_file(storage, manifest, "gate.json"))["criteria"]),
+        gate=measured.gate_result,
     )
 
 

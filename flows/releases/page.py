@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 from data import layout
-from data.correction_images import correction_image
+from data.correction_images import correction_file
 from data.ledger import Ledger
 from data.manifest import Live, read_file, read_manifest
 from data.storage.base import Storage
 from editing.errors import NotStored
 from editing.export import OnnxClassifier
+from flows.gate.measurements import GateMeasurements
 from flows.releases.pointer import require_live, verified
 from flows.releases.report import HistoryPoint, bundle_lineage, render_report
 
@@ -28,7 +27,7 @@ def release_page(storage: Storage, version: int | None = None) -> bytes:
     files = {name: read_file(storage, manifest, name) for name in names}
     ledger = Ledger.from_jsonl(files["ledger.jsonl"].decode())
     shape = OnnxClassifier(files[model]).image_shape
-    images = {each.id: correction_image(storage, each.id, shape) for each in ledger.corrections}
+    images = {each.id: correction_file(storage, each.id, shape) for each in ledger.corrections}
     digests = {
         "splits": manifest.splits,
         "root model": manifest.root,
@@ -44,10 +43,8 @@ def history_points(storage: Storage, live: Live, upto: int) -> list[HistoryPoint
     for version in range(1, upto + 1):
         try:
             manifest = read_manifest(storage, version)
-            error = json.loads(read_file(storage, manifest, "gate.json"))["error"]["gate"]
+            error = GateMeasurements.from_json(read_file(storage, manifest, "gate.json")).error.gate
         except NotStored:  # a version may be skipped
             continue
-        found.append(
-            HistoryPoint(version, manifest.corrections, error["before"], error["after"], version == live.version)
-        )
+        found.append(HistoryPoint(version, manifest.corrections, error.before, error.after, version == live.version))
     return found

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from data import layout
-from data.images import encode_png
+from data.edit_record import EditRecord
+from data.evaluation import ClassOutcome, CorrectionOutcome, Evaluation
 from data.ledger import Ledger
 from data.manifest import sha256
 from editing.errors import DataError
-from flows.gate.criterion import Criterion, GateResult, Name, from_rows
-from flows.gate.tables import measured
+from flows.gate.criterion import Criterion, GateResult, Name
+from flows.gate.measurements import GateMeasurements
+from flows.gate.tables import GateRow, bound_name, gate_row
 from flows.releases.data_docs import NAME as DATA_DOCS
-from flows.stages.results import ClassOutcome, CorrectionOutcome, Evaluation
 
 LARGEST_SIDE = 96  # pixels of a thumbnail; smaller images are embedded as they are
+SHARP = 40  # up to this side a browser shows single pixels as squares rather than blur them
 MEANING: dict[str, str] = {
     Name.ACCURACY: "right predictions of the shipped file on control images",
     Name.PARITY: "largest difference of a logit between torch and ONNX Runtime",
@@ -52,18 +51,12 @@ MEANING: dict[str, str] = {
 class Bar:
     """A criterion drawn: positions in percent of the track's width; `start` is zero's, None is not drawn."""
 
-    name: str
+    row: GateRow
     meaning: str
-    verdict: str
-    value: str
-    bound: str
-    limit: str
-    n: int
     start: float
     fill: tuple[float, float] | None
     whisker: float | None
     mark: float | None
-    not_applicable: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,51 +108,53 @@ def criterion_bar(criterion: Criterion) -> Bar:
 
     start, value = place(0.0) or 0.0, place(criterion.value)
     return Bar(
-        name=criterion.name.replace("_", " "),
+        row=gate_row(criterion),
         meaning=MEANING.get(criterion.name, ""),
-        verdict=criterion.verdict,
-        value=measured(criterion, criterion.value),
-        bound=measured(criterion, criterion.bound),
-        limit=f"{criterion.direction} {measured(criterion, criterion.limit)}",
-        n=criterion.n,
         start=start,
         fill=None if value is None else (min(start, value), abs(value - start)),
         whisker=None if criterion.bound == criterion.value else place(criterion.bound),
         mark=place(criterion.limit),
-        not_applicable=criterion.not_applicable,
     )
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> str:
-    """A `data:` URL of uint8 `[h, w, c]`: every pixel as PNG if it is small, else a JPEG of at most LARGEST_SIDE."""
-    if max(pixels.shape[:2]) <= LARGEST_SIDE:
-        return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+def thumbnail(content: bytes) -> str:
+    """A `data:` URL of a PNG file: the file as it is if the image is small, else a JPEG of at most LARGEST_SIDE."""
+    if longest_side(content) <= LARGEST_SIDE:
+        return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    image = Image.open(io.BytesIO(content), formats=("PNG",))
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
+def longest_side(content: bytes) -> int:
+    """The longer side of a PNG file's image, in pixels, which its first bytes say: nothing is decoded."""
+    return max(Image.open(io.BytesIO(content), formats=("PNG",)).size)
+
+
 def render_report(
     files: Mapping[str, bytes],
-    images: Mapping[str, NDArray[np.uint8]],
+    images: Mapping[str, bytes],
     lineage: Sequence[tuple[str, str]],
     history: Sequence[HistoryPoint] = (),
 ) -> bytes:
-    """The page, from a bundle's `files` by name and the corrections' `images`, uint8 `[h, w, c]` by id.
+    """The page, from a bundle's `files` by name and the corrections' `images`, PNG files by id.
 
     `lineage` is (what, digest) from the inputs to the file; `history` is for pages made on demand. The same arguments
     give the same bytes. Raises DataError if a file or an image is missing or unreadable.
     """
     try:
-        gate, edited = json.loads(files["gate.json"]), json.loads(files["edit.json"])
+        measured = GateMeasurements.from_json(files["gate.json"])
+        edited = EditRecord.from_json(files["edit.json"])
         evaluation = Evaluation.from_json(files["evaluation.json"])
         ledger = Ledger.from_jsonl(files["ledger.jsonl"].decode())
         cards = _cards(evaluation, ledger, images)
     except KeyError as fault:
         raise DataError(f"the report needs {fault}, which is missing; run `dvc repro`") from fault
-    gate_result = GateResult(gate["kind"], from_rows(gate["criteria"]))
+    except UnidentifiedImageError as fault:
+        raise DataError(f"an image of a correction is no PNG file ({fault}); run `dvc repro`") from fault
+    gate_result = measured.gate_result
     slots = _slots(edited, evaluation, ledger)
     page = _environment().get_template("report.html.j2")
     return page.render(
@@ -169,7 +164,8 @@ def render_report(
         sentence=gate_result.sentence,
         bars=[criterion_bar(each) for each in gate_result.criteria],
         missing=[name.replace("_", " ") for name in gate_result.missing],
-        error=gate["error"],
+        error=measured.error,
+        bound=bound_name(measured.confidence),
         reach=_measured(gate_result, Name.REACH),
         cards=cards,
         holding=sum(card.holds for card in cards),
@@ -201,33 +197,34 @@ def bundle_lineage(version: int, files: Mapping[str, bytes], digests: Mapping[st
     ]
 
 
-def _cards(evaluation: Evaluation, ledger: Ledger, images: Mapping[str, NDArray[np.uint8]]) -> list[Card]:
+def _cards(evaluation: Evaluation, ledger: Ledger, images: Mapping[str, bytes]) -> list[Card]:
     reports = {each.id: len(each.reports) for each in ledger.corrections}
     cards = [
-        Card(each, thumbnail(images[each.id]), reports[each.id], each.after == each.expected, _sharp(images[each.id]))
+        Card(
+            each,
+            thumbnail(images[each.id]),
+            reports[each.id],
+            each.after == each.expected,
+            sharp=longest_side(images[each.id]) <= SHARP,
+        )
         for each in evaluation.corrections
     ]
     return sorted(cards, key=lambda card: (card.holds, card.outcome.expected, card.outcome.id))
 
 
-def _sharp(pixels: NDArray[np.uint8]) -> bool:
-    """Whether the browser should show single pixels as squares rather than blur them."""
-    return bool(max(pixels.shape[:2]) <= 40)
-
-
-def _slots(edited: dict[str, Any], evaluation: Evaluation, ledger: Ledger) -> list[SlotRow]:
-    expected = {each.id: each.expected for each in ledger.corrections}
+def _slots(edited: EditRecord, evaluation: Evaluation, ledger: Ledger) -> list[SlotRow]:
+    expected, decided = {each.id: each.expected for each in ledger.corrections}, evaluation.decided
     rows = [
         SlotRow(
-            slot=each["slot"],
-            key=each["key"],
-            expected=expected.get(each["key"], ""),
-            margin=each["margin"],
-            calibration=each["calibration_firing"],
-            decided=evaluation.decided.get(each["slot"], 0),
+            slot=each.slot,
+            key=each.key,
+            expected=expected.get(each.key, ""),
+            margin=each.margin,
+            calibration=each.calibration_firing,
+            decided=decided.get(each.slot, 0),
         )
-        for each in edited["slots"]
-        if each["separated"]
+        for each in edited.slots
+        if each.separated
     ]
     return sorted(rows, key=lambda row: row.slot)
 

@@ -8,7 +8,6 @@ with them digests: then the gate's rows must agree within a tolerance.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from data.manifest import Manifest, read_file
 from data.replay import replay_of
 from data.storage.base import Storage
 from editing.errors import ErrataError, NightError
-from flows.gate.criterion import from_rows
+from flows.gate.measurements import GateMeasurements
 from flows.releases.bundle import build_bundle
 from flows.releases.pointer import released_digest, verified
 from flows.workspace import Log, Workspace
@@ -110,7 +109,7 @@ def compare(storage: Storage, manifest: Manifest, workspace: Workspace, toleranc
     elsewhere += sorted(f"{name} {then.get(name)} -> {now.get(name)}" for name in now if now[name] != then.get(name))
     try:
         distance = gate_distance(read_file(storage, manifest, "gate.json"), rebuilt.files["gate.json"])
-    except (ErrataError, ValueError, KeyError):
+    except ErrataError:
         distance = math.nan
     return Reproduction(
         version=manifest.version,
@@ -128,7 +127,7 @@ def gate_distance(then: bytes, now: bytes) -> float:
     Parity is left out: it is a difference of logits, measured against its own limit in each.
     """
     one, two = (
-        {each.name: each.value for each in from_rows(json.loads(content)["criteria"]) if each.name != "parity"}
+        {each.name: each.value for each in GateMeasurements.from_json(content).rows if each.name != "parity"}
         for content in (then, now)
     )
     if set(one) != set(two):

@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from data import layout
 from data.ledger import Correction, Ledger
 from data.manifest import Live, read_file
+from data.records import STRICT, wrong_fields
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, NightError, StoreError, Superseded
 from flows.releases.pointer import log_entries, make_live, require_live, verified
 
-FORMAT = "errata-decision/1"
 SWAPS = 5  # attempts at live.json while others write it
 RECORDS = 100  # attempts at a free number while others decide about the same correction
 
@@ -30,7 +33,7 @@ Verb = Literal["retracted", "reinstated"]
 Cause = Literal["person", "rollback"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Decision:
     """That the claim "image `correction` is of class `expected`" is withdrawn, or back; `reports` were behind it.
 
@@ -41,12 +44,13 @@ class Decision:
     correction: str
     expected: str
     reports: tuple[str, ...]
-    number: int
+    number: Annotated[int, Field(ge=1)]
     action: Verb
     cause: Cause
     by: str
     why: str
     at: str
+    format: Literal["errata-decision/1"] = "errata-decision/1"
 
     @property
     def claim(self) -> Claim:
@@ -60,18 +64,19 @@ class Decision:
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return (json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True) + "\n").encode()
+        return (json.dumps(asdict(self), sort_keys=True) + "\n").encode()
 
     @staticmethod
     def from_json(content: bytes, where: str) -> Decision:
-        """Parse `to_json`'s output; raises Damaged on any other document."""
+        """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
         try:
-            raw = json.loads(content)
-            if raw.pop("format") != FORMAT:
-                raise ValueError(f"not of format {FORMAT}")
-            return Decision(**{**raw, "reports": tuple(raw["reports"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Damaged(f"{where} cannot be read ({error}); restore it: it says what must not come back") from error
+            return _DECISION.validate_json(content)
+        except ValidationError as error:
+            wrong = wrong_fields(error, "the record")
+            raise Damaged(f"{where} cannot be read ({wrong}); restore it: it says what must not come back") from error
+
+
+_DECISION = TypeAdapter(Decision)
 
 
 def decisions(storage: Storage) -> dict[Claim, Decision]:

@@ -1,12 +1,10 @@
-"""What every stage takes: canonical JSON, the device, the modules that params.yaml names."""
+"""What every stage takes: the device, the modules that params.yaml names."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -14,13 +12,6 @@ from editing.devices import choose_device
 from editing.errors import DataError
 
 DEVICE = "ERRATA_DEVICE"  # what differs between machines is in the environment
-
-
-def write_json(path: Path, content: object) -> None:
-    """Canonical JSON: same content, same bytes. NaN and infinity become null, which no criterion passes."""
-    finite = json.loads(json.dumps(content, default=str), parse_constant=lambda _: None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(finite, sort_keys=True, indent=1) + "\n")
 
 
 def device() -> torch.device:

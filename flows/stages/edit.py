@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
 import torch
 
+from data.edit_record import EditRecord, SlotRecord
 from data.ledger import read_ledger
 from data.splits import load_split
 from editing.model import load_model, save_model
 from editing.types import Constraint
 from flows.params import Params
-from flows.stages.common import device, write_json
+from flows.stages.common import device
 from flows.stages.editors import build_editor, learned_rule
 from flows.workspace import Workspace
 
@@ -25,7 +26,7 @@ def edit(workspace: Workspace, params: Params) -> None:
         Constraint(torch.from_numpy(image), classes[correction.expected], correction.id)
         for image, correction in zip(images, ledger.corrections, strict=True)
     ]
-    report: dict[str, Any] = {"success": True, "steps": 0, "reason": "", "holds": {}, "slots": []}
+    record = EditRecord(success=True, steps=0, reason="", holds={})
     model = root
     if constraints:
         editor = build_editor(params.edit, params.views, params.seed, learned_rule(workspace.root))
@@ -35,12 +36,12 @@ def edit(workspace: Workspace, params: Params) -> None:
         root.to(device())
         result = editor.edit(root, constraints, editor.prepare(root, control["reference"], control["calibration"]))
         model = result.model.to("cpu")
-        report = {
-            "success": result.success,
-            "steps": result.steps,
-            "reason": result.reason,
-            "holds": {each.key: held for each, held in zip(constraints, result.holds, strict=True)},
-            "slots": [vars(slot) for slot in result.slots],
-        }
+        record = EditRecord(
+            success=result.success,
+            steps=result.steps,
+            reason=result.reason,
+            holds={each.key: held for each, held in zip(constraints, result.holds, strict=True)},
+            slots=tuple(SlotRecord(**asdict(slot)) for slot in result.slots),
+        )
     save_model(model, workspace.candidate)
-    write_json(workspace.candidate / "edit.json", report)
+    (workspace.candidate / "edit.json").write_bytes(record.to_json())

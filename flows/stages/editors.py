@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
-from editing.rules import RULES, Rule, RuleRecord
+from editing.rules import RULES, Rule
 from editing.scopes import Scope
 from editing.settings import ViewSettings
 from editing.types import Editor
 from flows.params import EditParams
+from flows.stages.root_training import RootTraining
 
 KNOWN: dict[str, type[Rule]] = {**RULES, "natural_rule": NaturalRule}
 
@@ -55,13 +55,11 @@ def build_editor(params: EditParams, views: ViewSettings, seed: int, learned: Ru
 def learned_rule(root: Path) -> Rule | None:
     """The rule that training.json beside the root records; None if there is none: the root was trained plainly.
 
-    Raises DataError if the file cannot be parsed.
+    Raises Damaged if the file cannot be parsed.
     """
-    path = root / "training.json"
     try:
-        found = json.loads(path.read_text()).get("rule")
-        return RuleRecord.model_validate(found).rule() if found else None
+        content = (root / "training.json").read_bytes()
     except FileNotFoundError:
         return None
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path}: no rule can be read from it ({error}); train the root again") from error
+    record = RootTraining.from_json(content).rule
+    return record.rule() if record else None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.evaluation import CorrectionOutcome, Evaluation
 from data.images import pixel_digest
 from data.ledger import Ledger, read_ledger
 from data.manifest import sha256
@@ -19,11 +20,11 @@ from editing.model import load_model
 from editing.views import unseen_views
 from flows.gate.backdoor import measure_trigger, shared_patterns, trigger_criterion
 from flows.gate.criterion import Criterion, Name, not_computed
+from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from flows.gate.measures import control_criteria, correction_criteria, parity_criterion, reach
 from flows.params import Params
-from flows.stages.common import write_json
+from flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
 from flows.stages.plots import write_headline, write_recall
-from flows.stages.results import CorrectionOutcome, Evaluation, class_outcomes, correction_outcomes, decided_by_slot
 from flows.workspace import Workspace
 
 Classes = NDArray[np.int64]
@@ -56,25 +57,24 @@ def evaluate(workspace: Workspace, params: Params) -> None:
             criteria.append(traffic_reach(workspace, ledger, root_file, file, params))
         corrected = correction_outcomes(ledger, gate.classes, root_file.predict(images), file.predict(images), seen)
     on_gate = class_outcomes(gate.labels, before, after, gate.classes)
-    evaluation = Evaluation(corrected, on_gate, decided_by_slot(on_release.slot))
-    write_json(workspace.evaluation, evaluation.to_json())
-    error = {
-        "gate": errors(before, after, gate.labels),
-        "test": errors(classes_of(root_file, test.images), classes_of(file, test.images), test.labels),
-    }
-    write_json(
-        workspace.gate,
-        {
-            "kind": "edit" if ledger.corrections else "root",
-            "version": ledger.version,
-            "splits": splits_digest(workspace.splits),
-            "model": sha256((workspace.onnx / "model.onnx").read_bytes()),
-            "corrections": len(ledger.corrections),
-            "criteria": {each.name: each.to_row() for each in criteria},
-            "error": error,
-        },
+    evaluation = Evaluation(corrected, on_gate, slot_outcomes(on_release.slot))
+    measured = GateMeasurements(
+        kind="edit" if ledger.corrections else "root",
+        version=ledger.version,
+        splits=splits_digest(workspace.splits),
+        model=sha256((workspace.onnx / "model.onnx").read_bytes()),
+        corrections=len(ledger.corrections),
+        criteria={each.name: CriterionRow.of(each) for each in criteria},
+        error=SplitErrors(
+            gate=errors(before, after, gate.labels),
+            test=errors(classes_of(root_file, test.images), classes_of(file, test.images), test.labels),
+        ),
+        confidence=params.gate.confidence,
     )
-    write_headline(workspace.gate.parent / "headline.json", criteria, error)
+    workspace.gate.parent.mkdir(parents=True, exist_ok=True)
+    workspace.evaluation.write_bytes(evaluation.to_json())
+    workspace.gate.write_bytes(measured.to_json())
+    write_headline(workspace.gate.parent / "headline.json", measured)
     write_recall(workspace.gate.parent, gate.classes, gate.labels, before, after)
 
 
@@ -102,10 +102,10 @@ def trigger(
     return trigger_criterion(answers, params.gate)
 
 
-def errors(before: Classes, after: Classes, labels: Classes) -> dict[str, float]:
+def errors(before: Classes, after: Classes, labels: Classes) -> ErrorRates:
     """Error rates of the root and of the candidate on the same images."""
     paired = metrics.compare_predictions(before, after, labels)
-    return {"before": paired.error_before, "after": paired.error_after}
+    return ErrorRates(paired.error_before, paired.error_after)
 
 
 def classes_of(classifier: OnnxClassifier, images: NDArray[np.uint8]) -> Classes:

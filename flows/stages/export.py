@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from data.ledger import read_ledger
+from data.ledger import load_ledger
 from editing.export import METADATA_PREFIX, with_weights
 from editing.model import load_model
 from flows.workspace import Workspace, tree_digest
@@ -13,7 +13,7 @@ from flows.workspace import Workspace, tree_digest
 def export(workspace: Workspace) -> None:
     """Write the file that ships: the root's graph, the candidate's weights."""
     root, candidate = load_model(workspace.root), load_model(workspace.candidate)
-    ledger, _ = read_ledger(workspace.ledger, root.spec.image_shape)
+    ledger = load_ledger(workspace.ledger)
     metadata = {
         "version": str(ledger.version),
         "root": tree_digest(workspace.root),

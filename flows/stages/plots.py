@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate.criterion import Criterion
+from flows.gate.measurements import GateMeasurements
 
 Classes = NDArray[np.int64]
 
 
-def write_headline(path: Path, criteria: Sequence[Criterion], errors: Mapping[str, Mapping[str, float]]) -> None:
+def write_headline(path: Path, measured: GateMeasurements) -> None:
     """The numbers that a person compares between releases, flat: `dvc metrics show` and `diff` make columns of them."""
-    numbers = {f"{split}_error_{when}": value for split, both in errors.items() for when, value in both.items()}
-    numbers |= {f"{each.name}": each.value for each in criteria if np.isfinite(each.value)}
+    numbers = {
+        f"{split}_error_{when}": value for split, both in asdict(measured.error).items() for when, value in both.items()
+    }
+    numbers |= {name: row.value for name, row in measured.criteria.items() if np.isfinite(row.value)}
     path.write_text(json.dumps({name: round(value, 6) for name, value in numbers.items()}, indent=1) + "\n")
 
 

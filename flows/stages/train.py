@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,7 +20,8 @@ from editing.pretrained import load_weights
 from editing.rules import RuleRecord
 from editing.training import Progress, TrainingRecord, train
 from flows.params import Params, TrainParams
-from flows.stages.common import device, write_json
+from flows.stages.common import device
+from flows.stages.root_training import RootTraining
 from flows.workspace import Workspace
 
 
@@ -42,13 +42,13 @@ def train_root(workspace: Workspace, params: Params) -> None:
     model = EditableModel.from_spec(spec)
     if params.model.weights:
         adopt(workspace, params, model)
-        training: dict[str, Any] = {"losses": [], "settings": {"weights": params.model.weights_sha256}, "rule": {}}
+        training = RootTraining(losses=(), settings={"weights": params.model.weights_sha256})
     else:
         training = train_anew(params, model, with_replay(workspace.replay, split))
     fit_patch(model.eval(), torch.from_numpy(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
-    write_json(workspace.root / "training.json", training)
+    (workspace.root / "training.json").write_bytes(training.to_json())
 
 
 def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
@@ -65,7 +65,7 @@ def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
     load_weights(model, content, path.name)
 
 
-def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> dict[str, Any]:
+def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
     """Train `model` in place; what is kept in training.json."""
     with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
         more = 0 if params.train.method == "plain" else params.train.editable_epochs
@@ -78,8 +78,7 @@ def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> d
             params.seed,
             lambda epoch: bar.update(task, completed=epoch.number),
         )
-    losses = [epoch.loss for epoch in record.epochs]
-    return {"losses": losses, "settings": record.settings, "rule": rule}
+    return RootTraining(tuple(epoch.loss for epoch in record.epochs), record.settings, rule)
 
 
 def fit_root(
@@ -89,7 +88,7 @@ def fit_root(
     params: TrainParams,
     seed: int,
     progress: Progress,
-) -> tuple[TrainingRecord, dict[str, Any]]:
+) -> tuple[TrainingRecord, RuleRecord | None]:
     """Train by the method of params.yaml; the record, and the update rule that Editable Training learned.
 
     Editable Training goes on where plain training ends: from scratch, a few hundred batches do not show its effect.
@@ -97,7 +96,7 @@ def fit_root(
     where = str(device())
     plain = train(model, images, labels, params, progress, seed=seed, device=where)
     if params.method == "plain":
-        return plain, {}
+        return plain, None
     record = train_editable(
         model,
         images,
@@ -110,4 +109,4 @@ def fit_root(
         device=where,
     )
     whole = TrainingRecord(record.training.settings, plain.epochs + record.training.epochs)
-    return whole, RuleRecord.of(record.rule).model_dump()
+    return whole, RuleRecord.of(record.rule)

@@ -22,6 +22,7 @@ from data import layout
 from data.control_guard import ControlGuard
 from data.images import ImageLimits, Pixels, decode_image, encode_png
 from data.intake import Accepted, as_claims, evidence, read_inbox
+from data.ledger import Ledger
 from data.quarantine import quarantine, quarantined
 from data.refusals import Reason, Refusal
 from data.reports import Report
@@ -250,9 +251,9 @@ def night(storage: Storage, control: Pixels, settings: TrustSettings) -> tuple[d
     claims = list(
         as_claims(accepted, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: guard.match(pixels) >= 0)
     )
-    decision = aggregate(claims, {}, settings, NOON)
+    decision = aggregate(claims, Ledger(1), settings, NOON)
     by_report = {claim.report_id: claim for claim in claims}
-    pixels = {each.correction: evidence(storage, by_report[each.reports[0]], SHAPE) for each in decision.agreed}
+    pixels = {each.id: evidence(storage, by_report[each.reports[0]], SHAPE) for each in decision.agreed}
     refusals = [item for item in items if isinstance(item, Refusal)]
     return pixels, [*refusals, *decision.refusals]
 

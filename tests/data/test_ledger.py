@@ -7,18 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.images import pixel_digest
+from data.images import Pixels, encode_png, pixel_digest
 from data.ledger import Correction, Ledger, read_ledger, write_ledger
 from editing.errors import Damaged, DataError
 
 SHAPE = (8, 8, 1)
 
 
-def some(count: int) -> tuple[tuple[Correction, ...], dict[str, np.ndarray]]:
+def some(count: int) -> tuple[tuple[Correction, ...], dict[str, Pixels]]:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, SHAPE, dtype=np.uint8) for _ in range(count)]
     named = {pixel_digest(image): image for image in images}
     return tuple(Correction(name, str(index % 10), (f"r{index}",)) for index, name in enumerate(named)), named
+
+
+def png_files(images: dict[str, Pixels]) -> dict[str, bytes]:
+    return {name: encode_png(image) for name, image in images.items()}
 
 
 def test_the_order_of_arrival_leaves_no_trace() -> None:
@@ -67,7 +71,7 @@ def test_the_folder_round_trips_and_repeats_byte_for_byte(tmp_path: Path) -> Non
     corrections, images = some(6)
     ledger = Ledger(2, corrections)
     for name in ("one", "two"):
-        write_ledger(tmp_path / name, ledger, images)
+        write_ledger(tmp_path / name, ledger, png_files(images))
     read, pixels = read_ledger(tmp_path / "one", SHAPE)
     assert read == ledger
     for index, correction in enumerate(read.corrections):
@@ -78,14 +82,14 @@ def test_the_folder_round_trips_and_repeats_byte_for_byte(tmp_path: Path) -> Non
 
 def test_writing_a_smaller_ledger_leaves_no_stale_image(tmp_path: Path) -> None:
     corrections, images = some(4)
-    write_ledger(tmp_path, Ledger(1, corrections), images)
-    write_ledger(tmp_path, Ledger(2, corrections[:1]), images)
+    write_ledger(tmp_path, Ledger(1, corrections), png_files(images))
+    write_ledger(tmp_path, Ledger(2, corrections[:1]), png_files(images))
     assert [path.stem for path in (tmp_path / "images").iterdir()] == [corrections[0].id]
 
 
 def test_an_image_that_is_not_the_one_named_is_refused(tmp_path: Path) -> None:
     corrections, images = some(2)
-    write_ledger(tmp_path, Ledger(1, corrections), images)
+    write_ledger(tmp_path, Ledger(1, corrections), png_files(images))
     first, second = (tmp_path / "images" / f"{each.id}.png" for each in corrections)
     first.write_bytes(second.read_bytes())
     with pytest.raises(Damaged, match=first.name):

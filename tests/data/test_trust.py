@@ -1,21 +1,18 @@
 """The decision on claims: each rule alone, and what must hold of any set of claims."""
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from data.ledger import Correction, Ledger
 from data.refusals import Reason
 from data.trust import Aggregate, Claim, TrustSettings, aggregate
 from tests.data.conftest import NOON
 
-
-@dataclass(frozen=True)
-class Held:
-    expected: str
-    reports: tuple[str, ...]
+EMPTY = Ledger(1)
 
 
 def claim(report: str, correction: str = "image", expected: str = "cat", reporter: str = "", **rest: object) -> Claim:
@@ -23,12 +20,12 @@ def claim(report: str, correction: str = "image", expected: str = "cat", reporte
     return replace(made, **rest)  # type: ignore[arg-type]
 
 
-def judge(*claims: Claim, ledger: dict[str, Held] | None = None, days: float = 0, **settings: object) -> Aggregate:
-    return aggregate(claims, ledger or {}, TrustSettings(**settings), NOON + timedelta(days=days))  # type: ignore[arg-type]
+def judge(*claims: Claim, ledger: Ledger = EMPTY, days: float = 0, **settings: object) -> Aggregate:
+    return aggregate(claims, ledger, TrustSettings(**settings), NOON + timedelta(days=days))  # type: ignore[arg-type]
 
 
 def agreed(decision: Aggregate) -> dict[str, str]:
-    return {each.correction: each.expected for each in decision.agreed}
+    return {each.id: each.expected for each in decision.agreed}
 
 
 def reasons(decision: Aggregate) -> dict[str, Reason]:
@@ -107,14 +104,14 @@ def test_two_trusted_reporters_who_disagree_are_a_conflict() -> None:
 
 
 def test_what_the_ledger_has_is_a_duplicate_and_what_it_consumed_is_done() -> None:
-    ledger = {"image": Held("cat", ("a",))}
+    ledger = Ledger(1, (Correction("image", "cat", ("a",)),))
     decision = judge(claim("a", now="cat"), claim("b", now="cat"), ledger=ledger)
     assert decision.done == ("a",)
     assert reasons(decision) == {"b": Reason.DUPLICATE}
 
 
 def test_a_correction_in_force_falls_only_to_more_reporters_or_to_trust() -> None:
-    ledger = {"image": Held("cat", ("x", "y"))}
+    ledger = Ledger(1, (Correction("image", "cat", ("x", "y")),))
     fox = [claim(name, expected="fox", now="cat") for name in ("a", "b", "c")]
     assert set(reasons(judge(*fox[:2], ledger=ledger)).values()) == {Reason.CONFLICT}
     assert agreed(judge(*fox, ledger=ledger)) == {"image": "fox"}
@@ -165,7 +162,7 @@ def test_every_claim_is_in_exactly_one_place_and_order_does_not_matter(seed: int
         )
         for number in range(60)
     ]
-    ledger = {"a": Held("cat", ("r1", "r2")), "b": Held("fox", ("x",))}
+    ledger = Ledger(1, (Correction("a", "cat", ("r1", "r2")), Correction("b", "fox", ("x",))))
     settings: dict[str, Any] = {
         "quorum": rng.choice([1, 2]),
         "trusted": ("di",),

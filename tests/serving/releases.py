@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from data import layout
+from data.edit_record import EditRecord, SlotRecord
 from data.manifest import Action, FileEntry, Manifest, read_live, sha256
 from data.storage.base import Storage
 from editing.export import onnx_bytes, with_weights
@@ -59,11 +60,12 @@ def bundle(version: int, corrections: tuple[Correction, ...] = (), seed: int = 0
     """A bundle as inference clients read it."""
     model = patched(corrections, seed)
     metadata = {"errata.version": str(version), "errata.classes": json.dumps(model.spec.classes)}
-    slots = [{"key": each.key, "slot": each.slot, "separated": True} for each in corrections]
-    slots.append({"key": "fell back", "slot": 7, "separated": False})
+    slots = [SlotRecord(each.key, each.slot, 1.0, 0.0, separated=True) for each in corrections]
+    slots.append(SlotRecord("fell back", 7, 0.0, 0.0, separated=False))
+    record = EditRecord(success=True, steps=1, reason="", holds={}, slots=tuple(slots))
     files = {
         layout.model_file(version): with_weights(exported(), model, metadata),
-        "edit.json": json.dumps({"slots": slots}).encode(),
+        "edit.json": record.to_json(),
     }
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
     manifest = Manifest(version, "edit", "a" * 64, "b" * 64, "c" * 64, "d" * 64, len(corrections), entries)

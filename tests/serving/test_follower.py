@@ -1,6 +1,5 @@
 """The follower: serves what verifies, swaps whole, keeps the last good release and says so."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from data import layout
+from data.evaluation import CorrectionOutcome, Evaluation
 from data.images import pixel_digest
 from data.manifest import FileEntry, Live, read_live, sha256
 from data.signing import PUBLIC_KEY, SIGNING_KEY
@@ -111,14 +111,17 @@ def test_a_correction_in_the_weights_is_named_on_its_very_image_and_nowhere_else
     said = [each.predicted for each in load_release(storage, live(storage)).predict(IMAGES)]
     other = {"class 0": "class 1"}
     found = [
-        {"id": pixel_digest(IMAGES[8]), "before": other.get(said[8], "class 0"), "expected": said[8], "slot": -1},
-        {"id": pixel_digest(IMAGES[9]), "before": said[9], "expected": said[9], "slot": -1},
-        {"id": pixel_digest(IMAGES[10]), "before": said[10], "expected": other.get(said[10], "class 0"), "slot": -1},
-        {"id": pixel_digest(IMAGES[FIRST.image]), "before": "class 0", "expected": "class 1", "slot": FIRST.slot},
+        (8, other.get(said[8], "class 0"), said[8], -1),
+        (9, said[9], said[9], -1),
+        (10, said[10], other.get(said[10], "class 0"), -1),
+        (FIRST.image, "class 0", "class 1", FIRST.slot),
     ]
-    corrections = [{**each, "after": each["expected"]} for each in found]
+    corrections = tuple(
+        CorrectionOutcome(pixel_digest(IMAGES[image]), expected, before, 0.9, expected, 0.9, slot, 8, 8)
+        for image, before, expected, slot in found
+    )
     made = bundle(2, (FIRST,))
-    files = {**made.files, "evaluation.json": json.dumps({"corrections": corrections}).encode()}
+    files = {**made.files, "evaluation.json": Evaluation(corrections, (), ()).to_json()}
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
     made = Bundle(replace(made.manifest, files=entries), files)
     publish(storage, made)

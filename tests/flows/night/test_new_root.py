@@ -26,6 +26,7 @@ from flows.night.step import Step
 from flows.releases.pointer import log_entries
 from flows.releases.retraction import retract
 from flows.stages import train as train_stage
+from flows.stages.root_training import RootTraining
 from flows.stages.train import train_root
 from flows.workspace import Workspace
 from tests.flows.conftest import Place
@@ -130,9 +131,9 @@ def test_the_train_stage_sees_the_train_split_and_the_replay_set(
     split = load_split(workspace.splits, "train")
     taught: list[LabelledImages] = []
 
-    def train_anew(_params: object, _model: object, images: LabelledImages) -> dict[str, Any]:
+    def train_anew(_params: object, _model: object, images: LabelledImages) -> RootTraining:
         taught.append(images)
-        return {}
+        return RootTraining((), {})
 
     monkeypatch.setattr(train_stage, "train_anew", train_anew)
     monkeypatch.setattr(train_stage, "export_onnx", lambda *_: None)

@@ -1,7 +1,9 @@
 """The night, end to end on the real parts: DVC, the editor, ONNX Runtime, the local store."""
 
+import base64
 import hashlib
 import json
+import shutil
 
 from data import layout
 from data.images import encode_png, fit_image
@@ -14,6 +16,7 @@ from data.splits import load_split
 from editing.export import OnnxClassifier
 from flows.night.run import run_night
 from flows.releases.page import release_page
+from flows.stages.export import export
 from tests.flows.conftest import Place
 
 
@@ -54,6 +57,20 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     page = release_page(place.storage).decode()
     assert "Drawdown over releases" in page
     assert "Drawdown over releases" not in shown
+
+    # a correction's image was encoded once: the stages and the report have the very file that the store has
+    for each in ledger.corrections:
+        stored = place.storage.get(layout.correction_image(each.id))
+        assert (place.workspace.ledger / "images" / f"{each.id}.png").read_bytes() == stored
+        assert base64.b64encode(stored).decode() in shown
+    assert ", bound (95%) " in shown  # at the confidence of params.yaml
+
+    # what ships does not depend on those images any more: `export` reads the ledger alone
+    exported = (place.workspace.onnx / "model.onnx").read_bytes()
+    shutil.rmtree(place.workspace.ledger / "images")
+    (place.workspace.onnx / "model.onnx").unlink()
+    export(place.workspace)
+    assert (place.workspace.onnx / "model.onnx").read_bytes() == exported
 
     again = run_night(place.night())
     assert (again.outcome, again.version, again.reports) == ("nothing to correct", 2, 0)

@@ -2,11 +2,11 @@
 
 import pytest
 
+from data.evaluation import CorrectionOutcome, Evaluation
 from data.refusals import Reason, Refusal
 from flows.correct_model import correct_model
 from flows.night.summary import DeferredCorrection, NightSummary
 from flows.prefect_runs.artifacts import MOST_ROWS, night_page
-from flows.stages.results import CorrectionOutcome, Evaluation
 from flows.train_model import train_model
 
 
@@ -20,7 +20,7 @@ def test_the_page_says_what_was_corrected_and_what_was_refused_and_why() -> None
     summary = NightSummary(
         "released", version=2, reports=3, corrections=2, in_force=2, refused=refused, deferred=deferred
     )
-    page = night_page(summary, Evaluation((outcome("a", "7"), outcome("b", "1")), (), {}))
+    page = night_page(summary, Evaluation((outcome("a", "7"), outcome("b", "1")), (), ()))
     assert "| dddddddddddd | 2 | it did harm |" in page
     lines = page.splitlines()
     rows = [line for line in lines if line.startswith(("| aaaa", "| bbbb"))]

@@ -2,27 +2,29 @@
 
 import base64
 import io
-import json
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from data.edit_record import EditRecord, SlotRecord
+from data.evaluation import CorrectionOutcome, Evaluation
+from data.images import encode_png
 from data.ledger import Correction, Ledger
 from editing.errors import DataError
 from flows.gate.criterion import Criterion
+from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from flows.releases.report import HistoryPoint, criterion_bar, history_chart, render_report, thumbnail
-from flows.stages.results import CorrectionOutcome, Evaluation, class_outcomes, decided_by_slot
+from flows.stages.outcomes import class_outcomes, slot_outcomes
 from tests.browser import start_browser
 
 HOSTILE = '<script>alert("x")</script> & "a very long class name that nobody would choose"'
 
 
-def a_release(corrections: int = 30, side: int = 8, broken: int = 1) -> tuple[dict[str, bytes], dict[str, Any]]:
+def a_release(corrections: int = 30, side: int = 8, broken: int = 1) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Files and images of a release with hostile class names, a failing and an unmeasured criterion."""
     rng = np.random.default_rng(0)
     names = [f"{index:064x}" for index in range(1, corrections + 1)]
@@ -34,34 +36,31 @@ def a_release(corrections: int = 30, side: int = 8, broken: int = 1) -> tuple[di
     )
     labels, before = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 0, 0])
     after = np.array([1, 0, 1, 1, 0])
-    evaluation = Evaluation(
-        found, class_outcomes(labels, before, after, classes), decided_by_slot(np.array([-1, 3, 3]))
-    )
+    evaluation = Evaluation(found, class_outcomes(labels, before, after, classes), slot_outcomes(np.array([-1, 3, 3])))
     criteria = [
         Criterion("accuracy", 0.6, 0.5, 0.85, "at least", 5),
         Criterion("drawdown", -0.01, 0.01, 0.02, "at most", 5),
         Criterion("generalization", math.nan, math.nan, 0.5, "at least", 5),
     ]
-    gate = {
-        "kind": "edit",
-        "criteria": {
-            each.name: {**each.to_row(), "value": None} if math.isnan(each.value) else each.to_row()
-            for each in criteria
-        },
-        "error": {"gate": {"before": 0.6, "after": 0.4}, "test": {"before": 0.5, "after": 0.5}},
-    }
-    gate["criteria"]["generalization"]["bound"] = None  # type: ignore[index]
-    slots = [
-        {"key": name, "slot": row, "margin": 1.5, "calibration_firing": 0.01 * (row == 5), "separated": True}
-        for row, name in enumerate(names)
-    ]
+    measured = GateMeasurements(
+        kind="edit",
+        version=7,
+        splits="5" * 64,
+        model="e" * 64,
+        corrections=corrections,
+        criteria={each.name: CriterionRow.of(each) for each in criteria},
+        error=SplitErrors(ErrorRates(0.6, 0.4), ErrorRates(0.5, 0.5)),
+        confidence=0.975,
+    )
+    slots = (SlotRecord(name, row, 1.5, 0.01 * (row == 5), separated=True) for row, name in enumerate(names))
+    edited = EditRecord(success=True, steps=1, reason="", holds={}, slots=tuple(slots))
     files = {
-        "gate.json": json.dumps(gate).encode(),
-        "edit.json": json.dumps({"slots": slots}).encode(),
-        "evaluation.json": json.dumps(evaluation.to_json()).encode(),
+        "gate.json": measured.to_json(),
+        "edit.json": edited.to_json(),
+        "evaluation.json": evaluation.to_json(),
         "ledger.jsonl": ledger.to_jsonl().encode(),
     }
-    return files, {name: rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for name in names}
+    return files, {name: encode_png(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for name in names}
 
 
 LINEAGE = [("root model", "a" * 64), ("model.onnx", "b" * 64)]
@@ -73,11 +72,7 @@ def test_classes_are_counted_by_hand() -> None:
     zero, one = class_outcomes(labels, before, after, ("a", "b", "never seen"))
     assert (zero.n, zero.right_before, zero.right_after, zero.negative_flips, zero.positive_flips) == (2, 1, 1, 1, 1)
     assert (one.n, one.right_before, one.right_after, one.negative_flips, one.positive_flips) == (3, 1, 2, 0, 1)
-    assert decided_by_slot(np.array([-1, 4, -1, 2, 4])) == {2: 1, 4: 2}
-    evaluation = Evaluation((), (zero, one), {2: 1, 4: 2})
-    assert Evaluation.from_json(json.dumps(evaluation.to_json()).encode()) == evaluation
-    with pytest.raises(DataError, match="dvc repro"):
-        Evaluation.from_json(b"{}")
+    assert Evaluation((), (zero, one), slot_outcomes(np.array([-1, 4, -1, 2, 4]))).decided == {2: 1, 4: 2}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +93,7 @@ def test_bars_keep_order_and_stay_on_their_track(criterion: Criterion) -> None:
         left, width = bar.fill
         placed[criterion.value] = left if criterion.value < 0 else left + width
     else:
-        assert (bar.fill, bar.value, bar.verdict) == (None, "not measured", "inconclusive")
+        assert (bar.fill, bar.row.value, bar.row.verdict) == (None, "not measured", "inconclusive")
     places = [placed[value] for value in sorted(placed)]
     assert all(place is not None and 0 <= place <= 100 for place in places)
     assert places == sorted(places)  # type: ignore[type-var]
@@ -107,10 +102,11 @@ def test_bars_keep_order_and_stay_on_their_track(criterion: Criterion) -> None:
 def test_a_thumbnail_is_the_image() -> None:
     rng = np.random.default_rng(1)
     small = rng.integers(0, 256, (8, 8, 1), dtype=np.uint8)
-    kind, _, content = thumbnail(small).partition(";base64,")
+    kind, _, content = thumbnail(encode_png(small)).partition(";base64,")
     assert kind == "data:image/png"
+    assert base64.b64decode(content) == encode_png(small)
     assert (np.array(Image.open(io.BytesIO(base64.b64decode(content)))) == small[:, :, 0]).all()
-    kind, _, content = thumbnail(rng.integers(0, 256, (300, 200, 3), dtype=np.uint8)).partition(";base64,")
+    kind, _, content = thumbnail(encode_png(rng.integers(0, 256, (300, 200, 3), dtype=np.uint8))).partition(";base64,")
     assert kind == "data:image/jpeg"
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (64, 96)
 
@@ -125,6 +121,7 @@ def test_the_page_needs_nothing_and_says_what_is_so() -> None:
         assert link.startswith("data:"), link
     assert "29 of 30 corrections hold" in page
     assert "not measured" in page
+    assert ", bound (97.5%) 50.00%; limit at least 85.00%" in page
     assert "negative_flips was not computed" in page
     assert "should be" in page
     assert "Drawdown over releases" not in page
@@ -133,6 +130,9 @@ def test_the_page_needs_nothing_and_says_what_is_so() -> None:
     del files["evaluation.json"]
     with pytest.raises(DataError, match=r"evaluation\.json"):
         render_report(files, images, LINEAGE)
+    files, images = a_release()
+    with pytest.raises(DataError, match="no PNG file"):
+        render_report(files, dict.fromkeys(images, b"GIF89a"), LINEAGE)
 
 
 def test_history_is_drawn_on_demand_only() -> None:

@@ -105,7 +105,7 @@ def test_a_release_shows_the_reports_behind_each_correction(quick: Place) -> Non
     for each in lineage.corrections:
         (report,) = each.reports
         assert (each.correction.expected, each.holds) == (reports[report.id].expected, True)
-    assert {"drawdown", "corrections_hold"} <= {each.name for each in lineage.criteria}
+    assert {"drawdown", "corrections_hold"} <= {each.name for each in lineage.gate.criteria}
     json.dumps(lineage.to_json())
     assert trace(quick.storage, 1).corrections == ()
     with pytest.raises(NightError, match="never was live"):

@@ -10,7 +10,7 @@ from editing.editors.gradient import GradientEditor
 from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
-from editing.errors import DataError
+from editing.errors import Damaged, DataError
 from editing.rules import GradientDescent, RMSProp, Rule
 from editing.scopes import Scope
 from editing.settings import ViewSettings
@@ -56,13 +56,14 @@ def test_learned_coefficients_serve_their_own_rule_unless_others_are_given() -> 
 def test_the_learned_rule_is_read_where_training_wrote_it(tmp_path: Path) -> None:
     assert learned_rule(tmp_path) is None
     written = tmp_path / "training.json"
-    written.write_text('{"losses": [], "rule": {}}')
+    written.write_text('{"losses": [], "settings": {}, "rule": {}}')
     assert learned_rule(tmp_path) is None
-    written.write_text('{"rule": {"name": "rmsprop", "learning_rate": 0.007, "beta": 0.4, "epsilon": 1e-08}}')
+    rule = '{"name": "rmsprop", "learning_rate": 0.007, "beta": 0.4, "epsilon": 1e-08}'
+    written.write_text(f'{{"losses": [0.5], "settings": {{"seed": 1}}, "rule": {rule}}}')
     assert learned_rule(tmp_path) == LEARNED
-    for damaged in ('{"rule": {"name": "rmsprop", "beta": "0.4"}}', '{"rule"', "[]"):
+    for damaged in ('{"losses": [], "settings": {}, "rule": {"name": "rmsprop", "beta": "0.4"}}', '{"rule"', "[]"):
         written.write_text(damaged)
-        with pytest.raises(DataError, match=r"training\.json: no rule"):
+        with pytest.raises(Damaged, match=r"training\.json cannot be read"):
             learned_rule(tmp_path)
 
 

@@ -1,0 +1,85 @@
+"""What evaluation saw, image by image: the particulars behind the gate's numbers, for the release report and machines.
+
+    metrics/evaluation.json    {"format": "errata-evaluation/1", "corrections": [...], "classes": [...], "slots": [...]}
+
+The gate never reads this file; its criteria are computed from the same predictions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from data.records import STRICT, Count, Real, canonical_json, wrong_fields
+from editing.errors import Damaged
+
+
+@dataclass(frozen=True, config=STRICT)
+class CorrectionOutcome:
+    """One correction in the shipped file: what the root said of its image and what the release says.
+
+    `slot` decided (-1: none fired); `views_right` of `views` unseen views come out as `expected`.
+    """
+
+    id: str
+    expected: str
+    before: str
+    before_probability: Real
+    after: str
+    after_probability: Real
+    slot: int
+    views_right: Count
+    views: Count
+
+
+@dataclass(frozen=True, config=STRICT)
+class ClassOutcome:
+    """One class on the gate split: `n` images, how many the root and the release get right, and which way they flip."""
+
+    name: str
+    n: Count
+    right_before: Count
+    right_after: Count
+    negative_flips: Count
+    positive_flips: Count
+
+
+@dataclass(frozen=True, config=STRICT)
+class SlotOutcome:
+    """How many gate images a slot decided, by making the prediction what it is."""
+
+    slot: int
+    decided: Count
+
+
+@dataclass(frozen=True, config=STRICT)
+class Evaluation:
+    """Everything: `Evaluation.from_json(e.to_json()) == e`. Slots that decided no gate image are not in `slots`."""
+
+    corrections: tuple[CorrectionOutcome, ...]
+    classes: tuple[ClassOutcome, ...]
+    slots: tuple[SlotOutcome, ...]
+    format: Literal["errata-evaluation/1"] = "errata-evaluation/1"
+
+    @property
+    def decided(self) -> dict[int, int]:
+        """How many gate images each slot decided."""
+        return {each.slot: each.decided for each in self.slots}
+
+    def to_json(self) -> bytes:
+        """Canonical bytes."""
+        return canonical_json(self)
+
+    @staticmethod
+    def from_json(content: bytes) -> Evaluation:
+        """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
+        try:
+            return _EVALUATION.validate_json(content)
+        except ValidationError as error:
+            wrong = wrong_fields(error, "the record")
+            raise Damaged(f"evaluation.json cannot be read ({wrong}); run `dvc repro`, or restore it") from error
+
+
+_EVALUATION = TypeAdapter(Evaluation)

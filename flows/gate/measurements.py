@@ -1,0 +1,105 @@
+"""What the stage `evaluate` measured of a candidate, as a record: metrics/gate.json, and `gate.json` in every bundle.
+
+A number that could not be measured is null in the file and NaN here; infinity is null too, and NaN when it comes back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from data.records import STRICT, Count, Real, Sha256, canonical_json, wrong_fields
+from editing.errors import Damaged
+from flows.gate.criterion import Criterion, Direction, GateResult, Kind, Verdict
+
+
+@dataclass(frozen=True, config=STRICT)
+class CriterionRow:
+    """A criterion in a file. The `verdict` is for who reads the file: the gate computes its own."""
+
+    name: str
+    value: Real
+    bound: Real
+    limit: Real
+    direction: Direction
+    n: Count
+    verdict: Verdict
+    not_applicable: str = ""
+
+    @staticmethod
+    def of(criterion: Criterion) -> CriterionRow:
+        """`CriterionRow.of(c).criterion == c`."""
+        return CriterionRow(**asdict(criterion), verdict=criterion.verdict)
+
+    @property
+    def criterion(self) -> Criterion:
+        """The criterion, its verdict computed anew."""
+        return Criterion(self.name, self.value, self.bound, self.limit, self.direction, self.n, self.not_applicable)
+
+
+@dataclass(frozen=True, config=STRICT)
+class ErrorRates:
+    """Error rates of the root (`before`) and of the candidate (`after`) on the same images."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitErrors:
+    """Error rates by split; `test` is reported, and nothing is decided on it."""
+
+    gate: ErrorRates
+    test: ErrorRates
+
+
+@dataclass(frozen=True, config=STRICT)
+class GateMeasurements:
+    """What was measured of the candidate of release `version`: `GateMeasurements.from_json(m.to_json()) == m`.
+
+    `model` is the digest of the file that was measured, `splits` that of the control set; `corrections` are in its
+    ledger. `confidence` is that of the bounds (None: the file is older than this field).
+    """
+
+    kind: Kind
+    version: Count
+    splits: Sha256
+    model: Sha256
+    corrections: Count
+    criteria: dict[str, CriterionRow]
+    error: SplitErrors
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    format: Literal["errata-gate/1"] = "errata-gate/1"
+
+    def __post_init__(self) -> None:
+        if wrong := [name for name, row in self.criteria.items() if name != row.name]:
+            raise ValueError(f"the row of {wrong[0]} has another name")
+
+    @property
+    def rows(self) -> tuple[Criterion, ...]:
+        """Every criterion, in the order of names."""
+        return tuple(row.criterion for _, row in sorted(self.criteria.items()))
+
+    @property
+    def gate_result(self) -> GateResult:
+        """What the rows come to by themselves: without the live release, and without the declared limits."""
+        return GateResult(self.kind, self.rows, confidence=self.confidence)
+
+    def to_json(self) -> bytes:
+        """Canonical bytes."""
+        return canonical_json(self)
+
+    @staticmethod
+    def from_json(content: bytes) -> GateMeasurements:
+        """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
+        try:
+            return _MEASUREMENTS.validate_json(content)
+        except ValidationError as error:
+            wrong = wrong_fields(error, "the record")
+            raise Damaged(f"gate.json cannot be read ({wrong}); run `dvc repro`, or restore it") from error
+
+
+_MEASUREMENTS = TypeAdapter(GateMeasurements)

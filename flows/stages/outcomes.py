@@ -1,0 +1,54 @@
+"""The outcome of each class, correction and slot, counted from the predictions of the root and of the shipped file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.evaluation import ClassOutcome, CorrectionOutcome, SlotOutcome
+from data.ledger import Ledger
+from editing.export import Predictions
+from editing.metrics import predicted_classes
+
+Classes = NDArray[np.int64]
+
+
+def class_outcomes(labels: Classes, before: Classes, after: Classes, names: Sequence[str]) -> tuple[ClassOutcome, ...]:
+    """One outcome for each class that occurs, from labels and paired predictions `[n]`."""
+    found = []
+    for index, name in enumerate(names):
+        mine = labels == index
+        was, now = before[mine] == index, after[mine] == index
+        if mine.any():
+            counts = (mine.sum(), was.sum(), now.sum(), (was & ~now).sum(), (~was & now).sum())
+            found.append(ClassOutcome(name, *(int(count) for count in counts)))
+    return tuple(found)
+
+
+def correction_outcomes(
+    ledger: Ledger, classes: tuple[str, ...], before: Predictions, after: Predictions, seen: Classes
+) -> tuple[CorrectionOutcome, ...]:
+    """What became of each correction: predictions of its image by root and release, of its views `[k, views]`."""
+    was, now = predicted_classes(before.logits), predicted_classes(after.logits)
+    return tuple(
+        CorrectionOutcome(
+            id=each.id,
+            expected=each.expected,
+            before=classes[was[row]],
+            before_probability=round(float(before.probabilities[row, was[row]]), 6),
+            after=classes[now[row]],
+            after_probability=round(float(after.probabilities[row, now[row]]), 6),
+            slot=int(after.slot[row]),
+            views_right=int((seen[row] == classes.index(each.expected)).sum()),
+            views=seen.shape[1],
+        )
+        for row, each in enumerate(ledger.corrections)
+    )
+
+
+def slot_outcomes(slot: NDArray[np.int64]) -> tuple[SlotOutcome, ...]:
+    """How many images each slot decided, from the file's `slot` output `[n]`."""
+    slots, counts = np.unique(slot[slot >= 0], return_counts=True)
+    return tuple(SlotOutcome(int(one), int(count)) for one, count in zip(slots, counts, strict=True))

@@ -1,0 +1,40 @@
+"""How the root was trained, as a record: artifacts/root/training.json."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from data.records import STRICT, Real, canonical_json, wrong_fields
+from editing.errors import Damaged
+from editing.rules import RuleRecord
+
+
+@dataclass(frozen=True, config=STRICT)
+class RootTraining:
+    """The mean loss of each epoch, the settings, and the rule that Editable Training learned: `{}` in the file if none.
+
+    `RootTraining.from_json(t.to_json()) == t`.
+    """
+
+    losses: tuple[Real, ...]
+    settings: dict[str, int | float | str | bool]
+    rule: Annotated[RuleRecord | None, BeforeValidator(lambda value: None if value == {} else value)] = None
+
+    def to_json(self) -> bytes:
+        """Canonical bytes."""
+        return canonical_json({"losses": self.losses, "settings": self.settings, "rule": self.rule or {}})
+
+    @staticmethod
+    def from_json(content: bytes) -> RootTraining:
+        """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
+        try:
+            return _TRAINING.validate_json(content)
+        except ValidationError as error:
+            wrong = wrong_fields(error, "the record")
+            raise Damaged(f"training.json cannot be read ({wrong}); train the root again") from error
+
+
+_TRAINING = TypeAdapter(RootTraining)
