@@ -64,10 +64,6 @@ class ControlGuard:
             found[index] = self._exact.get(pixel_digest(image), found[index])
         return found
 
-    def distances(self, pixels: Pixels) -> Floats:
-        """The unexplained variance of each image by the control image that explains it best: `[m]`, 0 to 1."""
-        return self._nearest(pixels, np.inf)[0]
-
     def _calibrated(self) -> float:
         """The threshold, from distances between distinct control images (a fixed sample of them, if there are many)."""
         count = len(self._control)

@@ -43,11 +43,16 @@ class IntakeSettings:
 
 @dataclass(frozen=True, eq=False)
 class Accepted:
-    """A report that can be used. `pixels`: uint8 of the model's image shape; `correction`: their `pixel_digest`."""
+    """A report that can be used. `pixels`: uint8 of the model's image shape; `correction`: their `pixel_digest`.
+
+    `width` and `height`: of the image as it was sent.
+    """
 
     report: Report
     correction: str
     pixels: Pixels
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,13 @@ def _with_evidence(storage: Storage, report: Report, max_bytes: int) -> _Fetched
 def _decode(fetched: _Fetched, image_shape: tuple[int, int, int], limits: ImageLimits) -> Accepted | Refusal:
     report = fetched.report
     try:
-        pixels = fit_image(decode_image(fetched.image, limits), image_shape)
+        sent = decode_image(fetched.image, limits)
+        pixels = fit_image(sent, image_shape)
     except TooLarge as error:
         return Refusal(report.id, Reason.TOO_LARGE, str(error))
     except DataError as error:
         return Refusal(report.id, Reason.UNDECODABLE_IMAGE, str(error))
-    return Accepted(report, pixel_digest(pixels), pixels)
+    return Accepted(report, pixel_digest(pixels), pixels, width=sent.shape[1], height=sent.shape[0])
 
 
 def _ahead(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 INBOX = "reports/inbox/"
 QUARANTINE = "reports/quarantine/"
 SETTLED = "reports/settled/"
@@ -10,6 +12,7 @@ BATCHES = "reports/batches/"
 IMAGES = "images/"
 RELEASES = "releases/"
 LOG = "log/"
+OBSERVATIONS = "observations/"
 CORRECTIONS = "corrections/"
 RETRACTED = "retracted/"
 LIVE = "live.json"
@@ -74,6 +77,11 @@ def retraction(identity: str, number: int) -> str:
 def log_entry(number: int) -> str:
     """One line of history; zero-padded, so that listing is in order."""
     return f"{LOG}{number:08d}.json"
+
+
+def observations(at: datetime.datetime, run: str) -> str:
+    """What one night observed of its reports; by time, so that listing is in order."""
+    return f"{OBSERVATIONS}{at.astimezone(datetime.UTC):%Y%m%dT%H%M%SZ}-{run}.json"
 
 
 def stem(key: str) -> str:

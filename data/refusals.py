@@ -16,7 +16,7 @@ class Reason(StrEnum):
     MISSING_IMAGE = "missing image"  # no object under images/<sha256>
     DIGEST_MISMATCH = "digest mismatch"  # the stored image is not the one that was reported
     UNDECODABLE_IMAGE = "undecodable image"  # truncated, animated, of no allowed format, or no image
-    INVALID = "invalid"  # breaks a rule of the night's table (Great Expectations)
+    INVALID = "invalid"  # cannot be true, or breaks a critical rule of the night's table
     CONTROL_IMAGE = "control-set image"  # equal or nearly equal to an image that judges releases
     NOT_REPRODUCIBLE = "not reproducible"  # the live model does not predict what the report says
     ALREADY_RIGHT = "already right"  # the live model predicts the expected class

@@ -80,6 +80,14 @@ class Workspace:
     def evaluation(self) -> Path:
         return self.folder / "metrics" / "evaluation.json"
 
+    @property
+    def expectations(self) -> Path:
+        return self.folder / "expectations"
+
+    @property
+    def data_docs(self) -> Path:
+        return self.folder / "data_docs"
+
     @cached_property
     def params_file(self) -> bytes:
         """params.yaml as it was when it was first asked for: it is read once."""

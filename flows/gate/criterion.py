@@ -3,7 +3,7 @@
 A criterion that was not computed, is NaN or infinite, or rests on too few images is never a pass. A bound on the wrong
 side of the limit while the value is on the right side is inconclusive: more control images would tell.
 
-What each criterion measures is in flows/gate/measures.py; flows/gate/expectations.py declares the limits once more.
+What each criterion measures is in flows/gate/measures.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from flows.params import GateParams
 Verdict = Literal["pass", "fail", "inconclusive", "not applicable"]
 Direction = Literal["at most", "at least"]
 Kind = Literal["root", "edit"]
+
+LOWEST = -1.0  # a drawdown may be negative: an edit can lower the error
+HIGHEST = 1.0  # of a share
 
 
 class Name(StrEnum):
@@ -93,11 +96,14 @@ class Criterion:
     def verdict(self) -> Verdict:
         """pass iff value and bound are finite numbers within the limit, over at least one image.
 
-        Only a criterion of MAY_NOT_APPLY may be not applicable, and only without a measurement.
+        Only a criterion of MAY_NOT_APPLY may be not applicable, and only without a measurement. A share above 1 or a
+        drawdown below -1 was not measured but made up: never a pass.
         """
         if self.not_applicable and self.name in MAY_NOT_APPLY and self.n == 0 and math.isnan(self.value):
             return "not applicable"
         if self.n <= 0 or not all(map(math.isfinite, (self.value, self.bound, self.limit))):
+            return "inconclusive"
+        if any(each < LOWEST if self.direction == "at most" else each > HIGHEST for each in (self.value, self.bound)):
             return "inconclusive"
         sign = 1.0 if self.direction == "at most" else -1.0
         if sign * self.value > sign * self.limit:
@@ -128,14 +134,10 @@ def not_applicable(name: Name, why: str, params: GateParams) -> Criterion:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's whole answer. `objections`: what the declared limits (flows/gate/expectations.py) say no to.
-
-    `confidence` is that of the bounds; None where it was not recorded.
-    """
+    """The gate's whole answer. `confidence` is that of the bounds; None where it was not recorded."""
 
     kind: Kind
     criteria: tuple[Criterion, ...]
-    objections: tuple[str, ...] = ()
     confidence: float | None = None
 
     @property
@@ -145,11 +147,11 @@ class GateResult:
 
     @property
     def verdict(self) -> Verdict:
-        """fail if any criterion fails, else inconclusive if any is, is missing, or is objected to; else pass."""
+        """fail if any criterion fails, else inconclusive if any is, or one is missing; else pass."""
         verdicts = {each.verdict for each in self.criteria} - {"not applicable"}
         if "fail" in verdicts:
             return "fail"
-        return "pass" if verdicts == {"pass"} and not self.missing and not self.objections else "inconclusive"
+        return "pass" if verdicts == {"pass"} and not self.missing else "inconclusive"
 
     @property
     def sentence(self) -> str:
@@ -158,5 +160,4 @@ class GateResult:
             return "every criterion passes"
         words = [f"{each.name} {each.verdict}" for each in self.criteria if each.stands_in_the_way]
         words += [f"{name} was not computed" for name in self.missing]
-        # where a row has said no already, Great Expectations only repeats it
-        return ", ".join(words or [f"Great Expectations: {each}" for each in self.objections])
+        return ", ".join(words)

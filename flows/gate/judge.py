@@ -1,16 +1,15 @@
-"""The gate's step of a night: read what DVC measured, measure the rest, hold all of it against the limits."""
+"""The gate's step of a night: read what DVC measured, measure the rest, hold all of it against params.yaml's limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from data.manifest import sha256
 from data.splits import load_split, splits_digest
 from editing.errors import Damaged
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
-from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, not_computed
-from flows.gate.expectations import check_expectations
+from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, limit_of, not_computed
 from flows.gate.measurements import GateMeasurements
 from flows.gate.measures import drawdown_live, root_against_live
 from flows.params import GateParams
@@ -38,11 +37,22 @@ def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: b
     if (measured.splits, measured.model) != now:
         raise Damaged(f"{workspace.gate} was measured on another model or control set; run `dvc repro` again")
     params = workspace.params.gate
-    criteria = measured.rows
+    criteria = tuple(against_params(each, params) for each in measured.rows)
     if live is not None:
         criteria += against_live(workspace, live, params, new_root)
-    declared = check_expectations(measured.kind, criteria, params)
-    return GateResult(measured.kind, criteria, declared.objections, measured.confidence)
+    return GateResult(measured.kind, criteria, measured.confidence)
+
+
+def against_params(row: Criterion, params: GateParams) -> Criterion:
+    """A row that was read, with the limit that params.yaml sets: a limit that somebody loosened in the file is nothing.
+
+    Raises Damaged on a criterion that there is not.
+    """
+    try:
+        limit = limit_of(Name(row.name), params)
+    except ValueError as fault:
+        raise Damaged(f"metrics/gate.json has a criterion {row.name!r}, which there is not; run `dvc repro`") from fault
+    return replace(row, limit=limit.value, direction=limit.direction)
 
 
 def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool) -> tuple[Criterion, ...]:

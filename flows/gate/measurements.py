@@ -85,7 +85,7 @@ class GateMeasurements:
 
     @property
     def gate_result(self) -> GateResult:
-        """What the rows come to by themselves: without the live release, and without the declared limits."""
+        """What the rows come to by themselves: without the live release, and with the limits in the file."""
         return GateResult(self.kind, self.rows, confidence=self.confidence)
 
     def to_json(self) -> bytes:

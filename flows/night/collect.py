@@ -1,6 +1,7 @@
 """From the inbox to the night's batch: reports checked one by one, then all together, and what people decided.
 
-    read the inbox (data.intake) -> Great Expectations (data.validation) -> whom to believe (data.trust)
+    read the inbox (data.intake) -> what can be true (data.validation) -> all of it as one table, held against the
+    operator's expectations (flows.night.check_reports) -> whom to believe (data.trust)
 
 Images are streamed; those of the corrections that carry are fetched again, so that memory holds no others.
 """
@@ -14,18 +15,20 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from data import intake
+from data import intake, layout
 from data.control_guard import ControlGuard
 from data.correction_images import correction_image
 from data.images import Pixels
 from data.intake import Accepted
 from data.ledger import Correction
+from data.observations import Observations
 from data.refusals import Reason, Refusal
 from data.splits import load_split
 from data.trust import Claim, aggregate
-from data.validation import ReportRow, report_table, validate_reports
+from data.validation import validate_reports
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
+from flows.night.check_reports import check_reports, load_report_suite
 from flows.night.state import Batch, Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.releases.retraction import Decision, as_correction, decisions
@@ -55,33 +58,49 @@ def collect(night: Night, parent: Parent) -> Batch:
         for each in parent.ledger.corrections
         if (verdict := standing.get(each.claim)) and verdict.action == "retracted"
     )
-    return Batch(found.reports, tuple(corrections), images, withdrawn, found.done, found.refused, found.waiting)
+    return Batch(
+        found.reports,
+        tuple(corrections),
+        images,
+        withdrawn,
+        found.done,
+        found.refused,
+        found.waiting,
+        observed=found.observed,
+    )
 
 
 @dataclass(frozen=True)
 class Settled:
     """What the inbox came to: how many reports, what was agreed on with its images, and where the others go."""
 
-    reports: int
-    agreed: tuple[Correction, ...]
-    images: dict[str, Pixels] = field(repr=False)
-    refused: tuple[Refusal, ...]
-    waiting: tuple[str, ...]
-    done: tuple[str, ...]
+    reports: int = 0
+    agreed: tuple[Correction, ...] = ()
+    images: dict[str, Pixels] = field(default_factory=dict, repr=False)
+    refused: tuple[Refusal, ...] = ()
+    waiting: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+    observed: Observations | None = None
 
 
 def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str], Decision]) -> Settled:
     """Everything in the inbox, judged. `standing`: decisions of people on claims, by correction and class."""
+    if next(iter(night.storage.keys(layout.INBOX)), None) is None:
+        return Settled()  # at once: what checks a table takes seconds to be imported
+    from data.tables import ReportRow  # noqa: PLC0415
+
+    moment = datetime.now(UTC)
+    suite = load_report_suite(night, parent, moment)  # a fault in it is told before images are fetched and looked at
     live = OnnxClassifier(parent.model)
     refused: list[Refusal] = []
-    rows: list[ReportRow] = []
+    rows: dict[str, ReportRow] = {}
 
     def usable() -> Iterator[Accepted]:
         for each in intake.read_inbox(night.storage, parent.classes, parent.image_shape):
             if isinstance(each, Refusal):
                 refused.append(each)
             else:
-                rows.append((each.report, each.correction))
+                rows[each.report.id] = ReportRow(each.report, each.correction, each.width, each.height)
                 yield each
 
     def predict(pixels: Pixels) -> NDArray[np.int64]:
@@ -89,10 +108,15 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
 
     claims = list(intake.as_claims(usable(), parent.classes, predict, Control(night.workspace)))
     count = len(claims) + len(refused)
-    moment = datetime.now(UTC)
-    checked = validate_reports(report_table(rows), len(claims), parent.classes, parent.live.newest, moment)
-    refused += checked.refusals
-    gone = {each.report_id for each in refused} | set(checked.waiting)
+    alone = validate_reports([row.report for row in rows.values()], parent.live.newest, moment)
+    refused += alone.refusals
+    gone = {*(each.report_id for each in refused), *alone.waiting}
+    usable_rows = [row for report_id, row in rows.items() if report_id not in gone]
+    observed = None
+    if usable_rows:
+        broken, observed = check_reports(night, suite, usable_rows, moment)
+        refused += broken
+        gone |= {each.report_id for each in broken}
     refused += withdrawn_claims([claim for claim in claims if claim.report_id not in gone], standing)
     gone |= {each.report_id for each in refused}
     left = {claim.report_id: claim for claim in claims if claim.report_id not in gone}
@@ -103,8 +127,9 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
         agreed=decision.agreed,
         images={each.id: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed},
         refused=(*refused, *decision.refusals),
-        waiting=(*checked.waiting, *decision.waiting),
+        waiting=tuple(sorted((*alone.waiting, *decision.waiting))),
         done=decision.done,
+        observed=observed,
     )
 
 

@@ -172,11 +172,7 @@ def judge_root(night: Night, inherited: Inherited) -> GateResult:
 
 def apart_from(gate_result: GateResult, names: frozenset[Name]) -> GateResult:
     """The same answer without some of its rows."""
-    return replace(
-        gate_result,
-        criteria=tuple(each for each in gate_result.criteria if each.name not in names),
-        objections=tuple(each for each in gate_result.objections if each.partition(" ")[0] not in names),
-    )
+    return replace(gate_result, criteria=tuple(each for each in gate_result.criteria if each.name not in names))
 
 
 def since_first_root(night: Night, inherited: Inherited) -> str:

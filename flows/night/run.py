@@ -1,6 +1,7 @@
 """The night in the order of its steps: `correct-model` runs them as Prefect tasks, `errata correct` as they are.
 
-    sync -> collect -> quarantine -> [write ledger -> dvc repro -> gate -> find harm] -> release -> settle -> defer
+    sync -> collect -> quarantine -> keep observations
+      -> [write ledger -> dvc repro -> gate -> find harm] -> release -> settle -> defer
 
 Each step can be killed: until live.json is swapped nothing has changed for anyone, and a rerun converges.
 """
@@ -17,6 +18,7 @@ from flows.gate.criterion import GateResult, Name
 from flows.gate.measurements import GateMeasurements
 from flows.night.budget import budget_notice
 from flows.night.candidate import make_candidate
+from flows.night.check_reports import keep_observed
 from flows.night.collect import collect
 from flows.night.parent import sync
 from flows.night.release import defer, quarantine, release, settle
@@ -37,6 +39,7 @@ def run_night(
     parent = run_step(sync, night)
     found = run_step(collect, night, parent)
     run_step(quarantine, night, found)
+    run_step(keep_observed, night, found)
     if found.done:
         run_step(settle, night, found.done, parent.live.version)
     if not found.corrections and not found.withdrawn:
@@ -83,6 +86,7 @@ def summarise(
         in_force=len(ledger.corrections),
         refused=batch.refused,
         deferred=batch.deferred,
+        warnings=batch.observed.warnings if batch.observed else (),
     )
     if gate_result is None:
         return common

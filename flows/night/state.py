@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from data.images import Pixels
 from data.ledger import Correction, Ledger
 from data.manifest import Live, Manifest
+from data.observations import Observations
 from data.refusals import Refusal
 from data.storage.base import Storage
 from flows.gate.criterion import GateResult
@@ -56,7 +57,8 @@ class Batch:
 
     `corrections` are new to the ledger, with their `images`; `withdrawn` leave it, for somebody retracted them; `done`
     are reports that the live release has consumed already (a crash came between its swap and its settling); `refused`
-    go to quarantine; `waiting` stay in the inbox until more people say the same; `deferred` are left out for harm.
+    go to quarantine; `waiting` stay in the inbox until more people say the same; `deferred` are left out for harm;
+    `observed` is what the reports that can be used look like together, if there are any.
     """
 
     reports: int = 0
@@ -67,6 +69,7 @@ class Batch:
     refused: tuple[Refusal, ...] = ()
     waiting: tuple[str, ...] = ()
     deferred: tuple[DeferredCorrection, ...] = ()
+    observed: Observations | None = None
 
     def without(self, harm: Mapping[str, str]) -> Batch:
         """This batch less the corrections in `harm`, each with why."""

@@ -39,6 +39,7 @@ class NightSummary:
     gate_result: GateResult | None = None
     budget: str = ""
     since_first_root: str = ""
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -68,4 +69,5 @@ class NightSummary:
             rows.append(("files", self.where))
         if self.budget:
             rows.append(("budget", self.budget))
+        rows += [("warning", each) for each in self.warnings]
         return rows

@@ -15,7 +15,6 @@ from flows.gate.tables import GateTable, markdown_table
 from flows.night.state import Night
 from flows.night.summary import NightSummary
 from flows.releases.bundle import REPORT
-from flows.releases.data_docs import NAME as DATA_DOCS
 
 MOST_ROWS = 200
 
@@ -29,9 +28,13 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
     create_markdown_artifact(
         night_page(summary, evaluation), key=f"{prefix}night", description=f"The night: {summary.outcome}"
     )
+    docs = night.workspace.data_docs / "index.html"
+    if summary.reports and docs.exists():
+        create_link_artifact(
+            docs.as_uri(), link_text="Data Docs of the reports", key=f"{prefix}data-docs", description=str(docs)
+        )
     if summary.outcome == "released" and summary.version is not None:
         publish_report(night.storage.url, summary.version, f"{prefix}report")
-        publish_link(night.storage.url, summary.version, DATA_DOCS, "Data Docs", f"{prefix}data-docs")
 
 
 def publish_gate(gate_result: GateResult, key: str) -> None:
@@ -44,14 +47,9 @@ def publish_gate(gate_result: GateResult, key: str) -> None:
 
 def publish_report(store_url: str, version: int, key: str) -> None:
     """A link to the release's HTML report in the store."""
-    publish_link(store_url, version, REPORT, "Report", key)
-
-
-def publish_link(store_url: str, version: int, name: str, what: str, key: str) -> None:
-    """A link to a page of the release's bundle in the store."""
-    where = f"{store_url}/{layout.release_file(version, name)}"
+    where = f"{store_url}/{layout.release_file(version, REPORT)}"
     link = where if "://" in where else Path(where).as_uri()
-    create_link_artifact(link, link_text=f"{what} of release {version}", key=key, description=where)
+    create_link_artifact(link, link_text=f"Report of release {version}", key=key, description=where)
 
 
 def night_page(summary: NightSummary, evaluation: Evaluation | None) -> str:

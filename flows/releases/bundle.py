@@ -14,8 +14,6 @@ from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import Damaged, DataError
 from flows.gate.measurements import GateMeasurements
-from flows.releases.data_docs import NAME as DATA_DOCS
-from flows.releases.data_docs import data_docs
 from flows.releases.provenance import code_digest, libraries
 from flows.releases.report import bundle_lineage, render_report
 from flows.releases.triton import inference_files
@@ -58,7 +56,6 @@ def build_bundle(workspace: Workspace) -> Bundle:
     measured = GateMeasurements.from_json(files["gate.json"])
     if measured.model != sha256(files[model]) or measured.version != ledger.version:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
-    files[DATA_DOCS] = data_docs(measured.kind, measured.rows, workspace.params.gate)
     root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
     inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
     files[REPORT] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))

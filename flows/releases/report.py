@@ -25,7 +25,6 @@ from editing.errors import DataError
 from flows.gate.criterion import Criterion, GateResult, Name
 from flows.gate.measurements import GateMeasurements
 from flows.gate.tables import GateRow, bound_name, gate_row
-from flows.releases.data_docs import NAME as DATA_DOCS
 
 LARGEST_SIDE = 96  # pixels of a thumbnail; smaller images are embedded as they are
 SHARP = 40  # up to this side a browser shows single pixels as squares rather than blur them
@@ -178,7 +177,6 @@ def render_report(
         images_judged=sum(each.n for each in evaluation.classes),
         lineage=list(lineage),
         history=list(history),
-        data_docs=DATA_DOCS if DATA_DOCS in files and not history else "",  # a page made on demand lies elsewhere
         chart=history_chart(history),
     ).encode()
 

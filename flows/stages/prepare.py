@@ -1,20 +1,71 @@
-"""The stage `prepare`: the data set split into disjoint parts, recorded by digest."""
+"""The stage `prepare`: the data set split into disjoint parts, looked at as tables, recorded by digest."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from data.datasets import load_dataset
+from pydantic import JsonValue
+
+from data.datasets import LabelledImages, load_dataset
+from data.observations import Outcome, partition
 from data.splits import make_splits, save_splits
+from editing.errors import DataError
 from flows.params import Params
 from flows.workspace import Workspace
 
+REQUIRED = ("train", "reference", "calibration", "gate", "test")
+
 
 def prepare(workspace: Workspace, params: Params) -> None:
-    """Split the data set into disjoint parts."""
+    """Split the data set into disjoint parts.
+
+    Raises DataError, with nothing written but Data Docs, if a required split is missing or empty, or if one breaks an
+    expectation of severity `critical`. What breaks one of severity `warning` is printed.
+    """
     root = Path(params.data.root) if params.data.root else None
     dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape)
     if params.data.classes:
         dataset = dataset.ordered(params.data.classes)
     sizes = {name: size for name, size in params.data.splits if size != 0}
-    save_splits(make_splits(dataset, sizes, params.seed), workspace.splits)
+    splits = make_splits(dataset, sizes, params.seed)
+    for name, outcomes in check_splits(workspace, splits).items():
+        for outcome in outcomes:
+            if outcome.severity == "warning" and not outcome.holds:
+                print(f"warning: split {name}: {outcome.sentence}", flush=True)
+    save_splits(splits, workspace.splits)
+
+
+def check_splits(workspace: Workspace, splits: Mapping[str, LabelledImages]) -> dict[str, tuple[Outcome, ...]]:
+    """What was observed of each split that holds images, against the operator's expectations and all splits together.
+
+    The mean of n images strays from that of all by chance: `brightness_low` and `_high` are five standard errors away.
+    """
+    for name in REQUIRED:
+        if name not in splits or not len(splits[name]):
+            raise DataError(f"the split {name} holds no images; give it some in params.yaml: data.splits.{name}")
+    import pandas as pd  # noqa: PLC0415 - slow
+
+    from data.expectations import check_table, load_suite  # noqa: PLC0415 - takes seconds
+    from data.tables import split_tables  # noqa: PLC0415
+
+    classes = splits["train"].classes
+    tables = {name: table for name, table in split_tables(splits).items() if len(table)}
+    together = pd.concat(tables.values())
+    mean, deviation = float(together["brightness"].mean()), float(together["brightness"].std())
+    outcomes = {}
+    for name, table in tables.items():
+        room = 5 * deviation / len(table) ** 0.5
+        values: dict[str, JsonValue] = {
+            "classes": list(classes),
+            "class_shares": partition(Counter(together["label"]), classes),
+            "brightness_low": mean - room,
+            "brightness_high": mean + room,
+        }
+        suite = load_suite("split", workspace.expectations, values, tuple(table.columns))
+        checked = check_table(table, suite, workspace.data_docs, "prepare", name)
+        for row, broken in checked.refused.items():
+            raise DataError(f"image {row} of split {name} breaks the rule {'; '.join(broken)} ({suite.path})")
+        outcomes[name] = checked.outcomes
+    return outcomes

@@ -9,6 +9,7 @@ import pytest
 from flows.gate.criterion import (
     REQUIRED,
     Criterion,
+    Direction,
     GateResult,
     Name,
     limit_of,
@@ -75,7 +76,34 @@ def test_one_missing_criterion_is_no_pass() -> None:
         assert left.missing == ((gone.name,) if required else ())
 
 
-def test_an_objection_of_the_declared_limits_is_no_pass() -> None:
-    gate_result = GateResult("edit", passing_rows(), ("reach bound column values to be between",))
-    assert gate_result.verdict == "inconclusive"
-    assert "Great Expectations: reach bound" in gate_result.sentence
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", ["value", "bound"])
+def test_one_cell_that_is_no_number_stops_the_whole_table(field: str, bad: float) -> None:
+    criteria = passing_rows()
+    for index, each in enumerate(criteria):
+        broken = replace(each, value=bad) if field == "value" else replace(each, bound=bad)
+        gate_result = GateResult("edit", (*criteria[:index], broken, *criteria[index + 1 :]))
+        assert gate_result.verdict == "inconclusive", each.name
+        assert gate_result.sentence == f"{each.name} inconclusive"
+
+
+def test_one_cell_beyond_its_limit_or_without_images_stops_the_whole_table() -> None:
+    criteria = passing_rows()
+    for index, each in enumerate(criteria):
+        over = each.limit * (1.01 if each.direction == "at most" else 0.99)
+        stopped = {
+            "value": replace(each, value=over),
+            "bound": replace(each, bound=over),
+            "n": replace(each, n=0),
+        }
+        for part, row in stopped.items():
+            gate_result = GateResult("edit", (*criteria[:index], row, *criteria[index + 1 :]))
+            assert gate_result.verdict == ("fail" if part == "value" else "inconclusive"), (each.name, part)
+
+
+@pytest.mark.parametrize(("direction", "impossible"), [("at most", -1.01), ("at least", 1.01)])
+def test_what_no_measurement_can_give_never_passes(direction: Direction, impossible: float) -> None:
+    possible = -1.0 if direction == "at most" else 1.0
+    assert Criterion("x", possible, possible, 0.5, direction, 10).verdict == "pass"
+    assert Criterion("x", impossible, possible, 0.5, direction, 10).verdict == "inconclusive"
+    assert Criterion("x", possible, impossible, 0.5, direction, 10).verdict == "inconclusive"

@@ -1,0 +1,88 @@
+"""What was observed of a table, expectation by expectation; and the record that each night leaves in the store of it.
+
+The shares of classes in the last nights are what the next night's are held against.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
+
+from data import layout
+from data.storage.base import Storage
+from editing.errors import Damaged
+
+Severity = Literal["critical", "warning", "info"]  # Great Expectations' own words
+NIGHTS = 14  # how many nights before are looked at
+
+
+class Outcome(BaseModel):
+    """How one expectation came out: what was `observed`, and how many rows break it (a table as a whole breaks none).
+
+    `limits`: what the expectation was given besides the column.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    expectation: str
+    column: str
+    limits: dict[str, JsonValue]
+    severity: Severity
+    holds: bool
+    observed: JsonValue
+    broken: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """One line for a person: the rule, its limits, what was observed."""
+        rule = f"{self.column} {self.expectation.removeprefix('expect_').replace('_', ' ')}".strip()
+        limits = ", ".join(f"{name} {value}" for name, value in self.limits.items() if isinstance(value, (int, float)))
+        observed = f"{self.observed:.4g}" if isinstance(self.observed, float) else self.observed
+        return f"{rule}{f' ({limits})' if limits else ''}: observed {observed}"
+
+
+class Observations(BaseModel):
+    """What one night observed of its reports: `errata-observations/1`.
+
+    `expected`: how many of the `reports` claim each class.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: Literal["errata-observations/1"] = "errata-observations/1"
+    at: AwareDatetime
+    run: str
+    reports: int
+    expected: dict[str, int]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each expectation of severity `warning` that does not hold."""
+        return tuple(each.sentence for each in self.outcomes if each.severity == "warning" and not each.holds)
+
+
+def keep_observations(storage: Storage, observed: Observations) -> None:
+    """Leave a night's record; the same record again is a success."""
+    content = (observed.model_dump_json(indent=1) + "\n").encode()
+    storage.put_once(layout.observations(observed.at, observed.run), content)
+
+
+def claimed_before(storage: Storage) -> Counter[str]:
+    """How many reports of the last `NIGHTS` nights claimed each class; raises Damaged on a record that is none."""
+    claimed: Counter[str] = Counter()
+    for key in sorted(storage.keys(layout.OBSERVATIONS))[-NIGHTS:]:
+        try:
+            claimed.update(Observations.model_validate_json(storage.get(key)).expected)
+        except ValidationError as error:
+            raise Damaged(f"{key} is no record of a night ({error.error_count()} faults); remove it") from error
+    return claimed
+
+
+def partition(claimed: Counter[str], classes: Sequence[str]) -> dict[str, JsonValue]:
+    """Shares of classes as Great Expectations takes them. One is added to each count: no class has a share of zero."""
+    total = sum(claimed[name] for name in classes) + len(classes)
+    return {"values": list(classes), "weights": [(claimed[name] + 1) / total for name in classes]}
