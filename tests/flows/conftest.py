@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from data import layout
 from data.control_guard import ControlGuard
@@ -283,4 +284,7 @@ def solve(workspace: Workspace, memory: Path) -> None:
             shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)
         with suppress(OSError):  # another process has solved it meanwhile
             (memory / f"{key}.{os.getpid()}").rename(memory / key)
-    (workspace.folder / "dvc.lock").write_text(f"stages: {{}} # stands for DVC's lock of {key}\n")
+    lock = yaml.safe_load((workspace.folder / "dvc.lock").read_text())
+    kept = {name: stage for name, stage in lock["stages"].items() if name in ("prepare", "train")}
+    stands_for = f"# stands for DVC's lock of {key}\n"
+    (workspace.folder / "dvc.lock").write_text(stands_for + yaml.safe_dump({"stages": kept}))

@@ -130,7 +130,7 @@ def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatc
     solve, harm = Workspace.dvc, 0.0
 
     def dvc(workspace: Workspace, *words: str, **named: Any) -> None:
-        if words[0] == "pull":
+        if words[0] == "checkout":
             for name in ("splits", "root"):
                 source = corrected.workspace.folder / "artifacts" / name
                 shutil.copytree(source, workspace.folder / "artifacts" / name)
