@@ -56,7 +56,7 @@ def restore_outputs(storage: Storage, manifest: Manifest, workspace: Workspace, 
     """
     said: list[str] = []
     workspace.dvc("cache", "dir", log=said.append)
-    cache = Path(said[-1]) if said else workspace.folder / ".dvc" / "cache" / "files" / "md5"
+    cache = (Path(said[-1]) if said else workspace.folder / ".dvc" / "cache") / "files" / "md5"
     (workspace.folder / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="errata-", dir=workspace.folder / ".dvc" / "tmp") as temporary:
         objects: dict[str, Path | bytes] = {}

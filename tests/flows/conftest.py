@@ -243,6 +243,13 @@ def duplicate(storage: Storage, empty: Storage) -> Storage:
     return empty
 
 
+def copy_dvc_objects(place: Place, storage: Storage) -> None:
+    """Put what DVC pushed to a place's own folder into `storage` as well."""
+    source = LocalStorage(place.folder / "store")
+    for key in source.keys("dvc/"):
+        storage.put_once(key, source.get(key))
+
+
 _MEMORY: dict[tuple[str, ...], Any] = {}
 
 
