@@ -17,7 +17,7 @@ from editing.errors import Damaged, ForeignCode, NotStored, TooLarge
 from flows.params import Params
 from flows.releases.outputs import OBJECTS, restore_outputs
 from flows.releases.pipeline import INSTALLED, check_params, check_pipeline
-from flows.releases.reproduce import reproduce
+from flows.releases.reproduce import restore_workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place, copy_dvc_objects, duplicate
 
@@ -147,14 +147,10 @@ def test_an_audit_refuses_another_pipeline_by_name(
 
 
 def test_an_audit_runs_nothing_that_the_bundle_brings(quick: Place, tmp_path: Path) -> None:
-    storage, pointer = quick.storage, quick.storage.read(layout.LIVE)
+    storage = quick.storage
     manifest = rewrite(storage, "dvc.yaml", INSTALLED.read_bytes().replace(b"python -m", b"touch pwned; python -m"))
-    storage.delete(layout.release_file(1, layout.MANIFEST))
-    storage.put_once(layout.release_file(1, layout.MANIFEST), manifest.to_json())
-    forged = {**json.loads(pointer.content), "manifest_sha256": manifest.digest}
-    storage.swap(layout.LIVE, json.dumps(forged).encode(), expected=pointer.tag)
     with pytest.raises(ForeignCode, match=r"stages\.train\.cmd"):
-        reproduce(storage, 1, tmp_path / "again", log=lambda _line: None)
+        restore_workspace(storage, manifest, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
