@@ -6,8 +6,8 @@ What shapes a release is in params.yaml; what differs between machines is in the
 from __future__ import annotations
 
 import getpass
-import json
 import hashlib
+import json
 import os
 import subprocess
 import sys
