@@ -18,6 +18,7 @@
     ├── Damaged                 bytes that do not match their recorded digest
     ├── TooLarge                more bytes or pixels than the limit allows
     ├── NotInstalled            an optional package that this needs; says what to install
+    ├── ForeignCode             a release names commands or modules that are not this installation's
     └── NightError              a step of the night failed; the old model stays live
 
 An edit that does not converge is not an error: it is an `EditResult` with `success=False` and a reason.
@@ -101,6 +102,10 @@ class NothingServed(ErrataError):  # noqa: N818 - a state of the client
 
 class UnknownPrediction(ErrataError):  # noqa: N818 - a fault of who asks
     """A report on a prediction that this service never made, or on another image."""
+
+
+class ForeignCode(ErrataError):  # noqa: N818
+    """A release names commands or modules that are not this installation's; nothing of them is run."""
 
 
 class NightError(ErrataError):

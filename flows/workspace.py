@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
+import zc.lockfile
 
 from data.manifest import sha256
 from data.storage import open_storage
@@ -136,11 +138,29 @@ class Workspace:
             config.write(out)
         whole.replace(path)
 
+    def _put_away_damaged_rwlock(self, log: Log) -> None:
+        """DVC writes the file in place and refuses every command once it is not JSON; the dead it finds itself."""
+        path = self.folder / ".dvc" / "tmp" / "rwlock"
+        if not path.exists() or _is_object(path):
+            return
+        try:
+            guard = zc.lockfile.LockFile(str(path.with_name("rwlock.lock")))  # as DVC does while it writes the file
+        except zc.lockfile.LockError:  # it is being written right now
+            return
+        try:
+            if path.exists() and not _is_object(path):
+                log("DVC's rwlock was damaged, by a run that died say; it is now rwlock.damaged")
+                path.replace(path.with_name("rwlock.damaged"))
+        finally:
+            guard.close()
+
     def dvc(self, *words: str, log: Log, env: Mapping[str, str] | None = None) -> None:
         """Run DVC here, each line of its output to `log` as it comes; raises NightError with its last words.
 
-        A dvc.lock that cannot be read is put away first: DVC makes another one, and finds what it made before.
+        A dvc.lock that cannot be read is put away first: DVC makes another one, and finds what it made before. So is
+        DVC's list of who reads and writes what, which a kill may leave empty.
         """
+        self._put_away_damaged_rwlock(log)
         if (lock := self.folder / "dvc.lock").exists() and not self.lock_is_whole:
             log("dvc.lock was damaged, by a run that died say; it is now dvc.lock.damaged")
             lock.replace(lock.with_name("dvc.lock.damaged"))
@@ -168,6 +188,14 @@ class Workspace:
         if process.returncode:
             last = next((line for line in tail if line.startswith("Error:")), None) or (tail[-1] if tail else "nothing")
             raise NightError(f"`{' '.join(command[2:])}` failed: {last.removeprefix('Error: ')}")
+
+
+def _is_object(path: Path) -> bool:
+    """Whether a file holds a JSON object."""
+    try:
+        return isinstance(json.loads(path.read_text()), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def open_workspace(folder: str | Path | None = None) -> Workspace:

@@ -213,6 +213,9 @@ def reproduce(
     into: Annotated[Path | None, typer.Option(help="An empty folder to work in, which stays")] = None,
     from_scratch: Annotated[bool, typer.Option(help="Make splits and root again as well")] = False,
     tolerance: Annotated[float, typer.Option(help="How far the gate's values may lie apart on another machine")] = 0.01,
+    allow_plugin: Annotated[
+        list[str] | None, typer.Option(help="A module of yours that the release may import; may be given again")
+    ] = None,
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
@@ -225,7 +228,15 @@ def reproduce(
 
     with TemporaryDirectory(prefix="errata-reproduce-") as temporary:
         folder = into.resolve() if into else Path(temporary) / "workspace"
-        made = again(open_store(store), version, folder, from_scratch=from_scratch, tolerance=tolerance, log=tell)
+        made = again(
+            open_store(store),
+            version,
+            folder,
+            from_scratch=from_scratch,
+            tolerance=tolerance,
+            allowed_plugins=allow_plugin or (),
+            log=tell,
+        )
     if as_json:
         say_json({**asdict(made), "outcome": made.outcome})
     else:

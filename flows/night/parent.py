@@ -11,6 +11,7 @@ from editing.model import ModelSpec
 from flows.night.state import Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.releases.git_tag import tag_release
+from flows.releases.outputs import restore_outputs
 from flows.releases.pointer import record, require_live, verified
 from flows.workspace import Workspace, tree_digest
 
@@ -49,10 +50,10 @@ def restore_root(night: Night, manifest: Manifest) -> None:
     if same_root:
         night.log("dvc.lock was missing or damaged; it is the live release's again")
         return
-    night.log("the workspace holds another root; fetching the live release's from DVC's remote")
-    workspace.dvc("pull", "--force", "prepare", "train", log=night.log)
+    night.log("the workspace holds another root; fetching the live release's from the store")
+    restore_outputs(night.storage, manifest, workspace, night.log)
     if root_digest(workspace) != manifest.root:
-        raise Damaged(f"the root in DVC's remote is not that of release {manifest.version}; run `errata train`")
+        raise Damaged(f"DVC put another root here than that of release {manifest.version}; remove .dvc/cache")
 
 
 def root_digest(workspace: Workspace) -> str | None:

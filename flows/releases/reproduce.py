@@ -9,6 +9,7 @@ with them digests: then the gate's rows must agree within a tolerance.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,14 +19,16 @@ from data.ledger import Ledger
 from data.manifest import Manifest, read_file
 from data.replay import replay_of
 from data.storage.base import Storage
-from editing.errors import ErrataError, NightError
+from editing.errors import ErrataError, NightError, NotStored
 from flows.gate.measurements import GateMeasurements
 from flows.releases.bundle import build_bundle
+from flows.releases.outputs import restore_outputs
+from flows.releases.pipeline import INSTALLED, check_params, check_pipeline
 from flows.releases.pointer import released_digest, verified
 from flows.workspace import Log, Workspace
 
 TOLERANCE = 0.01  # of a criterion's value: one point of a rate
-PLAIN_DVC = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n    remote = store\n"
+PLAIN_DVC = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"
 
 Outcome = Literal["equal", "within tolerance", "different"]
 
@@ -60,34 +63,40 @@ def reproduce(
     *,
     from_scratch: bool = False,
     tolerance: float = TOLERANCE,
+    allowed_plugins: Collection[str] = (),
     log: Log,
 ) -> Reproduction:
     """Make release `version` again in `folder`, which must be empty, and compare it with its bundle.
 
-    The data set's splits and the root come from DVC's remote, or are made again with `from_scratch`. Raises NightError
-    if they cannot be had, Damaged if the bundle does not verify.
+    The data set's splits and the root come from the store, checked, or are made again with `from_scratch`. Only the
+    installed pipeline is run, and of plugins those in `allowed_plugins`. Raises NightError if they cannot be had,
+    Damaged if bundle, splits or root do not verify, ForeignCode if the bundle asks for other code.
     """
     manifest = verified(storage, version, released_digest(storage, version))
-    workspace = restore_workspace(storage, manifest, folder)
+    workspace = restore_workspace(storage, manifest, folder, allowed_plugins)
     if not from_scratch:
         try:
-            workspace.dvc("pull", "prepare", "train", log=log)
-        except NightError as fault:
+            restore_outputs(storage, manifest, workspace, log)
+        except (NightError, NotStored) as fault:
             raise NightError(f"{fault}; --from-scratch makes splits and root again") from fault
     workspace.dvc("repro", *(["--force"] if from_scratch else []), "evaluate", log=log)
     return compare(storage, manifest, workspace, tolerance)
 
 
-def restore_workspace(storage: Storage, manifest: Manifest, folder: Path) -> Workspace:
-    """A workspace with what the bundle says, and the corrections' images."""
+def restore_workspace(
+    storage: Storage, manifest: Manifest, folder: Path, allowed_plugins: Collection[str] = ()
+) -> Workspace:
+    """A workspace with what the bundle says, the corrections' images, and the installed dvc.yaml."""
     if folder.exists() and any(folder.iterdir()):
         raise NightError(f"{folder} is not empty; a release is made again in a folder of its own")
+    check_pipeline(read_file(storage, manifest, "dvc.yaml"), f"release {manifest.version}")
     workspace = Workspace(folder)
     (folder / ".dvc").mkdir(parents=True)
     (folder / ".dvc" / "config").write_text(PLAIN_DVC)
-    workspace.use_remote(storage.url)
-    for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
+    (folder / "dvc.yaml").write_bytes(INSTALLED.read_bytes())
+    for name in ("dvc.lock", "params.yaml"):
         (folder / name).write_bytes(read_file(storage, manifest, name))
+    check_params(workspace.params, allowed_plugins, f"release {manifest.version}")
     ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
     copy_corrections(storage, workspace.ledger, ledger)
     copy_corrections(storage, workspace.replay, replay_of(storage, manifest))

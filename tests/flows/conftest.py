@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from data import layout
 from data.control_guard import ControlGuard
@@ -236,6 +237,13 @@ def duplicate(storage: Storage, empty: Storage) -> Storage:
     return empty
 
 
+def copy_dvc_objects(place: Place, storage: Storage) -> None:
+    """Put what DVC pushed to a place's own folder into `storage` as well."""
+    source = LocalStorage(place.folder / "store")
+    for key in source.keys("dvc/"):
+        storage.put_once(key, source.get(key))
+
+
 _MEMORY: dict[tuple[str, ...], Any] = {}
 
 
@@ -275,4 +283,7 @@ def solve(workspace: Workspace, memory: Path) -> None:
             shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)
         with suppress(OSError):  # another process has solved it meanwhile
             (memory / f"{key}.{os.getpid()}").rename(memory / key)
-    (workspace.folder / "dvc.lock").write_text(f"stages: {{}} # stands for DVC's lock of {key}\n")
+    lock = yaml.safe_load((workspace.folder / "dvc.lock").read_text())
+    kept = {name: stage for name, stage in lock["stages"].items() if name in ("prepare", "train")}
+    stands_for = f"# stands for DVC's lock of {key}\n"
+    (workspace.folder / "dvc.lock").write_text(stands_for + yaml.safe_dump({"stages": kept}))

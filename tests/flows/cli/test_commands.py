@@ -16,7 +16,7 @@ from flows.cli.app import main
 from flows.night.run import run_night
 from flows.workspace import Workspace
 from tests.conftest import NewStore
-from tests.flows.conftest import Place
+from tests.flows.conftest import Place, copy_dvc_objects
 
 Said = tuple[int, Any]
 Errata = Callable[..., Said]
@@ -130,7 +130,7 @@ def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatc
     solve, harm = Workspace.dvc, 0.0
 
     def dvc(workspace: Workspace, *words: str, **named: Any) -> None:
-        if words[0] == "pull":
+        if words[0] == "checkout":
             for name in ("splits", "root"):
                 source = corrected.workspace.folder / "artifacts" / name
                 shutil.copytree(source, workspace.folder / "artifacts" / name)
@@ -141,6 +141,7 @@ def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatc
             workspace.gate.write_text(json.dumps(measured))
 
     monkeypatch.setattr(Workspace, "dvc", dvc)
+    copy_dvc_objects(corrected, corrected.storage)
     code, said = errata("reproduce", "2", "--into", str(tmp_path / "again"))
     assert (code, said["outcome"], said["changed"]) == (0, "equal", [])
     code, said = errata("reproduce", "2", "--into", str(tmp_path / "again"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zc.lockfile
 
 from data import layout
 from data.images import encode_png
@@ -20,7 +21,7 @@ from data.manifest import verify_bundle
 from data.reports import file_report
 from data.splits import load_split
 from data.storage.local import LocalStorage
-from editing.errors import StoreUnusable
+from editing.errors import NightError, StoreUnusable
 from flows.night.candidate import judge, run_pipeline, write_candidate_ledger
 from flows.night.collect import collect
 from flows.night.new_root import inherit, judge_root, still_wrong, write_root_inputs
@@ -268,6 +269,25 @@ def test_where_nothing_is_released_a_damaged_lock_file_is_put_away(tmp_path: Pat
     assert "dvc.lock was damaged" in said[0]
     assert (tmp_path / "dvc.lock.damaged").exists()
     assert not (tmp_path / "dvc.lock").exists()
+
+
+@pytest.mark.parametrize("left", ["", '{"read": {', "[]"])
+def test_a_damaged_rwlock_is_put_away_unless_dvc_is_writing_it(tmp_path: Path, left: str) -> None:
+    make_workspace(tmp_path)
+    workspace, said = Workspace(tmp_path), list[str]()
+    rwlock = tmp_path / ".dvc" / "tmp" / "rwlock"
+    rwlock.parent.mkdir()
+    rwlock.write_text(left)
+    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: echo 1 > one, outs: [one]}}")
+    guard = zc.lockfile.LockFile(str(rwlock.with_name("rwlock.lock")))
+    with pytest.raises(NightError, match="failed"):
+        workspace.dvc("repro", log=said.append)
+    guard.close()
+    assert rwlock.read_text() == left  # another DVC's, while that one holds the guard
+    workspace.dvc("repro", log=said.append)
+    assert any("rwlock was damaged" in each for each in said)
+    assert rwlock.with_name("rwlock.damaged").read_text() == left
+    assert (tmp_path / "one").read_text() == "1\n"
 
 
 def test_a_setting_of_ones_own_outlasts_a_crash_while_the_remote_is_set(

@@ -59,7 +59,7 @@ def test_what_comes_out_differently_is_named(quick: Place, tmp_path: Path, monke
     solve = Workspace.dvc
 
     def dvc(workspace: Workspace, *words: str, **named: object) -> None:
-        if words[0] == "pull":
+        if words[0] == "checkout":
             for name in ("splits", "root"):
                 shutil.copytree(quick.workspace.folder / "artifacts" / name, workspace.folder / "artifacts" / name)
         solve(workspace, *words, **named)  # type: ignore[arg-type]
