@@ -6,7 +6,7 @@ So the gate split is cut in two ways, and negative flips are bounded in every sl
 - by class pair: an image's class and the other class that the root thinks of most, which is where edits do harm first;
 - by cluster of the root's features, found on the reference split (k-means), which need no names.
 
-A slice counts if it has enough images for its bound to say something; which do not is told with the criterion.
+A slice counts if it has enough images for its bound to say something.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from editing.metrics import compare_predictions
+from data.evaluation import SliceOutcome
+from editing.metrics import compare_predictions, rate_upper_bound
+from flows.gate.criterion import Criterion, Name, criterion, not_applicable
+from flows.params import GateParams
 
 Classes = NDArray[np.int64]
 Floats = NDArray[np.floating]
@@ -58,36 +61,35 @@ def clusters(reference: Floats, features: Floats, least: int, seed: int) -> list
     of the gate split `[n, d]` belong to the nearest centre. Both are scaled to the reference split's deviations.
     """
     from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to import
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     count = min(MOST_CLUSTERS, len(features) // (2 * least), len(reference) // 5)
     if count < 2:
         return []
     centre, scale = reference.mean(axis=0), reference.std(axis=0) + 1e-6
-    found = KMeans(count, n_init=4, random_state=seed).fit((reference - centre) / scale)
-    nearest = found.predict(((features - centre) / scale).astype(found.cluster_centers_.dtype))
+    with threadpool_limits(1):  # several threads add up in any order, and a release is made again to the byte
+        found = KMeans(count, n_init=4, random_state=seed).fit((reference - centre) / scale)
+        nearest = found.predict(((features - centre) / scale).astype(found.cluster_centers_.dtype))
     slices = (Slice(f"cluster {index}", np.flatnonzero(nearest == index)) for index in range(count))
     return [each for each in slices if len(each.members) >= least]
 
 
-@dataclass(frozen=True)
-class SliceFlips:
-    """The slice that loses most: its share of negative flips, the largest bound of any of `count`, its `images`."""
+def slice_outcomes(
+    labels: Classes, before: Classes, after: Classes, slices: Sequence[Slice]
+) -> tuple[SliceOutcome, ...]:
+    """What became of each slice, from predicted classes `[n]` of the root and of the release."""
+    found = []
+    for each in slices:
+        paired = compare_predictions(before[each.members], after[each.members], labels[each.members])
+        found.append(SliceOutcome(each.name, paired.n, paired.negative_flips))
+    return tuple(found)
 
-    name: str
-    value: float
-    bound: float
-    images: int
-    count: int
 
-
-def worst_slice(
-    labels: Classes, before: Classes, after: Classes, slices: Sequence[Slice], confidence: float
-) -> SliceFlips:
-    """Negative flips slice by slice, from predicted classes `[n]`; bounds hold for all slices at once (Bonferroni)."""
-    each_confidence = 1 - (1 - confidence) / len(slices)
-    paired = [compare_predictions(before[one.members], after[one.members], labels[one.members]) for one in slices]
-    bounds = [one.negative_flip_bound(each_confidence) for one in paired]
-    worst = max(range(len(slices)), key=lambda index: (paired[index].negative_flip_rate, bounds[index]))
-    return SliceFlips(
-        slices[worst].name, paired[worst].negative_flip_rate, max(bounds), len(slices[worst].members), len(slices)
-    )
+def slice_criterion(outcomes: Sequence[SliceOutcome], params: GateParams) -> Criterion:
+    """The slice that loses most, and the largest bound of any: all slices' bounds hold at once (Bonferroni)."""
+    if not outcomes:
+        return not_applicable(Name.SLICE_FLIPS, f"no slice has {params.slice_images} images", params)
+    confidence = 1 - (1 - params.confidence) / len(outcomes)
+    value, n = max((each.negative_flips / each.n, each.n) for each in outcomes)
+    bound = max(rate_upper_bound(each.negative_flips, each.n, confidence) for each in outcomes)
+    return criterion(Name.SLICE_FLIPS, value, bound, n, params)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from flows.gate.slices import Slice, class_pairs, clusters, worst_slice
+from flows.gate.measures import control_criteria
+from flows.gate.slices import Slice, class_pairs, clusters, slice_criterion, slice_outcomes
+from tests.flows.gate.gate_rows import PARAMS, one_hot
 
 
 def test_class_pairs_are_a_class_and_the_roots_best_other_class() -> None:
@@ -35,11 +37,27 @@ def test_one_kind_of_image_wholly_destroyed_is_seen(images: int) -> None:
     labels = rng.integers(0, 10, images)
     after = labels.copy()
     destroyed = np.arange(images // 100)
-    labels[destroyed] = after[destroyed] = 3
+    labels[destroyed] = 3
     after[destroyed] = 8
-    members = np.arange(images // 20)  # the slice holds four other images for each destroyed one
-    rest = Slice("rest", np.arange(images // 20, images))
-    found = worst_slice(labels, labels, after, [Slice("mine", members), rest], 0.95)
-    assert (found.name, found.value, found.count) == ("mine", pytest.approx(0.2), 2)
-    exact = binomtest(len(destroyed), len(members), alternative="less").proportion_ci(0.975, "exact").high
-    assert found.bound == pytest.approx(exact)
+    mine, rest = np.arange(images // 40), np.arange(images // 40, images)  # the slice has some more of other kinds
+    found = slice_outcomes(labels, labels, after, [Slice("mine", mine), Slice("rest", rest)])
+    assert {each.name: (each.n, each.negative_flips) for each in found} == {
+        "mine": (len(mine), len(destroyed)),
+        "rest": (len(rest), 0),
+    }
+    row = slice_criterion(found, PARAMS)
+    assert (row.n, row.verdict) == (len(mine), "fail")
+    assert row.value == pytest.approx(0.4)
+    assert row.bound == pytest.approx(
+        binomtest(len(destroyed), len(mine), alternative="less").proportion_ci(0.975, "exact").high
+    )
+    whole = {
+        each.name: each.verdict
+        for each in control_criteria(labels, one_hot(labels), one_hot(after), PARAMS, edited=True)
+    }
+    assert whole["negative_flips"] == whole["drawdown"] == "pass"  # what was seen before
+
+
+def test_without_a_slice_of_enough_images_nothing_looks_measured() -> None:
+    row = slice_criterion((), PARAMS)
+    assert (row.verdict, row.n) == ("not applicable", 0)
