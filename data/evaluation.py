@@ -1,6 +1,7 @@
 """What evaluation saw, image by image: the particulars behind the gate's numbers, for the release report and machines.
 
-    metrics/evaluation.json    {"format": "errata-evaluation/1", "corrections": [...], "classes": [...], "slots": [...]}
+    metrics/evaluation.json    {"format": "errata-evaluation/1", "corrections": [...], "classes": [...], "slots": [...],
+                                "slices": [...]}
 
 The gate never reads this file; its criteria are computed from the same predictions.
 """
@@ -47,6 +48,15 @@ class ClassOutcome:
 
 
 @dataclass(frozen=True, config=STRICT)
+class SliceOutcome:
+    """One slice of the gate split: `n` images with something in common, and how many of them the release breaks."""
+
+    name: str
+    n: Count
+    negative_flips: Count
+
+
+@dataclass(frozen=True, config=STRICT)
 class SlotOutcome:
     """How many gate images a slot decided, by making the prediction what it is."""
 
@@ -61,6 +71,7 @@ class Evaluation:
     corrections: tuple[CorrectionOutcome, ...]
     classes: tuple[ClassOutcome, ...]
     slots: tuple[SlotOutcome, ...]
+    slices: tuple[SliceOutcome, ...] = ()
     format: Literal["errata-evaluation/1"] = "errata-evaluation/1"
 
     @property

@@ -37,6 +37,7 @@ class Name(StrEnum):
     NEGATIVE_FLIPS = "negative_flips"
     RECALL_DROP = "recall_drop"
     BOUNDARY_FLIPS = "boundary_flips"
+    SLICE_FLIPS = "slice_flips"
     TRIGGER = "trigger"
     REACH = "reach"
     REACH_TRAFFIC = "reach_traffic"
@@ -54,7 +55,7 @@ LIMITED_AS = {  # criteria whose limit has another name in params.yaml
     Name.RECALL_DROP_LIVE: "recall_drop",
     Name.REACH_TRAFFIC: "reach",
 }
-MAY_NOT_APPLY = frozenset({Name.TRIGGER})  # the others always have something to measure
+MAY_NOT_APPLY = frozenset({Name.SLICE_FLIPS, Name.TRIGGER})  # the others always have something to measure
 
 
 @dataclass(frozen=True)

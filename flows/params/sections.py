@@ -129,6 +129,16 @@ class GateParams(Section):
         le=1,
     )
     boundary_flips: float = parameter(0.15, "most negative flips among those", "share of them", gt=0, lt=1)
+    slice_flips: float = parameter(
+        0.3,
+        "most negative flips in any slice: a class pair or a cluster of features",
+        "share of its images",
+        gt=0,
+        lt=1,
+    )
+    slice_images: int = parameter(
+        35, "fewest images of a slice that counts; at a limit of 30% two flips among so many still pass", "images", ge=1
+    )
     trigger: float = parameter(
         0.3,
         "most images that what corrections to one class have in common may turn to it",

@@ -40,6 +40,7 @@ MEANING: dict[str, str] = {
     Name.NEGATIVE_FLIPS: "control images that the root gets right and the release wrong",
     Name.RECALL_DROP: "recall lost by the class that loses most",
     Name.BOUNDARY_FLIPS: "negative flips among the control images that the root is least sure of",
+    Name.SLICE_FLIPS: "negative flips in the slice that loses most: a class and its rival, or a cluster of features",
     Name.TRIGGER: "control images that turn to a class when what its corrections have in common is laid over them",
     Name.REACH: "control images that any slot can change at all",
     Name.REACH_TRAFFIC: "unlabelled traffic that any slot can change at all",

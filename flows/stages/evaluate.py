@@ -9,19 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.evaluation import CorrectionOutcome, Evaluation
+from data.datasets import LabelledImages
+from data.evaluation import CorrectionOutcome, Evaluation, SliceOutcome
 from data.images import pixel_digest
 from data.ledger import Ledger, read_ledger
 from data.manifest import sha256
 from data.splits import load_split, splits_digest
 from editing import metrics
 from editing.export import OnnxClassifier, parity
-from editing.model import load_model
+from editing.model import batched_features, load_model
 from editing.views import unseen_views
 from flows.gate.backdoor import measure_trigger, shared_patterns, trigger_criterion
 from flows.gate.criterion import Criterion, Name, not_computed
 from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
-from flows.gate.measures import control_criteria, correction_criteria, parity_criterion, reach
+from flows.gate.measures import Logits, control_criteria, correction_criteria, parity_criterion, reach
+from flows.gate.slices import Slice, class_pairs, clusters, slice_criterion, slice_outcomes
 from flows.params import Params
 from flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
 from flows.stages.plots import write_headline, write_recall
@@ -47,17 +49,20 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     criteria = control_criteria(gate.labels, root_logits, logits, params.gate, edited=bool(ledger.corrections))
     criteria.append(parity_criterion(agreement, params.gate))
     corrected: tuple[CorrectionOutcome, ...] = ()
+    slices: tuple[SliceOutcome, ...] = ()
     if ledger.corrections:
         held = classes_of(file, images) == expected
         views = [unseen_views(torch.from_numpy(image), params.views, params.seed).numpy() for image in images]
         seen = np.stack([classes_of(file, view) for view in views])
         criteria += correction_criteria(held, seen, expected, params.gate)
+        slices = slice_outcomes(gate.labels, before, after, slices_of(workspace, gate, root_logits, params))
+        criteria.append(slice_criterion(slices, params.gate))
         criteria.append(trigger(workspace, images, expected, (root_file, file), params))
         if (workspace.splits / "traffic.npz").is_file():
             criteria.append(traffic_reach(workspace, ledger, root_file, file, params))
         corrected = correction_outcomes(ledger, gate.classes, root_file.predict(images), file.predict(images), seen)
     on_gate = class_outcomes(gate.labels, before, after, gate.classes)
-    evaluation = Evaluation(corrected, on_gate, slot_outcomes(on_release.slot))
+    evaluation = Evaluation(corrected, on_gate, slot_outcomes(on_release.slot), slices)
     measured = GateMeasurements(
         kind="edit" if ledger.corrections else "root",
         version=ledger.version,
@@ -76,6 +81,18 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     workspace.gate.write_bytes(measured.to_json())
     write_headline(workspace.gate.parent / "headline.json", measured)
     write_recall(workspace.gate.parent, gate.classes, gate.labels, before, after)
+
+
+@torch.no_grad()
+def slices_of(workspace: Workspace, gate: LabelledImages, root_logits: Logits, params: Params) -> list[Slice]:
+    """The parts of the gate split that are judged by themselves."""
+    root, least = load_model(workspace.root), params.gate.slice_images
+    reference = load_split(workspace.splits, "reference")
+    known, judged = (batched_features(root, torch.from_numpy(each.images)).numpy() for each in (reference, gate))
+    return [
+        *class_pairs(gate.labels, root_logits, gate.classes, least),
+        *clusters(known, judged, least, params.seed),
+    ]
 
 
 def traffic_reach(

@@ -1,0 +1,95 @@
+"""Slices: parts of the gate split in which an edit may do all of its harm, unseen in the whole split's rate.
+
+A hundred flips among ten thousand images are 1%, within most limits; all in one kind of image they destroy that kind.
+So the gate split is cut in two ways, and negative flips are bounded in every slice:
+
+- by class pair: an image's class and the other class that the root thinks of most, which is where edits do harm first;
+- by cluster of the root's features, found on the reference split (k-means), which need no names.
+
+A slice counts if it has enough images for its bound to say something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.evaluation import SliceOutcome
+from editing.metrics import compare_predictions, rate_upper_bound
+from flows.gate.criterion import Criterion, Name, criterion, not_applicable
+from flows.params import GateParams
+
+Classes = NDArray[np.int64]
+Floats = NDArray[np.floating]
+
+MOST_CLUSTERS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """Images of the gate split that have something in common: `members` are their indices."""
+
+    name: str
+    members: NDArray[np.int64]
+
+
+def class_pairs(labels: Classes, logits: Floats, names: Sequence[str], least: int) -> list[Slice]:
+    """A slice for each class and rival of at least `least` images: the rival is the root's best other class.
+
+    `labels` `[n]`; `logits` `[n, classes]` of the root.
+    """
+    others = logits.astype(np.float64).copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    rivals = others.argmax(axis=1)
+    pairs = labels * logits.shape[1] + rivals
+    found = []
+    for pair in np.unique(pairs):
+        members = np.flatnonzero(pairs == pair)
+        if len(members) >= least:
+            own, rival = divmod(int(pair), logits.shape[1])
+            found.append(Slice(f"{names[own]} near {names[rival]}", members))
+    return found
+
+
+def clusters(reference: Floats, features: Floats, least: int, seed: int) -> list[Slice]:
+    """A slice for each cluster of at least `least` images.
+
+    Clusters are found among features `[m, d]` of the reference split, so that gate images have no part in it, and those
+    of the gate split `[n, d]` belong to the nearest centre. Both are scaled to the reference split's deviations.
+    """
+    from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to import
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    count = min(MOST_CLUSTERS, len(features) // (2 * least), len(reference) // 5)
+    if count < 2:
+        return []
+    centre, scale = reference.mean(axis=0), reference.std(axis=0) + 1e-6
+    with threadpool_limits(1):  # several threads add up in any order, and a release is made again to the byte
+        found = KMeans(count, n_init=4, random_state=seed).fit((reference - centre) / scale)
+        nearest = found.predict(((features - centre) / scale).astype(found.cluster_centers_.dtype))
+    slices = (Slice(f"cluster {index}", np.flatnonzero(nearest == index)) for index in range(count))
+    return [each for each in slices if len(each.members) >= least]
+
+
+def slice_outcomes(
+    labels: Classes, before: Classes, after: Classes, slices: Sequence[Slice]
+) -> tuple[SliceOutcome, ...]:
+    """What became of each slice, from predicted classes `[n]` of the root and of the release."""
+    found = []
+    for each in slices:
+        paired = compare_predictions(before[each.members], after[each.members], labels[each.members])
+        found.append(SliceOutcome(each.name, paired.n, paired.negative_flips))
+    return tuple(found)
+
+
+def slice_criterion(outcomes: Sequence[SliceOutcome], params: GateParams) -> Criterion:
+    """The slice that loses most, and the largest bound of any: all slices' bounds hold at once (Bonferroni)."""
+    if not outcomes:
+        return not_applicable(Name.SLICE_FLIPS, f"no slice has {params.slice_images} images", params)
+    confidence = 1 - (1 - params.confidence) / len(outcomes)
+    value, n = max((each.negative_flips / each.n, each.n) for each in outcomes)
+    bound = max(rate_upper_bound(each.negative_flips, each.n, confidence) for each in outcomes)
+    return criterion(Name.SLICE_FLIPS, value, bound, n, params)

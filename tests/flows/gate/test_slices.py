@@ -1,0 +1,63 @@
+"""Harm that is small in the whole split and large in a part of it."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from flows.gate.measures import control_criteria
+from flows.gate.slices import Slice, class_pairs, clusters, slice_criterion, slice_outcomes
+from tests.flows.gate.gate_rows import PARAMS, one_hot
+
+
+def test_class_pairs_are_a_class_and_the_roots_best_other_class() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    logits = np.array([[5, 4, 1], [1, 4, 2], [5, 1, 4], [3, 9, 1], [3, 1, 2], [1, 2, 9]], float)
+    found = class_pairs(labels, logits, ("cat", "dog", "cow"), 2)
+    assert {each.name: each.members.tolist() for each in found} == {"cat near dog": [0, 1], "dog near cat": [3, 4]}
+    assert sum(len(each.members) for each in class_pairs(labels, logits, ("cat", "dog", "cow"), 1)) == 6
+
+
+def test_clusters_are_found_on_the_reference_split_and_small_ones_do_not_count() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0], [9, 0], [0, 9]])
+    reference = np.concatenate([rng.normal(each, 1, (40, 2)) for each in centres])
+    kinds = np.repeat([0, 1, 2], [100, 40, 3])
+    features = centres[kinds] + rng.normal(0, 1, (143, 2))
+    found = clusters(reference, features, 20, seed=0)
+    assert sorted(len(each.members) for each in found) == [40, 100]
+    for each in found:
+        assert len(set(kinds[each.members])) == 1
+    assert clusters(reference, features[:39], 20, seed=0) == []  # too few images for two clusters
+
+
+@pytest.mark.parametrize("images", [2_000, 10_000])
+def test_one_kind_of_image_wholly_destroyed_is_seen(images: int) -> None:
+    """1% of the split, all of one kind: 1% of flips in the whole, which a limit of 3% lets through."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 10, images)
+    after = labels.copy()
+    destroyed = np.arange(images // 100)
+    labels[destroyed] = 3
+    after[destroyed] = 8
+    mine, rest = np.arange(images // 40), np.arange(images // 40, images)  # the slice has some more of other kinds
+    found = slice_outcomes(labels, labels, after, [Slice("mine", mine), Slice("rest", rest)])
+    assert {each.name: (each.n, each.negative_flips) for each in found} == {
+        "mine": (len(mine), len(destroyed)),
+        "rest": (len(rest), 0),
+    }
+    row = slice_criterion(found, PARAMS)
+    assert (row.n, row.verdict) == (len(mine), "fail")
+    assert row.value == pytest.approx(0.4)
+    assert row.bound == pytest.approx(
+        binomtest(len(destroyed), len(mine), alternative="less").proportion_ci(0.975, "exact").high
+    )
+    whole = {
+        each.name: each.verdict
+        for each in control_criteria(labels, one_hot(labels), one_hot(after), PARAMS, edited=True)
+    }
+    assert whole["negative_flips"] == whole["drawdown"] == "pass"  # what was seen before
+
+
+def test_without_a_slice_of_enough_images_nothing_looks_measured() -> None:
+    row = slice_criterion((), PARAMS)
+    assert (row.verdict, row.n) == ("not applicable", 0)
