@@ -178,6 +178,7 @@ class Workspace:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            close_fds=False,  # it inherits the workspace's lock, and nothing else is inheritable
         ) as process:
             if process.stdout is None:  # pragma: no cover - PIPE was asked for
                 raise NightError("dvc has no output stream")

@@ -25,6 +25,7 @@ from editing.model import ModelSpec
 from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
 from flows.gate.judge import LiveModel, against_live, judge_candidate
 from flows.night.candidate import run_pipeline
+from flows.night.one_at_a_time import alone
 from flows.night.release import release
 from flows.night.run import VERSIONS, summarise
 from flows.night.state import Batch, Night
@@ -54,6 +55,11 @@ def train_new_root(night: Night, run_step: RunStep = run_here, *, replace_live: 
     `replace_live` is a person's reason for a root that does not prove itself against the live release, for other
     classes say; every other criterion must pass all the same.
     """
+    with alone(night, "the training of a root"):
+        return _run_steps(night, run_step, replace_live)
+
+
+def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSummary:
     found = read_live(night.storage)
     inherited = run_step(inherit, night, found)
     first = found[0].newest + 1 if found else 1

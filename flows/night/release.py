@@ -5,6 +5,7 @@ A report leaves the inbox only after the release that consumed it is live.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 from data.deferred import defer as count_deferral
@@ -13,6 +14,7 @@ from data.manifest import Live, read_live
 from data.quarantine import quarantine as quarantine_report
 from data.quarantine import settle as settle_reports
 from data.refusals import Reason, Refusal
+from data.storage.local import LocalStorage
 from editing.errors import AlreadyStored, Superseded
 from flows.night.state import Batch, Night
 from flows.night.step import STORE_AWAY, step
@@ -30,6 +32,8 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
     bundle = build_bundle(night.workspace)
     night.workspace.use_remote(night.storage.url)
     night.workspace.dvc("push", "--quiet", log=night.log)
+    if isinstance(night.storage, LocalStorage):
+        os.sync()  # DVC syncs nothing, and the swap must not outlive the bytes that it points at
     try:
         publish(night.storage, bundle)
     except AlreadyStored:

@@ -20,6 +20,7 @@ from flows.night.budget import budget_notice
 from flows.night.candidate import make_candidate
 from flows.night.check_reports import keep_observed
 from flows.night.collect import collect
+from flows.night.one_at_a_time import alone
 from flows.night.parent import sync
 from flows.night.release import defer, quarantine, release, settle
 from flows.night.state import AskApproval, Batch, Night
@@ -34,8 +35,14 @@ def run_night(
 ) -> NightSummary:
     """The whole night. `run_step` calls each step, in a Prefect task say.
 
-    `ask_approval` may let a person decide what the gate could not: it answers who says yes, or nothing.
+    `ask_approval` may let a person decide what the gate could not: it answers who says yes, or nothing. Another run in
+    the same workspace is waited for.
     """
+    with alone(night, "a night"):
+        return _run_steps(night, run_step, ask_approval)
+
+
+def _run_steps(night: Night, run_step: RunStep, ask_approval: AskApproval) -> NightSummary:
     parent = run_step(sync, night)
     found = run_step(collect, night, parent)
     run_step(quarantine, night, found)

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from data.manifest import Manifest, read_file
 from data.storage.base import Storage
+from editing.errors import ForeignCode
+from flows.params import parse_params
+from flows.releases.pipeline import check_params, check_pipeline
 from flows.workspace import Log, Workspace
 
 SETTING = "ERRATA_GIT_TAG"
@@ -35,11 +38,18 @@ def tag_release(workspace: Workspace, storage: Storage, manifest: Manifest, log:
     git = _Git(workspace.folder)
     try:
         if not git.known(f"refs/tags/{tag_name(manifest.version)}"):
+            files = {name: read_file(storage, manifest, name) for name in FILES}
+            whose = f"release {manifest.version}"
+            check_pipeline(files["dvc.yaml"], whose)
+            check_params(parse_params(files["params.yaml"], "params.yaml"), workspace.params.model.plugins, whose)
             message = f"Release {manifest.version}\n\nmanifest {manifest.digest}"
-            commit = _commit(git, {name: read_file(storage, manifest, name) for name in FILES}, message)
+            commit = _commit(git, files, message)
             git("tag", "-a", tag_name(manifest.version), "-m", message, commit)
     except _GitError as fault:
         log(f"git {fault}; release {manifest.version} is live all the same")
+        return False
+    except ForeignCode as fault:  # what the store says is never committed unlooked at: the next checkout would run it
+        log(f"{fault}; it is not tagged")
         return False
     return True
 
