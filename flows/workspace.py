@@ -23,7 +23,7 @@ import zc.lockfile
 from data.manifest import sha256
 from data.storage import open_storage
 from data.storage.base import Storage
-from editing.errors import DataError, NightError
+from editing.errors import DataError, NightError, StoreUnusable
 from flows.params import Params, parse_params
 
 Log = Callable[[str], None]
@@ -209,14 +209,28 @@ def store_url(url: str | None = None) -> str:
     return text if "://" in text else str(Path(text).resolve())
 
 
-def open_store(url: str | None = None) -> Storage:
-    """The store, opened."""
-    return open_storage(store_url(url))
+def open_store(url: str | None = None, *, create: bool = False) -> Storage:
+    """The store, opened; nothing is written, and S3 is not asked yet.
+
+    Raises StoreUnusable if it is a folder that does not exist, unless `create` lets the first release make it: what is
+    mistyped must not look like a store in which nothing happened.
+    """
+    place = store_url(url)
+    if not create and "://" not in place and not Path(place).is_dir():
+        raise no_store(place)
+    return open_storage(place)
 
 
-def operator() -> str:
+def no_store(place: str) -> StoreUnusable:
+    """The refusal of a place where no store is."""
+    return StoreUnusable(
+        f"there is no store at {place}; correct --store or {STORE}, or make one there with `errata train`"
+    )
+
+
+def operator(user_name: Callable[[], str] = getpass.getuser) -> str:
     """Who is acting, for the log."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
+        return user_name()
+    except (OSError, KeyError, ImportError):  # a container's user without a name, or no list of users
         return "errata"

@@ -27,7 +27,7 @@ def test_your_model(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_getting_started(tmp_path: Path) -> None:
     clone = scratch_clone(tmp_path / "errata")
-    said = follow(REPOSITORY / "docs" / "getting-started.md", clone, {"USER": "tester"})
+    said = follow(REPOSITORY / "docs" / "getting-started.md", clone)
     storage = LocalStorage(clone / "store")
     log = [json.loads(storage.get(key)) for key in storage.keys(layout.LOG)]
     assert [(each["version"], each["action"]) for each in log] == [
@@ -99,6 +99,11 @@ def test_every_link_between_pages_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_no_page_takes_for_granted_that_the_user_has_a_name() -> None:
+    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]:
+        assert not re.search(r"\$USER|\$\{USER\}", page.read_text()), f"{page.name}: a container may not set it"
 
 
 def test_every_command_shown_exists() -> None:
