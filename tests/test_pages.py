@@ -10,7 +10,7 @@ from data import layout
 from data.manifest import read_live
 from data.reports import report_schema
 from data.storage.local import LocalStorage
-from flows.cli.base import app
+from flows.cli.app import app
 from tests.pages import REPOSITORY, follow, scratch_clone
 
 
