@@ -34,9 +34,8 @@ def make_bundle(version: int, names: Iterable[str] = (), learned: Iterable[str] 
         "gate.json": measured.to_json(),
     }
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
-    kind = "edit" if ledger.corrections else "root"
     corrections = len(ledger.corrections)
-    return Bundle(Manifest(version, kind, digest, ledger.digest, digest, digest, corrections, entries), files)
+    return Bundle(Manifest(version, "edit", digest, ledger.digest, digest, digest, corrections, entries), files)
 
 
 def release(storage: Storage, bundle: Bundle) -> Live:
