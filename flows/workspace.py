@@ -16,6 +16,7 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 import zc.lockfile
@@ -24,7 +25,9 @@ from data.manifest import sha256
 from data.storage import open_storage
 from data.storage.base import Storage
 from editing.errors import DataError, NightError, StoreUnusable
-from flows.params import Params, parse_params
+
+if TYPE_CHECKING:
+    from flows.params import Params
 
 Log = Callable[[str], None]
 STORE = "ERRATA_STORE"  # a folder or s3://bucket/prefix; by default `store` in the workspace
@@ -102,6 +105,8 @@ class Workspace:
     @cached_property
     def params(self) -> Params:
         """What that file says, checked; raises DataError naming every fault in it."""
+        from flows.params import parse_params  # noqa: PLC0415 - brings numpy: who only looks at a store waits for none
+
         return parse_params(self.params_file, str(self.folder / "params.yaml"))
 
     def read(self, path: Path) -> bytes:
