@@ -29,7 +29,7 @@ def train_model(
         replace_live: Why it shall be released also if it is worse than what is live. Left out: it is not.
     """
     speak_in_lines()
-    night = open_night(store, workspace, by, get_run_logger().info)
+    night = open_night(store, workspace, by, get_run_logger().info, create=True)
     summary = train_new_root(night, run_as_task, replace_live=replace_live)
     publish(night, summary, "root-")
     return summary

@@ -16,6 +16,7 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 import zc.lockfile
@@ -23,8 +24,10 @@ import zc.lockfile
 from data.manifest import sha256
 from data.storage import open_storage
 from data.storage.base import Storage
-from editing.errors import DataError, NightError
-from flows.params import Params, parse_params
+from editing.errors import DataError, NightError, StoreUnusable
+
+if TYPE_CHECKING:
+    from flows.params import Params
 
 Log = Callable[[str], None]
 STORE = "ERRATA_STORE"  # a folder or s3://bucket/prefix; by default `store` in the workspace
@@ -102,6 +105,8 @@ class Workspace:
     @cached_property
     def params(self) -> Params:
         """What that file says, checked; raises DataError naming every fault in it."""
+        from flows.params import parse_params  # noqa: PLC0415 - brings numpy: who only looks at a store waits for none
+
         return parse_params(self.params_file, str(self.folder / "params.yaml"))
 
     def read(self, path: Path) -> bytes:
@@ -210,14 +215,28 @@ def store_url(url: str | None = None) -> str:
     return text if "://" in text else str(Path(text).resolve())
 
 
-def open_store(url: str | None = None) -> Storage:
-    """The store, opened."""
-    return open_storage(store_url(url))
+def open_store(url: str | None = None, *, create: bool = False) -> Storage:
+    """The store, opened; nothing is written, and S3 is not asked yet.
+
+    Raises StoreUnusable if it is a folder that does not exist, unless `create` lets the first release make it: what is
+    mistyped must not look like a store in which nothing happened.
+    """
+    place = store_url(url)
+    if not create and "://" not in place and not Path(place).is_dir():
+        raise no_store(place)
+    return open_storage(place)
 
 
-def operator() -> str:
+def no_store(place: str) -> StoreUnusable:
+    """The refusal of a place where no store is."""
+    return StoreUnusable(
+        f"there is no store at {place}; correct --store or {STORE}, or make one there with `errata train`"
+    )
+
+
+def operator(user_name: Callable[[], str] = getpass.getuser) -> str:
     """Who is acting, for the log."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
+        return user_name()
+    except (OSError, KeyError, ImportError):  # a container's user without a name, or no list of users
         return "errata"

@@ -10,7 +10,7 @@ from data import layout
 from data.manifest import read_live
 from data.reports import report_schema
 from data.storage.local import LocalStorage
-from flows.cli.base import app
+from flows.cli.app import app
 from tests.pages import REPOSITORY, follow, scratch_clone
 
 
@@ -27,7 +27,7 @@ def test_your_model(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_getting_started(tmp_path: Path) -> None:
     clone = scratch_clone(tmp_path / "errata")
-    said = follow(REPOSITORY / "docs" / "getting-started.md", clone, {"USER": "tester"})
+    said = follow(REPOSITORY / "docs" / "getting-started.md", clone)
     storage = LocalStorage(clone / "store")
     log = [json.loads(storage.get(key)) for key in storage.keys(layout.LOG)]
     assert [(each["version"], each["action"]) for each in log] == [
@@ -101,9 +101,14 @@ def test_every_link_between_pages_leads_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_no_page_takes_for_granted_that_the_user_has_a_name() -> None:
+    for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]:
+        assert not re.search(r"\$USER|\$\{USER\}", page.read_text()), f"{page.name}: a container may not set it"
+
+
 def test_every_command_shown_exists() -> None:
     """Each `errata COMMAND` in any page is a command of errata's."""
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
-        for name in re.findall(r"(?:^|`)errata ([a-z]+)", page.read_text(), re.MULTILINE):
+        for name in re.findall(r"(?:^|`)errata ([a-z]+)\b(?!\.json)", page.read_text(), re.MULTILINE):
             assert name in known, f"{page.name}: errata {name}"

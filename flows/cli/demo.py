@@ -26,7 +26,7 @@ def run_day(store: str | None, console: Console) -> NightSummary:
     from flows.correct_model import correct_model
     from flows.train_model import train_model
 
-    storage, workspace = open_store(store), open_workspace()
+    storage, workspace = open_store(store, create=True), open_workspace()
     if read_live(storage) is None:
         console.rule("1. A root model, trained and released")
         train_model(store)

@@ -21,7 +21,9 @@ def train(
     """Train a root model and release it, if it is no worse than what is live."""
     from flows.night.state import open_night
 
-    night = open_night(store, None, None, tell)  # tells what is wrong with params.yaml before the slow imports
+    night = open_night(
+        store, None, None, tell, create=True
+    )  # tells what is wrong with params.yaml before the slow imports
     from flows.cli.night_tables import finish
     from flows.night.new_root import train_new_root
 

@@ -23,10 +23,10 @@ def page(
 
     Each bundle carries the same page without history: releases/VERSION/report.html.
     """
+    from flows.cli.store import existing_store
     from flows.releases.page import release_page
-    from flows.workspace import open_store
 
-    content = release_page(open_store(store), version)
+    content = release_page(existing_store(store), version)
     if str(out) == "-":
         sys.stdout.buffer.write(content)
         return

@@ -11,7 +11,14 @@ from rich.table import Table
 
 from flows.cli.base import AsJson, Store, app, out, say_json, tell
 
-Why = Annotated[str, typer.Option("--why", help="The reason, for the log")]
+
+def _reason(why: str) -> str:
+    if not why.strip():
+        raise typer.BadParameter("it is blank; say why, for whoever reads the log")
+    return why
+
+
+Why = Annotated[str, typer.Option("--why", callback=_reason, help="The reason, for the log")]
 Expected = Annotated[str | None, typer.Option(help="The claimed class, where one image has had several")]
 
 
@@ -20,9 +27,9 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from data import layout
     from data.manifest import read_live, read_manifest
-    from flows.workspace import open_store
+    from flows.cli.store import existing_store
 
-    storage = open_store(store)
+    storage = existing_store(store)
     found = read_live(storage)
     content: dict[str, Any] = {
         "store": storage.url,
@@ -48,9 +55,9 @@ def releases(store: Store = None, as_json: AsJson = False) -> None:
     """Every change of what is live: released, rolled back, by whom and why."""
     from data import layout
     from data.manifest import read_live
-    from flows.workspace import open_store
+    from flows.cli.store import existing_store
 
-    storage = open_store(store)
+    storage = existing_store(store)
     entries = [json.loads(storage.get(key)) for key in storage.keys(layout.LOG)]
     found = read_live(storage)
     if as_json:
@@ -73,15 +80,14 @@ def verify(
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every file of a release against its manifest; names each changed, missing or extra file."""
+    """Check every file of a release against the digest in the log; names each changed, missing or extra file."""
     from data.manifest import verify_bundle
-    from flows.releases.pointer import require_live
-    from flows.workspace import open_store
+    from flows.cli.store import existing_store
+    from flows.releases.pointer import released_digest, require_live
 
-    storage = open_store(store)
-    live, _ = require_live(storage)
-    which = live.version if version is None else version
-    problems = verify_bundle(storage, which, live.manifest_sha256 if which == live.version else None)
+    storage = existing_store(store)
+    which = require_live(storage)[0].version if version is None else version
+    problems = verify_bundle(storage, which, released_digest(storage, which))
     if as_json:
         say_json({"version": which, "problems": problems})
     elif problems:
@@ -96,10 +102,10 @@ def verify(
 @app.command(rich_help_panel="Releases")
 def sign(store: Store = None) -> None:
     """Sign releases, log and live.json as they are, with ERRATA_SIGNING_KEY: once, when a team begins to sign."""
+    from flows.cli.store import existing_store
     from flows.releases.sign import sign_store
-    from flows.workspace import open_store
 
-    signed = sign_store(open_store(store))
+    signed = sign_store(existing_store(store))
     tell(f"signed: {len({each.version for each in signed})} releases, {len(signed)} entries of the log, live.json")
 
 
@@ -112,10 +118,11 @@ def retract(
     as_json: AsJson = False,
 ) -> None:
     """Withdraw a correction: the next night releases a model without it, and nothing brings it back by itself."""
+    from flows.cli.store import existing_store
     from flows.releases.retraction import retract as withdraw
-    from flows.workspace import open_store, operator
+    from flows.workspace import operator
 
-    decision, live = withdraw(open_store(store), correction, expected, by=operator(), why=why)
+    decision, live = withdraw(existing_store(store), correction, expected, by=operator(), why=why)
     if as_json:
         say_json({"correction": decision.correction, "expected": decision.expected, "live": live.version})
         return
@@ -132,10 +139,11 @@ def reinstate(
     as_json: AsJson = False,
 ) -> None:
     """Take a retraction back: the next night solves for the correction again."""
+    from flows.cli.store import existing_store
     from flows.releases.retraction import reinstate as restore
-    from flows.workspace import open_store, operator
+    from flows.workspace import operator
 
-    decision, live = restore(open_store(store), correction, expected, by=operator(), why=why)
+    decision, live = restore(existing_store(store), correction, expected, by=operator(), why=why)
     if as_json:
         say_json({"correction": decision.correction, "expected": decision.expected, "live": live.version})
         return
@@ -151,10 +159,11 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier release live again, at once, after checking every digest of it."""
+    from flows.cli.store import existing_store
     from flows.releases.rollback import rollback as go_back
-    from flows.workspace import open_store, operator
+    from flows.workspace import operator
 
-    done = go_back(open_store(store), version, by=operator(), why=why)
+    done = go_back(existing_store(store), version, by=operator(), why=why)
     if as_json:
         say_json(
             {
@@ -184,10 +193,10 @@ def show(
 ) -> None:
     """What a release was made of: its inputs, every correction with the reports behind it, the gate's rows."""
     from flows.cli.night_tables import print_gate
+    from flows.cli.store import existing_store
     from flows.releases.lineage import trace
-    from flows.workspace import open_store
 
-    lineage = trace(open_store(store), version)
+    lineage = trace(existing_store(store), version)
     manifest = lineage.manifest
     if as_json:
         say_json(lineage.to_json())
@@ -223,13 +232,13 @@ def reproduce(
     from dataclasses import asdict
     from tempfile import TemporaryDirectory
 
+    from flows.cli.store import existing_store
     from flows.releases.reproduce import reproduce as again
-    from flows.workspace import open_store
 
     with TemporaryDirectory(prefix="errata-reproduce-") as temporary:
         folder = into.resolve() if into else Path(temporary) / "workspace"
         made = again(
-            open_store(store),
+            existing_store(store),
             version,
             folder,
             from_scratch=from_scratch,

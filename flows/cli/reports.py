@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.base import AsJson, Store, app, out, say_json
+from flows.cli.base import AsJson, Store, app, notes, out, say_json
 
 
 @app.command(rich_help_panel="Reports")
@@ -24,14 +24,21 @@ def report(
     from data.manifest import read_live
     from data.reports import file_report
     from editing.errors import DataError
-    from flows.workspace import open_store
+    from flows.cli.store import existing_store
+    from flows.releases.classes import check_class, read_classes
 
     try:
         content = image.read_bytes()
     except OSError as fault:
         raise DataError(f"{image}: {fault.strerror}") from fault
-    storage = open_store(store)
+    storage = existing_store(store)
     live = read_live(storage)
+    classes = read_classes(storage, live[0]) if live else None
+    if classes is None:
+        notes.print("nothing released yet says which classes there are; taken as it stands", style="dim")
+    else:
+        for name in (expected, *([] if predicted is None else [predicted])):
+            check_class(name, classes)
     filed = file_report(
         storage,
         content,
@@ -54,9 +61,9 @@ def quarantine(store: Store = None, as_json: AsJson = False) -> None:
     from rich.text import Text
 
     from data.quarantine import quarantined
-    from flows.workspace import open_store
+    from flows.cli.store import existing_store
 
-    records = list(quarantined(open_store(store)))
+    records = list(quarantined(existing_store(store)))
     if as_json:
         say_json([record.model_dump(mode="json") for record in records])
         return
@@ -78,9 +85,9 @@ def requeue(
 ) -> None:
     """Send reports from quarantine back to the inbox; the next night looks at them again."""
     from data import quarantine as kept
-    from flows.workspace import open_store
+    from flows.cli.store import existing_store
 
-    storage = open_store(store)
+    storage = existing_store(store)
     for prefix in reports:
         report = kept.one_quarantined(storage, prefix)
         kept.requeue(storage, report)

@@ -31,7 +31,8 @@ from editing.metrics import predicted_classes
 from flows.night.check_reports import check_reports, load_report_suite
 from flows.night.state import Batch, Night, Parent
 from flows.night.step import STORE_AWAY, step
-from flows.releases.retraction import Decision, as_correction, decisions
+from flows.releases.decision import Decision, as_correction
+from flows.releases.standing import decisions
 from flows.workspace import Workspace
 
 CONTROL = ("reference", "calibration", "gate", "test")
@@ -40,7 +41,7 @@ CONTROL = ("reference", "calibration", "gate", "test")
 @step("collect", waits=STORE_AWAY)
 def collect(night: Night, parent: Parent) -> Batch:
     """The inbox as a batch: what was agreed on, and what people withdrew or took back."""
-    standing = decisions(night.storage)
+    standing = decisions(night.storage, parent.live)
     found = settle_claims(night, parent, standing)
     corrections = list(found.agreed)
     images = dict(found.images)

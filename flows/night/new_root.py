@@ -32,7 +32,7 @@ from flows.night.state import Batch, Night
 from flows.night.step import STORE_AWAY, RunStep, run_here, step
 from flows.night.summary import NightSummary
 from flows.releases.pointer import log_entries, verified
-from flows.releases.retraction import decisions
+from flows.releases.standing import decisions
 from flows.workspace import Workspace
 
 
@@ -93,7 +93,7 @@ def inherit(night: Night, found: tuple[Live, str] | None) -> Inherited:
         return Inherited(Ledger(1), NONE)
     manifest = verified(night.storage, found[0].version, found[0].manifest_sha256)
     ledger = Ledger.from_jsonl(read_file(night.storage, manifest, "ledger.jsonl").decode())
-    retracted = {claim for claim, each in decisions(night.storage).items() if each.action == "retracted"}
+    retracted = {claim for claim, each in decisions(night.storage, found[0]).items() if each.action == "retracted"}
 
     def kept(ledger: Ledger, version: int) -> Ledger:
         out = [each.id for each in ledger.corrections if each.claim in retracted]

@@ -28,14 +28,14 @@ class Night:
     name: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
-def open_night(store: str | None, folder: str | None, by: str | None, log: Log) -> Night:
-    """A night in the given places, or in those of the environment.
+def open_night(store: str | None, folder: str | None, by: str | None, log: Log, *, create: bool = False) -> Night:
+    """A night in the given places, or in those of the environment; only with `create` may the store be a new one.
 
     Raises DataError if params.yaml has faults: before the store is touched, and before anything slow is imported.
     """
     workspace = open_workspace(folder)
     workspace.params  # noqa: B018 - read now
-    return Night(open_store(store), workspace, by or operator(), log)
+    return Night(open_store(store, create=create), workspace, by or operator(), log)
 
 
 @dataclass(frozen=True)

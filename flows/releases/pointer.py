@@ -89,10 +89,18 @@ def require_live(storage: Storage) -> tuple[Live, str]:
     return found
 
 
+def released_digests(storage: Storage) -> dict[int, str]:
+    """The digest of the manifest of each release that ever was live, by version, as live.json and the log have it.
+
+    Raises NightError if nothing was ever released, Damaged if the log cannot be believed.
+    """
+    live, _ = require_live(storage)
+    return {each.version: each.manifest_sha256 for each in (*log_entries(storage), live)}
+
+
 def released_digest(storage: Storage, version: int) -> str:
     """The digest of a release's manifest, as the log has it; raises NightError if it never was live."""
-    live, _ = require_live(storage)
-    for each in (live, *log_entries(storage)):
-        if each.version == version:
-            return each.manifest_sha256
-    raise NightError(f"release {version} never was live; `errata releases` lists those that were")
+    digests = released_digests(storage)
+    if version not in digests:
+        raise NightError(f"release {version} never was live; `errata releases` lists those that were")
+    return digests[version]

@@ -84,13 +84,21 @@ class SlotRow:
 
 @dataclass(frozen=True)
 class HistoryPoint:
-    """One point of the history: a release's error on its gate split, before and after."""
+    """One point of the history: a release's error on its gate split, before and after.
+
+    None where the store no longer has the bundle that was live: nothing is told of it, and nothing drawn.
+    """
 
     version: int
-    corrections: int
-    before: float
-    after: float
+    corrections: int | None = None
+    before: float | None = None
+    after: float | None = None
     live: bool = False
+
+    @property
+    def drawdown(self) -> float | None:
+        """Error rate of the release minus that of its root."""
+        return None if self.after is None or self.before is None else self.after - self.before
 
 
 def criterion_bar(criterion: Criterion) -> Bar:
@@ -237,10 +245,10 @@ def _most_flips(classes: Sequence[ClassOutcome]) -> int:
 
 
 def history_chart(history: Sequence[HistoryPoint]) -> dict[str, Any] | None:
-    """The drawdown of each release as points of a 600 x 180 drawing; None without at least two releases."""
-    if len(history) < 2:
+    """The drawdown of each release as points of a 600 x 180 drawing; None without at least two to draw."""
+    drawn = [(each, each.drawdown) for each in history if each.drawdown is not None]
+    if len(drawn) < 2:
         return None
-    drawn = [(each, each.after - each.before) for each in history]
     low, high = min(0.0, *(value for _, value in drawn)), max(0.0, *(value for _, value in drawn))
     pad = 0.15 * ((high - low) or 0.01)
     low, high = low - pad, high + pad

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from data import layout
 from data.ledger import Ledger
 from data.manifest import read_file, read_live, read_manifest
-from flows.cli.app import main
+from flows.cli.app import app, main
 from flows.night.run import run_night
 from flows.workspace import Workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import Place, copy_dvc_objects
+from tests.flows.releases.small import make_bundle, rewrite
 
 Said = tuple[int, Any]
 Errata = Callable[..., Said]
@@ -94,7 +96,7 @@ def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
         ("reinstate", "zz", "--why", "a doubt"): "no correction retracted begins with 'zz'",
         ("rollback", "9", "--why", "a doubt"): "release 9 never was live",
         ("reproduce", "9"): "release 9 never was live",
-        ("verify", "9"): "releases/9/manifest.json is not stored",
+        ("verify", "9"): "release 9 never was live",
     }.items():
         code, said = errata(*words)
         assert code == 1, words
@@ -105,7 +107,7 @@ def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
     for words in (("verify",), ("rollback", "--why", "a doubt"), ("retract", "zz", "--why", "a doubt")):
         code, said = errata(*words, store=new_store().url)
         assert code == 1
-        assert "nothing is released yet" in said
+        assert "there is no store at" in said
     assert corrected.storage.read(layout.LIVE) == before
 
 
@@ -124,6 +126,20 @@ def test_a_damaged_bundle_is_named_and_never_goes_live(corrected: Place, errata:
     assert errata("verify") == (0, {"version": 2, "problems": []})
     code, said = errata("status")
     assert (code, said["live"]) == (0, 2)
+
+
+def test_a_rewritten_older_release_is_not_whole(corrected: Place, errata: Errata) -> None:
+    rewrite(corrected.storage, make_bundle(1))  # its files are those that its manifest names
+    code, said = errata("verify", "1")
+    assert (code, said["version"], len(said["problems"])) == (1, 1, 1)
+    assert "releases/1/manifest.json: its SHA-256 is not the recorded" in said["problems"][0]
+
+
+def test_a_new_root_is_not_called_a_night(corrected: Place, errata: Errata) -> None:
+    result = CliRunner().invoke(app, ["train", "--store", corrected.storage.url])
+    assert result.exit_code == 0, result.output
+    assert "A new root" in result.output
+    assert "The night" not in result.output
 
 
 def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

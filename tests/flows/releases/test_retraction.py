@@ -12,10 +12,10 @@ from data.refusals import Reason
 from editing.errors import NightError, NotStored, Superseded
 from flows.night.run import run_night
 from flows.releases.pointer import log_entries
-from flows.releases.retraction import decisions, reinstate, retract
+from flows.releases.retraction import reinstate, retract
 from flows.releases.rollback import rollback
 from tests.flows.conftest import Place
-from tests.flows.night.faults import before
+from tests.flows.night.faults import Watched, before
 
 
 def in_force(place: Place) -> dict[str, str]:
@@ -94,17 +94,15 @@ def test_a_prefix_must_name_one(quick: Place) -> None:
         reinstate(quick.storage, "zz", by="me", why="")
 
 
-def test_a_retraction_that_died_before_its_swap_stands_and_is_logged_when_given_again(
-    quick: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retraction_that_died_before_its_swap_stands_and_is_logged_when_given_again(quick: Place) -> None:
     gone = min(corrected(quick))
 
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def die(operation: str, _key: str) -> None:
+        if operation == "swap":
+            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("flows.releases.retraction.make_live", die)
-        retract(quick.storage, gone, by="me", why="doubt")
+    with pytest.raises(KeyboardInterrupt):
+        retract(Watched(quick.storage, before=die), gone, by="me", why="doubt")
     assert [each.action for each in log_entries(quick.storage)] == ["released", "released"]
     for _ in range(2):  # the second time changes nothing
         retract(quick.storage, gone, by="me", why="doubt")
@@ -165,32 +163,9 @@ def test_forward_again_takes_back_what_the_rollback_took_and_no_more(quick: Plac
     assert in_force(quick) == {name: value for name, value in both.items() if name != own}
 
 
-def test_only_what_was_live_can_be_live_again(quick: Place) -> None:
-    with pytest.raises(NightError, match="first"):
-        rollback(quick.storage, by="me", why="")
-    with pytest.raises(NightError, match="never was live"):
-        rollback(quick.storage, 7, by="me", why="")
+def test_what_is_live_already_stays_as_it_is(quick: Place) -> None:
     corrected(quick, 1)
-    assert rollback(quick.storage, 2, by="me", why="").live.serial == 2  # it is live: nothing to do
-    assert rollback(quick.storage, 1, by="me", why="").live.version == 1
-    with pytest.raises(NightError, match="first"):
-        rollback(quick.storage, by="me", why="")
-
-
-def test_a_rollback_that_loses_its_swap_leaves_no_decision_behind(
-    quick: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = corrected(quick, 2)
-
-    def too_late(*_: object, **__: object) -> None:
-        raise Superseded("somebody else")
-
-    with monkeypatch.context() as patch, pytest.raises(Superseded):
-        patch.setattr("flows.releases.rollback.make_live", too_late)
-        rollback(quick.storage, 1, by="me", why="complaints")
-    assert {each.action for each in decisions(quick.storage).values()} == {"reinstated"}
-    assert run_night(quick.night()).outcome == "nothing to correct"
-    assert in_force(quick) == before
+    assert rollback(quick.storage, 2, by="me", why="to be sure").live.serial == 2
 
 
 def test_a_pointer_that_cannot_be_read_is_restored_by_a_rollback(quick: Place) -> None:

@@ -11,7 +11,7 @@ from data.ledger import Ledger
 from data.splits import load_split, splits_digest
 from editing.errors import Damaged
 from flows.gate.measurements import GateMeasurements
-from flows.releases.retraction import Decision
+from flows.releases.decision import Decision
 
 STORED = Path(__file__).parent / "stored"
 
