@@ -41,7 +41,8 @@ def tag_release(workspace: Workspace, storage: Storage, manifest: Manifest, log:
             files = {name: read_file(storage, manifest, name) for name in FILES}
             whose = f"release {manifest.version}"
             check_pipeline(files["dvc.yaml"], whose)
-            check_params(parse_params(files["params.yaml"], "params.yaml"), workspace.params.model.plugins, whose)
+            params = parse_params(files["params.yaml"], f"params.yaml of {whose}")
+            check_params(params, workspace.params.model.plugins if params.model.plugins else (), whose)
             message = f"Release {manifest.version}\n\nmanifest {manifest.digest}"
             commit = _commit(git, files, message)
             git("tag", "-a", tag_name(manifest.version), "-m", message, commit)

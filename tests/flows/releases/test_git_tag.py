@@ -13,7 +13,7 @@ from data.storage.local import LocalStorage
 from flows.releases.bundle import publish
 from flows.releases.git_tag import FILES, SETTING, tag_release
 from flows.workspace import Workspace
-from tests.flows.conftest import Place, Undisturbed
+from tests.flows.conftest import REPOSITORY, Place, Undisturbed
 from tests.flows.night.faults import Watched, converges, die, killed
 from tests.flows.releases.test_bundle import a_bundle
 
@@ -44,9 +44,16 @@ def storage(tmp_path: Path) -> LocalStorage:
     return LocalStorage(tmp_path / "store")
 
 
+def content(name: str, version: int) -> str:
+    """A file that says of which release it is."""
+    if name == "dvc.yaml":
+        return f"{(REPOSITORY / name).read_text()}# of {version}\n"
+    return f"seed: {version}\n" if name == "params.yaml" else f"{name} of {version}"
+
+
 def released(storage: LocalStorage, version: int) -> Manifest:
     """A release in the store, of files that say which one it is."""
-    bundle = a_bundle(version, **{name: f"{name} of {version}".encode() for name in FILES})
+    bundle = a_bundle(version, **{name: content(name, version).encode() for name in FILES})
     publish(storage, bundle)
     return bundle.manifest
 
@@ -80,7 +87,7 @@ def test_the_tag_names_the_commit_of_what_made_the_release(
         tag = f"errata@v{version}"
         assert git(repository, "ls-tree", "-r", "--name-only", tag).split() == [f"{prefix}{name}" for name in FILES]
         for name in FILES:
-            assert git(repository, "show", f"{tag}:{prefix}{name}") == f"{name} of {version}"
+            assert git(repository, "show", f"{tag}:{prefix}{name}") == content(name, version)
         assert manifest_digest in git(repository, "tag", "-n9", tag)
     assert git(repository, "rev-list", "--count", "HEAD").strip() == "2"
     status = git(repository, "status", "--porcelain").splitlines()
@@ -113,8 +120,8 @@ exec {git} "$@"
 def test_a_crash_between_swap_and_tag_is_made_up_for_by_the_next_night(
     disturbed: Place, undisturbed: Undisturbed, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die_at_log(_operation: str, key: str) -> None:
-        if key == layout.log_entry(2):
+    def die_at_log(operation: str, key: str) -> None:
+        if (operation, key) == ("put", layout.log_entry(2)):
             die()
 
     folder = disturbed.workspace.folder
@@ -137,3 +144,17 @@ def test_a_crash_between_swap_and_tag_is_made_up_for_by_the_next_night(
     assert git(folder, "rev-list", "--count", "HEAD").strip() == "2"
     assert git(folder, "show", "errata@v2:params.yaml") == released_with
     assert undisturbed.digest in git(folder, "tag", "-n9", "errata@v2")
+
+
+def test_a_pipeline_of_the_stores_is_not_committed(workspace: Workspace, storage: LocalStorage) -> None:
+    """Whoever may write the store could else have the next checkout run it."""
+    git(workspace.folder, "init", "-q")
+    forged = content("dvc.yaml", 2).replace("python -m flows.stages edit", "sh -c 'touch owned'")
+    files = {**{name: content(name, 2).encode() for name in FILES}, "dvc.yaml": forged.encode()}
+    bundle = a_bundle(2, **files)
+    publish(storage, bundle)
+    heard: list[str] = []
+    assert not tag_release(workspace, storage, bundle.manifest, heard.append)
+    assert "stages.edit.cmd" in heard[0]
+    assert git(workspace.folder, "tag") == ""
+    assert not git(workspace.folder, "for-each-ref")
