@@ -83,10 +83,11 @@ def _replace(storage: Storage, key: str, record: Quarantined) -> None:
 def quarantined(storage: Storage) -> Iterator[Quarantined]:
     """Everything in quarantine, in the order of identities. Raises Damaged or Unreadable on a record without sense."""
     for key in storage.keys(layout.QUARANTINE):
-        yield _read(storage, key)
+        yield read_quarantined(storage, key)
 
 
-def _read(storage: Storage, key: str) -> Quarantined:
+def read_quarantined(storage: Storage, key: str) -> Quarantined:
+    """The record under `key`; raises Damaged, NotStored or Unreadable."""
     try:
         return Quarantined.model_validate_json(storage.get(key))
     except ValidationError as error:
@@ -108,7 +109,7 @@ def requeue(storage: Storage, report_id: str) -> None:
     Raises NotStored, StoreError if its bytes were never kept.
     """
     key = layout.quarantined_report(report_id)
-    content = _read(storage, key).content
+    content = read_quarantined(storage, key).content
     if content is None:
         raise StoreError(f"report {report_id} was never kept: too large, or it cannot be read; mend what was filed")
     storage.delete(layout.deferred_report(report_id))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import typer
 from rich.console import JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from flows.cli.base import GATE_SAID_NO, out, say_json
 from flows.gate.criterion import GateResult, Verdict
 from flows.gate.tables import GateTable
-from flows.night.summary import NightSummary
+from flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 
+MOST_ROWS = 20
 COLOURS: dict[Verdict, str] = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
 JUSTIFY: tuple[JustifyMethod, ...] = ("left", "right", "right", "left", "right", "left")
 
@@ -31,6 +33,13 @@ def print_summary(summary: NightSummary, title: str) -> None:
     for label, value in summary.lines():
         table.add_row(label, value)
     out.print(table)
+    if summary.waiting:
+        waiting = Table(*WAITING_HEAD, title="Claims that wait, the least doubtful first", title_justify="left")
+        for cells in waiting_rows(summary.waiting)[:MOST_ROWS]:
+            waiting.add_row(*map(Text, cells))
+        out.print(waiting)
+        if (more := len(summary.waiting) - MOST_ROWS) > 0:
+            out.print(f"and {more} more; `errata correct --json` lists all")
     if summary.gate_result and summary.gate_result.criteria:
         print_gate(summary.gate_result, "The gate, measured on the exported file")
 

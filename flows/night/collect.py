@@ -24,11 +24,13 @@ from data.ledger import Correction
 from data.observations import Observations
 from data.refusals import Reason, Refusal
 from data.splits import load_split
-from data.trust import Claim, aggregate
+from data.track_record import track_records
+from data.trust import Claim, Waiting, aggregate
 from data.validation import validate_reports
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.night.check_reports import check_reports, load_report_suite
+from flows.night.doubts import Witness
 from flows.night.state import Batch, Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.releases.decision import Decision, as_correction
@@ -68,6 +70,7 @@ def collect(night: Night, parent: Parent) -> Batch:
         found.refused,
         found.waiting,
         observed=found.observed,
+        sides_waiting=found.sides_waiting,
     )
 
 
@@ -80,6 +83,7 @@ class Settled:
     images: dict[str, Pixels] = field(default_factory=dict, repr=False)
     refused: tuple[Refusal, ...] = ()
     waiting: tuple[str, ...] = ()
+    sides_waiting: tuple[Waiting, ...] = ()
     done: tuple[str, ...] = ()
     observed: Observations | None = None
 
@@ -92,7 +96,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
 
     moment = datetime.now(UTC)
     suite = load_report_suite(night, parent, moment)  # a fault in it is told before images are fetched and looked at
-    live = OnnxClassifier(parent.model)
+    witness = Witness(night.workspace, parent)
     refused: list[Refusal] = []
     rows: dict[str, ReportRow] = {}
 
@@ -104,10 +108,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
                 rows[each.report.id] = ReportRow(each.report, each.correction, each.width, each.height)
                 yield each
 
-    def predict(pixels: Pixels) -> NDArray[np.int64]:
-        return predicted_classes(live.predict(pixels).logits)
-
-    claims = list(intake.as_claims(usable(), parent.classes, predict, Control(night.workspace)))
+    claims = list(intake.as_claims(usable(), parent.classes, witness.predict, Control(night.workspace)))
     count = len(claims) + len(refused)
     alone = validate_reports([row.report for row in rows.values()], parent.live.newest, moment)
     refused += alone.refusals
@@ -121,7 +122,11 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
     refused += withdrawn_claims([claim for claim in claims if claim.report_id not in gone], standing)
     gone |= {each.report_id for each in refused}
     left = {claim.report_id: claim for claim in claims if claim.report_id not in gone}
-    decision = aggregate(left.values(), parent.ledger, night.workspace.params.trust, moment)
+    trust = night.workspace.params.trust
+    withdrawn = {report for each in standing.values() if each.action == "retracted" for report in each.reports}
+    records = track_records(night.storage, withdrawn) if left else {}
+    doubts = witness.doubts(left.values(), trust.prior_error, records)
+    decision = aggregate(left.values(), parent.ledger, doubts, trust, moment)
     shape = parent.image_shape
     return Settled(
         reports=count,
@@ -129,6 +134,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
         images={each.id: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed},
         refused=(*refused, *decision.refusals),
         waiting=tuple(sorted((*alone.waiting, *decision.waiting))),
+        sides_waiting=decision.sides_waiting,
         done=decision.done,
         observed=observed,
     )

@@ -94,6 +94,7 @@ def summarise(
         refused=batch.refused,
         deferred=batch.deferred,
         warnings=batch.observed.warnings if batch.observed else (),
+        waiting=batch.sides_waiting,
     )
     if gate_result is None:
         return common

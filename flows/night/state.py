@@ -12,6 +12,7 @@ from data.manifest import Live, Manifest
 from data.observations import Observations
 from data.refusals import Refusal
 from data.storage.base import Storage
+from data.trust import Waiting
 from flows.gate.criterion import GateResult
 from flows.night.summary import DeferredCorrection
 from flows.workspace import Log, Workspace, open_store, open_workspace, operator
@@ -57,8 +58,9 @@ class Batch:
 
     `corrections` are new to the ledger, with their `images`; `withdrawn` leave it, for somebody retracted them; `done`
     are reports that the live release has consumed already (a crash came between its swap and its settling); `refused`
-    go to quarantine; `waiting` stay in the inbox until more people say the same; `deferred` are left out for harm;
-    `observed` is what the reports that can be used look like together, if there are any.
+    go to quarantine; `waiting` stay in the inbox, most of them until more people say the same: `sides_waiting` tells of
+    each claim how doubtful it is and what it waits for; `deferred` are left out for harm; `observed` is what the
+    reports that can be used look like together, if there are any.
     """
 
     reports: int = 0
@@ -70,6 +72,7 @@ class Batch:
     waiting: tuple[str, ...] = ()
     deferred: tuple[DeferredCorrection, ...] = ()
     observed: Observations | None = None
+    sides_waiting: tuple[Waiting, ...] = ()
 
     def without(self, harm: Mapping[str, str]) -> Batch:
         """This batch less the corrections in `harm`, each with why."""

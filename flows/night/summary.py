@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from data.refusals import Refusal
+from data.trust import Waiting
 from flows.gate.criterion import GateResult
 from flows.gate.measurements import CriterionRow
 
@@ -40,6 +42,7 @@ class NightSummary:
     budget: str = ""
     since_first_root: str = ""
     warnings: tuple[str, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -56,6 +59,7 @@ class NightSummary:
             ("reports in", str(self.reports)),
             ("quarantined", str(len(self.refused))),
             ("new corrections", str(self.corrections)),
+            ("claims that wait", str(len(self.waiting))),
             ("deferred", str(len(self.deferred))),
             ("corrections in force", str(self.in_force)),
         ]
@@ -71,3 +75,14 @@ class NightSummary:
             rows.append(("budget", self.budget))
         rows += [("warning", each) for each in self.warnings]
         return rows
+
+
+WAITING_HEAD = ("correction", "should be", "doubt", "reports", "waits for")
+
+
+def waiting_rows(waiting: Iterable[Waiting]) -> list[tuple[str, ...]]:
+    """The claims that wait, for any table: the least doubtful first, for a person's word settles those soonest."""
+    return [
+        (each.correction[:12], each.expected, f"{each.doubt:.0%}", str(len(each.reports)), each.needs)
+        for each in sorted(waiting, key=lambda each: (each.doubt, each.correction, each.expected))
+    ]

@@ -13,7 +13,7 @@ from data.evaluation import CorrectionOutcome, Evaluation
 from flows.gate.criterion import GateResult
 from flows.gate.tables import GateTable, markdown_table
 from flows.night.state import Night
-from flows.night.summary import NightSummary
+from flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 from flows.releases.bundle import REPORT
 
 MOST_ROWS = 200
@@ -59,6 +59,9 @@ def night_page(summary: NightSummary, evaluation: Evaluation | None) -> str:
         ordered = sorted(evaluation.corrections, key=lambda each: (each.after == each.expected, each.id))
         head = ("correction", "root", "release", "should be", "unseen views", "decided by")
         text += "\n\n### Corrections\n\n" + _table(head, [_correction_row(each) for each in ordered])
+    if summary.waiting:
+        rows = [list(row) for row in waiting_rows(summary.waiting)]
+        text += "\n\n### Waiting, the least doubtful first\n\n" + _table(WAITING_HEAD, rows)
     if summary.deferred:
         rows = [[each.correction[:12], str(len(each.reports)), each.why] for each in summary.deferred]
         text += "\n\n### Deferred to another night\n\n" + _table(("correction", "reports", "why"), rows)

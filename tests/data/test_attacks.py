@@ -251,7 +251,8 @@ def night(storage: Storage, control: Pixels, settings: TrustSettings) -> tuple[d
     claims = list(
         as_claims(accepted, CLASSES, lambda pixels: np.ones(len(pixels), int), lambda pixels: guard.match(pixels) >= 0)
     )
-    decision = aggregate(claims, Ledger(1), settings, NOON)
+    doubts = {(claim.correction, claim.expected): 0.0 for claim in claims}
+    decision = aggregate(claims, Ledger(1), doubts, settings, NOON)
     by_report = {claim.report_id: claim for claim in claims}
     pixels = {each.id: evidence(storage, by_report[each.reports[0]], SHAPE) for each in decision.agreed}
     refusals = [item for item in items if isinstance(item, Refusal)]

@@ -20,8 +20,16 @@ def claim(report: str, correction: str = "image", expected: str = "cat", reporte
     return replace(made, **rest)  # type: ignore[arg-type]
 
 
-def judge(*claims: Claim, ledger: Ledger = EMPTY, days: float = 0, **settings: object) -> Aggregate:
-    return aggregate(claims, ledger, TrustSettings(**settings), NOON + timedelta(days=days))  # type: ignore[arg-type]
+def judge(
+    *claims: Claim,
+    ledger: Ledger = EMPTY,
+    doubts: dict[tuple[str, str], float] | None = None,
+    days: float = 0,
+    **settings: object,
+) -> Aggregate:
+    """The decision on claims that nothing speaks against, unless `doubts` says so."""
+    doubts = {(each.correction, each.expected): 0.0 for each in claims} if doubts is None else doubts
+    return aggregate(claims, ledger, doubts, TrustSettings(**settings), NOON + timedelta(days=days))  # type: ignore[arg-type]
 
 
 def agreed(decision: Aggregate) -> dict[str, str]:
@@ -32,7 +40,7 @@ def reasons(decision: Aggregate) -> dict[str, Reason]:
     return {refusal.report_id: refusal.reason for refusal in decision.refusals}
 
 
-def test_one_report_is_enough_by_default() -> None:
+def test_one_report_without_doubt_is_enough_by_default() -> None:
     decision = judge(claim("a"))
     assert agreed(decision) == {"image": "cat"}
     assert decision.agreed[0].reports == ("a",)
@@ -63,6 +71,43 @@ def test_quorum_counts_distinct_reporters_however_spelt() -> None:
     assert decision.waiting == ("a",)
     assert reasons(decision) == {"b": Reason.DUPLICATE, "c": Reason.DUPLICATE}
     assert agreed(judge(*same, claim("d", reporter="bob"), quorum=2)) == {"image": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("doubt", "people"), [(0.0, 1), (0.1, 1), (0.11, 2), (0.2, 2), (0.21, 3), (0.3, 3), (0.31, None), (1.0, None)]
+)
+def test_doubt_decides_how_many_people_it_takes(doubt: float, people: int | None) -> None:
+    doubts = {("image", "cat"): doubt}
+    limits: dict[str, Any] = {"doubt_one": 0.1, "doubt_two": 0.2, "doubt_three": 0.3}
+    for count in range(1, 6):
+        claims = [claim(f"r{number}") for number in range(count)]
+        decision = judge(*claims, doubts=doubts, **limits)
+        assert agreed(decision) == ({"image": "cat"} if people is not None and count >= people else {})
+        if not decision.agreed:
+            (side,) = decision.sides_waiting
+            needs = "a trusted reporter" if people is None else f"{people} reporters"
+            assert (side.doubt, side.needs, len(side.reports)) == (doubt, needs, count)
+    trusted = judge(claim("t", reporter="ann"), doubts=doubts, **limits, trusted=("ann",))
+    assert agreed(trusted) == {"image": "cat"}
+
+
+@pytest.mark.parametrize("doubts", [{}, {("image", "cat"): float("nan")}, {("image", "cat"): -1.0}])
+def test_a_doubt_that_was_not_estimated_is_a_full_one(doubts: dict[tuple[str, str], float]) -> None:
+    crowd = [claim(f"r{number}") for number in range(9)]
+    (side,) = judge(*crowd, doubts=doubts).sides_waiting
+    assert (side.doubt, side.needs) == (1.0, "a trusted reporter")
+
+
+def test_ten_spellings_of_one_name_are_one_of_the_two_people_that_a_doubt_asks_for() -> None:
+    names = ["Ann", "ann", " ANN ", "A n n", "A\u200bnn", "A\u00adnn", "\uff21nn", "\u0410nn", "Ánn", "ann "]
+    doubts = {("image", "cat"): 0.2}
+    decision = judge(*(claim(f"r{n}", reporter=name) for n, name in enumerate(names)), doubts=doubts, doubt_two=0.2)
+    assert decision.agreed == ()
+    assert decision.waiting == ("r0",)
+
+
+def test_the_quorum_is_the_least_however_little_doubt_there_is() -> None:
+    assert judge(claim("a"), claim("b"), quorum=3).waiting == ("a", "b")
 
 
 def test_what_waits_too_long_is_refused() -> None:
@@ -169,9 +214,10 @@ def test_every_claim_is_in_exactly_one_place_and_order_does_not_matter(seed: int
         "per_reporter": 8,
         "per_class": 2,
     }
-    decision = judge(*claims, ledger=ledger, **settings)
+    doubts = {(image, name): rng.random() / 3 for image in "abcdef" for name in ("cat", "fox")}
+    decision = judge(*claims, ledger=ledger, doubts=doubts, **settings)
     placed = [report for each in decision.agreed for report in each.reports]
     placed += [refusal.report_id for refusal in decision.refusals] + [*decision.waiting, *decision.done]
     assert sorted(placed) == sorted(each.report_id for each in claims)
     rng.shuffle(claims)
-    assert judge(*claims, ledger=ledger, **settings) == decision
+    assert judge(*claims, ledger=ledger, doubts=doubts, **settings) == decision

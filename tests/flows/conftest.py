@@ -96,11 +96,19 @@ class Place:
 
 
 def make_workspace(folder: Path) -> None:
-    """dvc.yaml and params.yaml as they are committed, in a folder without git."""
+    """dvc.yaml and params.yaml as they are committed, in a folder without git. Here anybody is believed at once."""
     (folder / ".dvc").mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore"):
         shutil.copy(REPOSITORY / name, folder / name)
     (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    set_trust(folder, doubt_one=1.0)
+
+
+def set_trust(folder: Path, **settings: object) -> None:
+    """Change the section `trust` of the folder's params.yaml."""
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["trust"].update(settings)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
 @pytest.fixture(scope="session")

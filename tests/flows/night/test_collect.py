@@ -1,22 +1,17 @@
 """From the inbox to what was agreed on: nobody tunes the judge, and nobody's word counts twice."""
 
 import numpy as np
-import yaml
 
-from data.images import encode_png
+from data.images import encode_png, pixel_digest
 from data.refusals import Reason
 from data.reports import file_report
 from data.splits import load_split
+from data.trust import Claim
 from flows.night.collect import collect
+from flows.night.doubts import Witness
 from flows.night.parent import sync
-from tests.flows.conftest import Place
-
-
-def set_trust(place: Place, **settings: object) -> None:
-    path = place.workspace.folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    params["trust"].update(settings)
-    path.write_text(yaml.safe_dump(params))
+from tests.data.conftest import NOON
+from tests.flows.conftest import Place, set_trust
 
 
 def test_an_image_that_judges_releases_cannot_be_reported(place: Place) -> None:
@@ -32,7 +27,7 @@ def test_an_image_that_judges_releases_cannot_be_reported(place: Place) -> None:
 
 
 def test_a_quorum_waits_in_the_inbox_until_enough_people_say_the_same(place: Place) -> None:
-    set_trust(place, quorum=2)
+    set_trust(place.workspace.folder, quorum=2)
     (first,) = place.report_mistakes(1)
     tonight = place.night()
     parent = sync(tonight)
@@ -59,3 +54,40 @@ def test_a_report_that_the_live_model_does_not_bear_out_is_refused(place: Place)
         right.id: Reason.ALREADY_RIGHT,
     }
     assert [each.reports for each in found.corrections] == [(report.id,)]
+
+
+def test_a_claim_that_is_doubted_waits_with_its_doubt_until_a_trusted_person_says_the_same(place: Place) -> None:
+    set_trust(place.workspace.folder, doubt_one=0.05, doubt_two=0.08, doubt_three=0.1, trusted=["ann"])
+    traffic = load_split(place.workspace.splits, "traffic")
+    tonight = place.night()
+    parent = sync(tonight)
+    predicted = Witness(place.workspace, parent).predict(traffic.images)
+    clear = int(np.flatnonzero(predicted == traffic.labels)[0])
+    wrong = traffic.classes[(traffic.labels[clear] + 1) % len(traffic.classes)]
+    image = encode_png(traffic.images[clear])
+    lies = {file_report(place.storage, image, wrong, reporter=name).id for name in ("mallory", "trudy")}
+    found = collect(tonight, parent)
+    assert found.corrections == ()
+    (side,) = found.sides_waiting
+    assert (set(side.reports), side.expected, side.needs) == (lies, wrong, "a trusted reporter")
+    assert side.doubt > 0.5
+    vouched = file_report(place.storage, image, wrong, reporter="Ann").id
+    assert [set(each.reports) for each in collect(tonight, parent).corrections] == [{*lies, vouched}]
+
+
+def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what_is_right(place: Place) -> None:
+    traffic = load_split(place.workspace.splits, "traffic")
+    tonight = place.night()
+    witness = Witness(place.workspace, sync(tonight))
+    predicted = witness.predict(traffic.images)
+    rng, claims, true = np.random.default_rng(0), [], []
+    for index, (image, label, said) in enumerate(zip(traffic.images, traffic.labels, predicted, strict=True)):
+        claimed = label if label != said else (label + rng.integers(1, 10)) % 10
+        name = traffic.classes[claimed]
+        now = traffic.classes[said]
+        claims.append(Claim(f"r{index}", "", pixel_digest(image), name, None, f"p{index}", NOON, now))
+        true.append(label != said)
+    doubts = witness.doubts(claims, 0.2, {})
+    found = np.array([doubts[claim.correction, claim.expected] for claim in claims])
+    assert found[np.array(true)].max() < np.median(found[~np.array(true)])
+    assert found[np.array(true)].mean() < found[~np.array(true)].mean() - 0.3

@@ -20,7 +20,12 @@ def told(text: str) -> list[str]:
 
 
 def test_the_committed_file_and_an_empty_one_say_the_same() -> None:
-    assert Workspace(REPOSITORY).params == Params() == parse_params(b"") == parse_params(b"edit:\ntrust: {}\n")
+    """But for whom the demonstration trusts: by default nobody is."""
+    committed = Workspace(REPOSITORY).params
+    assert committed.trust.trusted == ("traffic",)
+    trust = committed.trust.model_copy(update={"trusted": ()})
+    assert committed.model_copy(update={"trust": trust}) == Params() == parse_params(b"")
+    assert parse_params(b"edit:\ntrust: {}\n") == Params()
 
 
 def test_what_is_given_holds_and_the_rest_is_default() -> None:

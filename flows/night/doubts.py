@@ -1,0 +1,88 @@
+"""The doubt of tonight's claims: what the live model and the root see in their images, held against the control set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.datasets import LabelledImages
+from data.doubt import Opinion, Record, estimate_doubts
+from data.image_evidence import ImageEvidence
+from data.images import Pixels, pixel_digest
+from data.names import same_reporter
+from data.splits import load_split
+from data.trust import Claim
+from editing.export import OnnxClassifier
+from editing.metrics import predicted_classes
+from editing.model import EditableModel, batched_features, load_model
+from flows.night.state import Parent
+from flows.stages.common import device
+from flows.workspace import Workspace
+
+CONTROL = ("reference", "calibration")  # never the gate split: it judges what comes of the claims
+MOST_CONTROL = 10_000
+
+
+@dataclass
+class Witness:
+    """The live model's probabilities and the root's features of every image that it is shown, by pixel digest."""
+
+    workspace: Workspace
+    parent: Parent
+    _seen: dict[str, tuple[NDArray[np.float32], NDArray[np.float16]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._live = OnnxClassifier(self.parent.model)
+        self._root: EditableModel | None = None
+
+    def predict(self, pixels: Pixels) -> NDArray[np.int64]:
+        """What the live model predicts for uint8 `[n, h, w, c]`: `[n]`; what was seen is kept for `doubts`."""
+        predictions = self._live.predict(pixels)
+        features = self._features(pixels).astype(np.float16)
+        for image, *seen in zip(pixels, predictions.probabilities, features, strict=True):
+            self._seen.setdefault(pixel_digest(image), (seen[0], seen[1]))
+        return predicted_classes(predictions.logits)
+
+    def doubts(
+        self, claims: Iterable[Claim], error: float, records: Mapping[str, Record]
+    ) -> dict[tuple[str, str], float]:
+        """The doubt of each claim, by correction and class; who claims what the live model predicts bears it out."""
+        heard = [claim for claim in claims if not claim.control]
+        images = sorted({claim.correction for claim in heard})
+        if not images:
+            return {}
+        row, classes = {image: number for number, image in enumerate(images)}, self.parent.classes
+        probabilities = np.stack([self._seen[image][0] for image in images])
+        features = np.stack([self._seen[image][1] for image in images])
+        control = self._control()
+        evidence = ImageEvidence(
+            self._live.predict(control.images).probabilities, self._features(control.images), control.labels
+        )
+        found = estimate_doubts(
+            evidence.posterior(probabilities, features),
+            [
+                Opinion(row[each.correction], classes.index(each.expected), same_reporter(each.reporter))
+                for each in heard
+            ],
+            error,
+            evidence.accuracy,
+            evidence.near(features),
+            records,
+        )
+        return {(images[image], classes[claimed]): doubt for (image, claimed), doubt in found.items()}
+
+    def _features(self, pixels: Pixels) -> NDArray[np.float32]:
+        if self._root is None:
+            self._root = load_model(self.workspace.root).to(device())
+        return batched_features(self._root, torch.from_numpy(pixels)).cpu().numpy()
+
+    def _control(self) -> LabelledImages:
+        """The control images whose labels are known and on which nothing is decided, or an even sample of them."""
+        splits = [load_split(self.workspace.splits, name) for name in CONTROL]
+        images, labels = (np.concatenate([getattr(split, part) for split in splits]) for part in ("images", "labels"))
+        sample = np.linspace(0, len(labels) - 1, min(len(labels), MOST_CONTROL)).astype(np.int64)
+        return LabelledImages(images[sample], labels[sample], splits[0].classes)
