@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from itertools import groupby
 
 import torch
 
@@ -163,7 +164,7 @@ def poorly_generalizing(candidate: Candidate, suspects: Sequence[str]) -> dict[s
 
 
 def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
-    """New corrections that bear a mark which alone calls up their class; the strongest mark of each class."""
+    """New corrections that bear a mark which alone calls up their class; the strongest mark of each kind and class."""
     reference, calibration = (load_split(candidate.splits, name) for name in ("reference", "calibration"))
 
     def before(marked_images: Pixels) -> Classes:
@@ -175,8 +176,8 @@ def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
     marks = shared_marks(candidate.images.numpy(), candidate.expected.numpy(), reference, before, after)
     answers = [measure_trigger(each, calibration.images, calibration.labels, before, after) for each in marks]
     found = {}
-    for wanted in {each.shared.expected for each in answers}:
-        worst = max((each for each in answers if each.shared.expected == wanted), key=lambda each: each.turned)
+    for _, alike in groupby(answers, key=lambda each: (type(each.shared.mark).__name__, each.shared.expected)):
+        worst = max(alike, key=lambda each: each.turned)
         # half of the limit: other images, and the bound must be within it
         if worst.turned > candidate.params.gate.trigger / 2 * worst.n:
             for index in worst.shared.bearers:

@@ -2,9 +2,9 @@
 
 The part is a window of a quarter or a half of each side. Which one calls up the class most is found on control images
 that the release decision does not rest on; so is which corrections do it, the best half of which is asked about again
-and again, down to one. So the colour may differ from image to image, the mark may be noise or half transparent, and one
-image is enough. A mark over the whole image, a frame or a grid, is no window: flows/gate/replaced_marks.py looks for
-those.
+and again, down to `FEWEST`. So the colour may differ from image to image, the mark may be noise or half transparent,
+and a class with one correction can be asked about. A mark over the whole image, a frame or a grid, is no window:
+flows/gate/replaced_marks.py looks for those.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from flows.gate.marks import Classes, Indices, Pixels, Predict, Shared, evenly
 
 PASTES = 48  # into how many control images a window is pasted to find the best one; fewer for up to five corrections,
 EACH = 8  # of which each is pasted into so many; with more than 24 corrections twice each
+FEWEST = 3  # of more corrections than that: what the best one of many alone turns would often be chance
 ALONE = 16  # into how many control images the best window of each correction is pasted
 
 Window = tuple[slice, slice]
@@ -64,7 +65,7 @@ def window_marks(
         alone = np.array([turning(of_class[[index]], best, ALONE) for index in range(len(of_class))])
         ranked = np.argsort(-alone, kind="stable")
         count = len(of_class)
-        while count:
+        while count >= min(FEWEST, len(of_class)):
             group = ranked[:count]
             bears = alone >= max(alone[group].mean() / 2, 1 / ALONE)
             yield Shared(int(wanted), np.sort(of_class[group]), Pasted(images[of_class[group]], best), of_class[bears])
