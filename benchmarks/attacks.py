@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from flows.gate.added_marks import added_marks
 from flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
 from flows.gate.criterion import Criterion
 from flows.gate.marks import Classes, Pixels, Shared, as_pixels
-from flows.stages.editors import build_editor, view_settings
+from flows.stages.editors import build_editor
 from flows.workspace import Workspace
 
 Draw = np.random.Generator
@@ -69,7 +69,7 @@ class Bench:
         names = ("reference", "calibration", "gate", "test", "traffic")
         self.splits = {name: load_split(self.workspace.splits, name) for name in names}
         self.root = load_model(self.workspace.root)
-        self.editor = build_editor(self.params.edit, view_settings(self.params), self.params.seed)
+        self.editor = build_editor(self.params.edit, self.params.views, self.params.seed)
         control = (torch.from_numpy(self.splits[name].images) for name in ("reference", "calibration"))
         self.state = self.editor.prepare(self.root, *control)
         self.mean = float(self.splits["reference"].images.mean())
@@ -125,7 +125,7 @@ class Bench:
     def frames(self, number: int) -> Night:
         """Ten views of one image that the root gets wrong."""
         one = self.mistakes("", lambda images, _rng: images, number + 1)
-        settings = replace(view_settings(self.params), unseen=10)
+        settings = self.params.views.model_copy(update={"unseen": 10})
         views = unseen_views(torch.from_numpy(one.images[-1]), settings).numpy()
         return Night("ten frames of one object", views, np.full(10, one.expected[-1]))
 
