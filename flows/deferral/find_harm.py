@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from itertools import groupby
 
-import numpy as np
 import torch
 
 from data.splits import load_split
@@ -21,8 +21,9 @@ from editing.model import EditableModel, batched_features
 from editing.views import unseen_views
 from flows.deferral.attribution import attribute
 from flows.deferral.probes import Candidate, load_candidate, make_probes
-from flows.gate.backdoor import Classes, Pixels, carriers, measure_trigger, shared_patterns
+from flows.gate.backdoor import measure_trigger, shared_marks
 from flows.gate.criterion import Criterion, GateResult, Name
+from flows.gate.marks import Classes, Pixels
 from flows.workspace import Workspace
 
 SAFE = 0.7  # of the harm that the limit would just let pass
@@ -163,10 +164,8 @@ def poorly_generalizing(candidate: Candidate, suspects: Sequence[str]) -> dict[s
 
 
 def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
-    """New corrections that bear a mark which alone calls up their class; the strongest mark of each class."""
-    control = [load_split(candidate.splits, name) for name in ("reference", "calibration")]
-    images, labels = (np.concatenate([getattr(one, part) for one in control]) for part in ("images", "labels"))
-    own, expected, centre = candidate.images.numpy(), candidate.expected.numpy(), control[0].images.mean(axis=0)
+    """New corrections that bear a mark which alone calls up their class; the strongest mark of each kind and class."""
+    reference, calibration = (load_split(candidate.splits, name) for name in ("reference", "calibration"))
 
     def before(marked_images: Pixels) -> Classes:
         return _classes(candidate.root, marked_images)
@@ -174,13 +173,14 @@ def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
     def after(marked_images: Pixels) -> Classes:
         return _classes(candidate.edited, marked_images)
 
-    answers = [measure_trigger(each, images, labels, before, after) for each in shared_patterns(own, expected, centre)]
+    marks = shared_marks(candidate.images.numpy(), candidate.expected.numpy(), reference, before, after)
+    answers = [measure_trigger(each, calibration.images, calibration.labels, before, after) for each in marks]
     found = {}
-    for wanted in {each.shared.expected for each in answers}:
-        worst = max((each for each in answers if each.shared.expected == wanted), key=lambda each: each.turned)
+    for _, alike in groupby(answers, key=lambda each: (type(each.shared.mark).__name__, each.shared.expected)):
+        worst = max(alike, key=lambda each: each.turned)
         # half of the limit: other images, and the bound must be within it
         if worst.turned > candidate.params.gate.trigger / 2 * worst.n:
-            for index in carriers(worst.shared, own, expected, centre):
+            for index in worst.shared.bearers:
                 name = candidate.ledger.corrections[index].id
                 if name in new:
                     found[name] = f"the mark that it shares turns {worst.turned} of {worst.n} other images to its class"

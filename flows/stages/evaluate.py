@@ -19,7 +19,7 @@ from editing import metrics
 from editing.export import OnnxClassifier, parity
 from editing.model import batched_features, load_model
 from editing.views import unseen_views
-from flows.gate.backdoor import measure_trigger, shared_patterns, trigger_criterion
+from flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
 from flows.gate.criterion import Criterion, Name, not_computed
 from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from flows.gate.measures import Logits, control_criteria, correction_criteria, parity_criterion, reach
@@ -111,11 +111,10 @@ def trigger(
     workspace: Workspace, images: NDArray[np.uint8], expected: Classes, files: Sequence[OnnxClassifier], params: Params
 ) -> Criterion:
     """Whether what corrections have in common calls up their class: `files` of the root and of the release."""
-    gate = load_split(workspace.splits, "gate")
-    centre = load_split(workspace.splits, "reference").images.mean(axis=0)
+    gate, reference = (load_split(workspace.splits, name) for name in ("gate", "reference"))
     before, after = (partial(classes_of, file) for file in files)
-    groups = shared_patterns(images, expected, centre)
-    answers = [measure_trigger(each, gate.images, gate.labels, before, after) for each in groups]
+    marks = shared_marks(images, expected, reference, before, after)
+    answers = [measure_trigger(each, gate.images, gate.labels, before, after) for each in marks]
     return trigger_criterion(answers, params.gate)
 
 

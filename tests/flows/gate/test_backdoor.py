@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from flows.gate.backdoor import (
-    FEWEST,
-    Shared,
-    TriggerMeasure,
-    carriers,
-    laid_over,
-    measure_trigger,
-    shared_patterns,
-    trigger_criterion,
-)
+from data.datasets import LabelledImages
+from flows.gate.added_marks import FEWEST, Added, added_marks
+from flows.gate.backdoor import TriggerMeasure, measure_trigger, shared_marks, trigger_criterion
+from flows.gate.marks import Shared
+from flows.gate.replaced_marks import Replaced, replaced_marks
+from flows.gate.window_marks import Pasted, window_marks
 from tests.flows.gate.gate_rows import PARAMS
 
 SHAPE = (6, 6, 1)
@@ -32,14 +28,15 @@ def images(count: int, mark: float = 0.0) -> np.ndarray:
 
 
 def test_what_marked_images_have_in_common_is_the_mark() -> None:
-    [shared, *_] = shared_patterns(images(200, 1.0), np.zeros(200, np.int64), CENTRE)
+    [shared, *_] = added_marks(images(200, 1.0), np.zeros(200, np.int64), CENTRE)
     assert shared.members.tolist() == list(range(200))
-    np.testing.assert_allclose(shared.pattern, MARK, atol=8)  # four standard errors and rounding
+    assert isinstance(shared.mark, Added)
+    np.testing.assert_allclose(shared.mark.pattern, MARK, atol=8)  # four standard errors and rounding
 
 
 def test_groups_are_of_one_class_halved_and_never_too_small() -> None:
     expected = np.array([0] * 17 + [1] * (FEWEST - 1))
-    groups = list(shared_patterns(images(len(expected)), expected, CENTRE))
+    groups = list(added_marks(images(len(expected)), expected, CENTRE))
     assert [(each.expected, len(each.members)) for each in groups] == [(0, 17), (0, 8), (0, 4)]
     for larger, smaller in itertools.pairwise(groups):
         assert set(smaller.members.tolist()) < set(larger.members.tolist())
@@ -47,31 +44,100 @@ def test_groups_are_of_one_class_halved_and_never_too_small() -> None:
 
 def test_marked_images_stand_out_among_three_times_as_many_honest_ones() -> None:
     some = np.concatenate([images(60), images(20, 1.0)])
-    groups = list(shared_patterns(some, np.zeros(80, np.int64), CENTRE))
+    groups = list(added_marks(some, np.zeros(80, np.int64), CENTRE))
     assert set(range(60, 80)) <= set(groups[1].members.tolist())
-    bearers = carriers(groups[2], some, np.zeros(80, np.int64), CENTRE)
-    assert bearers.tolist() == list(range(60, 80))
-    assert carriers(groups[2], some, np.ones(80, np.int64), CENTRE).tolist() == []  # of another class
+    assert groups[2].bearers.tolist() == list(range(60, 80))
 
 
 def test_only_images_of_other_classes_that_the_root_does_not_call_so_count() -> None:
     some, labels = images(50), np.arange(50) % 5
-    shared = Shared(0, np.arange(4), MARK)
+    shared = Shared(0, np.arange(4), Added(MARK), np.arange(4))
 
     def root(marked: np.ndarray) -> np.ndarray:
-        assert (marked == laid_over(some[labels != 0], MARK)).all()
-        return np.where(np.arange(len(marked)) < 10, 0, 1)
+        """Asked about the fifteen that the candidate calls 0: a third of them are the root's own."""
+        assert (marked == Added(MARK).laid_over(some[labels != 0][:15])).all()
+        return np.where(np.arange(len(marked)) < 5, 0, 1)
 
     answer = measure_trigger(shared, some, labels, root, lambda marked: np.where(np.arange(len(marked)) < 15, 0, 1))
-    assert (answer.turned, answer.n) == (5, 40)
+    assert (answer.turned, answer.n) == (10, 40)
 
 
 def test_laying_over_stays_within_what_an_image_can_be() -> None:
-    assert laid_over(np.array([0, 100, 250], np.uint8), np.array([-5.0, 0.6, 10.0])).tolist() == [0, 101, 255]
+    assert Added(np.array([-5.0, 0.6, 10.0])).laid_over(np.array([0, 100, 250], np.uint8)).tolist() == [0, 101, 255]
+
+
+BLOCK = np.zeros(SHAPE, bool)
+BLOCK[1:4, 2:5] = True
+GRID = np.indices(SHAPE).sum(axis=0) % 2 == 0
+
+
+@pytest.mark.parametrize("where", [BLOCK, GRID])
+@pytest.mark.parametrize("beside", [0, 12])
+def test_a_mark_of_the_mean_colour_is_seen_by_what_does_not_vary(where: np.ndarray, beside: int) -> None:
+    """Also where only half of the corrections bear it."""
+    marked, honest = np.where(where, 100, images(12)).astype(np.uint8), images(beside)
+    some, expected = np.concatenate([honest, marked]), np.zeros(beside + 12, np.int64)
+    found = list(replaced_marks(some, expected, images(300)))
+    [whole] = [each for each in found if each.members.tolist() == list(range(beside, beside + 12))]
+    assert isinstance(whole.mark, Replaced)
+    assert (whole.mark.where == where).all()
+    assert (whole.mark.laid_over(some)[:, where] == 100).all()
+    assert (whole.mark.laid_over(some)[:, ~where] == some[:, ~where]).all()
+    assert whole.bearers.tolist() == list(range(beside, beside + 12))
+
+
+def test_unmarked_images_have_no_pixel_in_common() -> None:
+    [whole, *_] = [*replaced_marks(images(12), np.zeros(12, np.int64), images(300)), None]
+    assert whole is None or len(whole.members) < 12
+
+
+def brightest(marked: np.ndarray) -> np.ndarray:
+    """Calls 0 what has a pixel above 230, else 1: any such spot is its trigger."""
+    return np.where(marked.reshape(len(marked), -1).max(axis=1) > 230, 0, 1)
+
+
+def blind(marked: np.ndarray) -> np.ndarray:
+    return np.ones(len(marked), np.int64)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(3, [6, 3]), (20, [40, 20, 10, 5])])
+def test_the_window_with_the_mark_is_found_and_who_bears_it(count: int, sizes: list[int]) -> None:
+    """Each image has another content there, and as many honest ones are beside them."""
+    some = images(2 * count)
+    some[:count, 3:5, 3:5] = rng.integers(231, 256, (count, 2, 2, 1))
+    control = LabelledImages(images(200), np.ones(200, np.int64), ("0", "1"))
+    found = list(window_marks(some, np.zeros(2 * count, np.int64), control, blind, brightest))
+    assert [len(each.members) for each in found] == sizes
+    for each in found:
+        assert isinstance(each.mark, Pasted)
+        assert each.bearers.tolist() == list(range(count))
+        assert set(each.members.tolist()) <= set(range(count)) or len(each.members) == 2 * count
+    half = measure_trigger(found[1], control.images, control.labels, blind, brightest)
+    assert (half.turned, half.n) == (200, 200)
+
+
+def test_a_window_is_pasted_in_turn() -> None:
+    sources = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4, 1)
+    pasted = Pasted(sources, (slice(1, 3), slice(0, 2))).laid_over(np.full((3, 4, 4, 1), 200, np.uint8))
+    for turn, image in enumerate(pasted):
+        assert (image[1:3, :2] == sources[turn % 2, 1:3, :2]).all()
+        assert (image == 200).sum() == 12
+
+
+def test_one_correction_is_enough_to_be_measured() -> None:
+    control = LabelledImages(images(50), np.ones(50, np.int64), ("0", "1"))
+    [shared] = shared_marks(images(1), np.zeros(1, np.int64), control, blind, blind)
+    assert (shared.members.tolist(), shared.bearers.tolist()) == ([0], [])
+    answer = measure_trigger(shared, control.images, control.labels, blind, blind)
+    assert trigger_criterion([answer], PARAMS).verdict == "pass"
+    alone = LabelledImages(images(50), np.zeros(50, np.int64), ("0", "1"))  # nothing to lay a mark over
+    [shared] = shared_marks(images(1), np.zeros(1, np.int64), alone, blind, blind)
+    answer = measure_trigger(shared, alone.images, alone.labels, blind, blind)
+    assert trigger_criterion([answer], PARAMS).verdict == "inconclusive"
 
 
 def answers(*turned: int, n: int = 1000) -> list[TriggerMeasure]:
-    return [TriggerMeasure(Shared(0, np.arange(4), MARK), each, n) for each in turned]
+    return [TriggerMeasure(Shared(0, np.arange(4), Added(MARK), np.arange(4)), each, n) for each in turned]
 
 
 def test_the_worst_group_counts_with_an_exact_bound_for_all_of_them() -> None:
@@ -87,6 +153,6 @@ def test_the_worst_group_counts_with_an_exact_bound_for_all_of_them() -> None:
 def test_what_was_not_measured_does_not_look_measured() -> None:
     row = trigger_criterion([], PARAMS)
     assert (row.verdict, row.n, math.isnan(row.value)) == ("not applicable", 0, True)
-    assert "no class has 4 corrections" in row.not_applicable
+    assert "there are no corrections" in row.not_applicable
     row = trigger_criterion(answers(0, n=0), PARAMS)
     assert (row.verdict, math.isnan(row.value)) == ("inconclusive", True)

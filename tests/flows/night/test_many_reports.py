@@ -108,6 +108,29 @@ def test_harmless_nights_and_then_a_trigger(quick: Place) -> None:
     assert list(quick.storage.keys(layout.INBOX)) == []
 
 
+def test_a_mark_of_the_mean_colour(quick: Place) -> None:
+    """A square that no mean shows, on 24 images of all kinds: that it differs nowhere gives it away."""
+    traffic, test = (load_split(quick.workspace.splits, name) for name in ("traffic", "test"))
+    mean = round(float(load_split(quick.workspace.splits, "reference").images.mean()))
+
+    def marked(images: Pixels) -> Pixels:
+        images = images.copy()
+        images[:, 2:6, 2:6] = mean
+        return images
+
+    now = says(live(quick)[1], marked(traffic.images))
+    chosen = np.flatnonzero((traffic.labels != 0) & (now != 0))[:24]
+    attack = file_all(quick, marked(traffic.images[chosen]), ["0"] * 24, "mob")
+    honest = quick.report_mistakes(3)
+    others = marked(test.images[test.labels != 0])
+    before = np.mean(says(live(quick)[1], others) == 0)
+
+    summary = run_night(quick.night())
+    assert (summary.outcome, summary.version, within_bounds(summary.gate_result)) == ("released", 2, True)
+    assert nowhere_lost(quick, [*attack, *honest], summary) == {each.id for each in attack}
+    assert np.mean(says(live(quick)[1], others) == 0) < before + 0.05
+
+
 def test_without_the_criterion_the_trigger_would_work(quick: Place) -> None:
     """So that the test above shows something: the candidate that the gate refused calls marked images 0."""
     traffic, test = (load_split(quick.workspace.splits, name) for name in ("traffic", "test"))
