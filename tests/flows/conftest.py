@@ -1,10 +1,10 @@
 """A workspace with a trained root, released as version 1: made once, copied for each test that changes it."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import count
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 from data import layout
 from data.control_guard import ControlGuard
@@ -104,12 +105,33 @@ def make_workspace(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def _released(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("released"))
-    make_workspace(place.workspace.folder)
-    summary = train_new_root(place.night())
-    assert summary.outcome == "released", summary.sentence
-    return place
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same in each of its parallel processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, filled by the first process that asks while the others wait; one left half made is made again."""
+    whole = folder.with_name(f"{folder.name}.whole")
+    with FileLock(f"{folder}.lock"):
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _released(shared: Path) -> Place:
+    def make(folder: Path) -> None:
+        place = Place(folder)
+        make_workspace(place.workspace.folder)
+        summary = train_new_root(place.night())
+        assert summary.outcome == "released", summary.sentence
+
+    return Place(made_once(shared / "released", make))
 
 
 @pytest.fixture
@@ -120,20 +142,31 @@ def place(_released: Place, tmp_path: Path) -> Place:
 
 
 @pytest.fixture(scope="session")
-def _solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("solved")
+def _solved(shared: Path) -> Path:
+    folder = shared / "solved"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def _unsolvable(_released: Place) -> frozenset[int]:
+def _unsolvable(_released: Place, shared: Path) -> frozenset[int]:
     """Traffic images that the root gets wrong and the editor cannot bring right."""
-    traffic = load_split(_released.workspace.splits, "traffic")
-    _, classifier = live_classifier(_released.storage)
+
+    def make(folder: Path) -> None:
+        (folder / "images.json").write_text(json.dumps(find_unsolvable(_released)))
+
+    return frozenset(json.loads((made_once(shared / "unsolvable", make) / "images.json").read_text()))
+
+
+def find_unsolvable(place: Place) -> list[int]:
+    """Solve for everything that the root gets wrong in the traffic split; what does not hold."""
+    traffic = load_split(place.workspace.splits, "traffic")
+    _, classifier = live_classifier(place.storage)
     wrong = np.flatnonzero(classifier.predict(traffic.images).logits.argmax(1) != traffic.labels)
-    control = (load_split(_released.workspace.splits, name).images for name in ("reference", "calibration"))
-    params = _released.workspace.params
+    control = (load_split(place.workspace.splits, name).images for name in ("reference", "calibration"))
+    params = place.workspace.params
     editor = build_editor(params.edit, params.views, params.seed)
-    root = load_model(_released.workspace.root)
+    root = load_model(place.workspace.root)
     result = editor.edit(
         root,
         [
@@ -142,7 +175,7 @@ def _unsolvable(_released: Place) -> frozenset[int]:
         ],
         editor.prepare(root, *map(torch.from_numpy, control)),
     )
-    return frozenset(int(index) for index, held in zip(wrong, result.holds, strict=True) if not held)
+    return [int(index) for index, held in zip(wrong, result.holds, strict=True) if not held]
 
 
 def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
@@ -271,18 +304,19 @@ def solve(workspace: Workspace, memory: Path) -> None:
     inputs = (workspace.ledger / "ledger.jsonl", workspace.folder / "params.yaml", workspace.root / "root.onnx")
     key = sha256(b"".join(path.read_bytes() for path in inputs))
     outputs = {"candidate": workspace.candidate, "onnx": workspace.onnx, "metrics": workspace.gate.parent}
-    for name, folder in outputs.items():
+    for folder in outputs.values():
         shutil.rmtree(folder, ignore_errors=True)
-        if (memory / key).is_dir():
-            shutil.copytree(memory / key / name, folder)
-    if not (memory / key).is_dir():
+
+    def make(solved: Path) -> None:
         edit(workspace, workspace.params)
         export(workspace)
         evaluate(workspace, workspace.params)
         for name, folder in outputs.items():
-            shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)
-        with suppress(OSError):  # another process has solved it meanwhile
-            (memory / f"{key}.{os.getpid()}").rename(memory / key)
+            folder.rename(solved / name)
+
+    made_once(memory / key, make)
+    for name, folder in outputs.items():
+        shutil.copytree(memory / key / name, folder)
     lock = yaml.safe_load((workspace.folder / "dvc.lock").read_text())
     kept = {name: stage for name, stage in lock["stages"].items() if name in ("prepare", "train")}
     stands_for = f"# stands for DVC's lock of {key}\n"

@@ -190,19 +190,19 @@ def test_a_store_that_stays_away_ends_the_night_and_the_next_one_makes_up_for_it
     converges(disturbed, undisturbed)
 
 
+def fill_disk(at_most: int = 100) -> None:
+    """From now on the kernel lets no file of this process grow beyond a few bytes, as when nothing is left."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at_most, resource.RLIM_INFINITY))
+
+
 @pytest.mark.parametrize("step", ["write ledger", "dvc repro", "release", "settle"])
 def test_a_full_disk(disturbed: Place, undisturbed: Undisturbed, step: str) -> None:
-    """The kernel refuses to let a file grow beyond a few bytes, as it does when nothing is left."""
-
-    def fill() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-
     local = isinstance(disturbed.storage, LocalStorage)
     if step in ("release", "settle") and not local:
         pytest.skip("writes nothing on this machine: the server's disk has a test of its own")
     hang_up(disturbed.storage)
-    child = started(lambda: run_night(disturbed.night(), before(step, fill)))
+    child = started(lambda: run_night(disturbed.night(), before(step, fill_disk)))
     assert exit_code(child) == 1  # a readable refusal, no traceback
     assert live_version(disturbed) == (2 if step == "settle" else 1)
     assert waiting(disturbed) == list(undisturbed.reports)
@@ -290,15 +290,16 @@ def test_a_damaged_rwlock_is_put_away_unless_dvc_is_writing_it(tmp_path: Path, l
     assert (tmp_path / "one").read_text() == "1\n"
 
 
-def test_a_setting_of_ones_own_outlasts_a_crash_while_the_remote_is_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_setting_of_ones_own_outlasts_a_full_disk_while_the_remote_is_set(tmp_path: Path) -> None:
     make_workspace(tmp_path)
     settings = tmp_path / ".dvc" / "config.local"
     mine = settings.read_text()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("configparser.RawConfigParser.write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def set_remote() -> None:
+        fill_disk(at_most=10)
         Workspace(tmp_path).use_remote("s3://bucket/store")
+
+    assert exit_code(started(set_remote)) == 1
     assert settings.read_text() == mine
     Workspace(tmp_path).use_remote("s3://bucket/store")
     assert "no_scm = true" in settings.read_text()
