@@ -23,7 +23,8 @@ class Approval(RunInput):
 
 def server_of_its_own() -> str | None:
     """The URL of a Prefect server that people look at, if the settings name one."""
-    return PREFECT_API_URL.value()
+    url: str | None = PREFECT_API_URL.value()
+    return url
 
 
 def approval_on_page(

@@ -19,6 +19,7 @@ from flows.workspace import Workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import Place, copy_dvc_objects
 from tests.flows.releases.small import make_bundle, rewrite
+from tests.flows.night.faults import full_disk
 
 Said = tuple[int, Any]
 Errata = Callable[..., Said]
@@ -171,13 +172,20 @@ def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatc
     assert {"gate.json"} <= set(said["changed"])
 
 
-def test_a_full_disk_is_a_sentence(corrected: Place, errata: Errata, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "artifacts/ledger/ledger.jsonl")
-
+def test_a_full_disk_is_a_sentence(corrected: Place, errata: Errata) -> None:
     corrected.report_mistakes(4)
-    monkeypatch.setattr("flows.night.candidate.write_ledger", full)
+    with full_disk():
+        code, said = errata("correct")
+    assert code == 1
+    assert "File too large; check the disk's space" in said.replace("\n", " ")
+    assert "not foreseen" not in said
+
+
+def test_a_file_that_cannot_be_written_is_named(corrected: Place, errata: Errata) -> None:
+    corrected.report_mistakes(4)
+    (corrected.workspace.ledger / "ledger.jsonl").unlink()
+    (corrected.workspace.ledger / "ledger.jsonl").mkdir()
     code, said = errata("correct")
     assert code == 1
-    assert "artifacts/ledger/ledger.jsonl: No space left on device" in said.replace("\n", " ")
+    assert "artifacts/ledger/ledger.jsonl: Is a directory" in said.replace("\n", "")
     assert "not foreseen" not in said

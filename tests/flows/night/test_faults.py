@@ -4,9 +4,7 @@ On a folder and on S3. Kills are real: the night runs in a forked child that sen
 """
 
 import json
-import resource
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +39,7 @@ from tests.flows.night.faults import (
     converges,
     die,
     exit_code,
+    fill_disk,
     hang_up,
     killed,
     live_version,
@@ -188,12 +187,6 @@ def test_a_store_that_stays_away_ends_the_night_and_the_next_one_makes_up_for_it
         run_night(replace(disturbed.night(), storage=Watched(disturbed.storage, gone)), retried)
     assert (live_version(disturbed), waiting(disturbed)) == (1, list(undisturbed.reports))
     converges(disturbed, undisturbed)
-
-
-def fill_disk(at_most: int = 100) -> None:
-    """From now on the kernel lets no file of this process grow beyond a few bytes, as when nothing is left."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (at_most, resource.RLIM_INFINITY))
 
 
 @pytest.mark.parametrize("step", ["write ledger", "dvc repro", "release", "settle"])
