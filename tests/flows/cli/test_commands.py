@@ -14,12 +14,13 @@ from data import layout
 from data.ledger import Ledger
 from data.manifest import read_file, read_live, read_manifest
 from flows.cli.app import app, main
+from flows.cli.base import notes
 from flows.night.run import run_night
 from flows.workspace import Workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import Place, copy_dvc_objects
-from tests.flows.releases.small import make_bundle, rewrite
 from tests.flows.night.faults import full_disk
+from tests.flows.releases.small import make_bundle, rewrite
 
 Said = tuple[int, Any]
 Errata = Callable[..., Said]
@@ -37,6 +38,7 @@ def corrected(anywhere: Place) -> Place:
 def errata(corrected: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Errata:
     """Types a command; gives its exit code and what it printed: the JSON document, else what it said to people."""
     monkeypatch.setenv("ERRATA_WORKSPACE", str(corrected.workspace.folder))
+    monkeypatch.setattr(notes, "width", 1000)  # no sentence is broken, however long a path is
 
     def typed(*words: str, store: str = corrected.storage.url) -> Said:
         monkeypatch.setattr(sys, "argv", ["errata", *words, "--store", store, "--json"])
