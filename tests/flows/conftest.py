@@ -1,15 +1,13 @@
 """A workspace with a trained root, released as version 1: made once, copied for each test that changes it."""
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from filelock import FileLock
 from data import layout
 from data.control_guard import ControlGuard
 from data.deferred import defer
-from data.images import encode_png
+from data.images import Pixels, encode_png
 from data.manifest import read_live, sha256
 from data.reports import Report, file_report
 from data.splits import load_split
@@ -41,6 +39,16 @@ from tests.conftest import NewStore
 
 REPOSITORY = Path(__file__).parents[2]
 COUNT = 2  # reports that wait for a disturbed night
+
+
+@cache
+def _guard(content: bytes, shape: tuple[int, ...]) -> ControlGuard:
+    return ControlGuard(np.frombuffer(content, np.uint8).reshape(shape))
+
+
+def guard_of(control: Pixels) -> ControlGuard:
+    """The guard of a control set, made once for all tests that have the same."""
+    return _guard(control.tobytes(), control.shape)
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Place:
         return replace(self, folder=folder, elsewhere=storage or self.storage)
 
     def night(self, log: Callable[[str], None] = lambda _line: None) -> Night:
-        return Night(self.storage, self.workspace, "test", log)
+        return Night(self.storage, self.workspace, "test", log, make_guard=guard_of)
 
     def report_mistakes(self, count: int | None = None) -> list[Report]:
         """Report what the live file really gets wrong in the traffic split."""
@@ -181,7 +189,7 @@ def find_unsolvable(place: Place) -> list[int]:
 def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
     """DVC's commands become the stages themselves, and what was computed once in this session is not computed again.
 
-    For tests of neither DVC nor the editor, Great Expectations or the guard of the control set.
+    For tests of neither DVC nor the editor.
     """
 
     def dvc(workspace: Workspace, *words: str, log: Callable[[str], None], env: object = None) -> None:
@@ -189,9 +197,18 @@ def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
             solve(workspace, memory)
 
     patch.setattr(Workspace, "dvc", dvc)
-    patch.setattr("flows.night.collect.ControlGuard", remembered(ControlGuard))
-    patch.setattr("flows.night.collect.check_reports", lambda *_arguments: ((), None))
-    patch.setattr("flows.night.collect.load_report_suite", lambda *_arguments: None)
+
+
+def expect_little(workspace: Workspace) -> None:
+    """An operator's file that expects something of a million reports only: fewer are not held against anything."""
+    rule = {
+        "type": "expect_column_max_to_be_between",
+        "kwargs": {"column": "reporter_share", "max_value": 1.0},
+        "severity": "warning",
+        "meta": {"fewest_rows": 10**6},
+    }
+    workspace.expectations.mkdir()
+    (workspace.expectations / "reports.json").write_text(json.dumps({"name": "reports", "expectations": [rule]}))
 
 
 @pytest.fixture
@@ -203,6 +220,7 @@ def played(_solved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(place: Place, _unsolvable: frozenset[int], played: None) -> Place:
     """The place with what is slow played, and with mistakes that can be corrected."""
+    expect_little(place.workspace)
     return replace(place, passed_over=_unsolvable)
 
 
@@ -229,6 +247,7 @@ def undisturbed(
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(_released.folder, folder, symlinks=True, dirs_exist_ok=True)
     place = Place(folder, _unsolvable)
+    expect_little(place.workspace)
     reports = tuple(sorted(each.id for each in place.report_mistakes(COUNT)))
     assert len(reports) == COUNT
     defer(place.storage, reports[0], "a test", "an earlier run")
@@ -275,28 +294,6 @@ def copy_dvc_objects(place: Place, storage: Storage) -> None:
     source = LocalStorage(place.folder / "store")
     for key in source.keys("dvc/"):
         storage.put_once(key, source.get(key))
-
-
-_MEMORY: dict[tuple[str, ...], Any] = {}
-
-
-def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, called once in a session for the same arguments."""
-
-    @wraps(function, updated=())
-    def recall(*arguments: Any) -> Any:
-        key = (function.__qualname__, *map(_fingerprint, arguments))
-        if key not in _MEMORY:
-            _MEMORY[key] = function(*arguments)
-        return _MEMORY[key]
-
-    return recall
-
-
-def _fingerprint(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
-    return repr(value)
 
 
 def solve(workspace: Workspace, memory: Path) -> None:

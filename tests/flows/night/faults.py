@@ -21,7 +21,7 @@ from flows.night.step import Arguments, Result, RunStep, Step, run_here
 from flows.releases.pointer import log_entries
 from tests.flows.conftest import Place, Undisturbed
 
-STEPS = ("sync", "collect", "quarantine", "write ledger", "dvc repro", "gate", "release", "settle")
+STEPS = ("sync", "collect", "quarantine", "keep observations", "write ledger", "dvc repro", "gate", "release", "settle")
 CHANGES = ("put", "swap", "delete")
 
 

@@ -59,25 +59,25 @@ def test_killed_after_a_step(disturbed: Place, undisturbed: Undisturbed, step: s
     converges(disturbed, undisturbed)
 
 
+def kind(key: str) -> str:
+    """What sort of object: files of one bundle are as good as each other, but for the manifest."""
+    return key if key.endswith(layout.MANIFEST) else "/".join(key.split("/")[: key.startswith("reports/") + 1])
+
+
 def test_killed_before_each_change_of_the_store(make_disturbed: Callable[[], Place], undisturbed: Undisturbed) -> None:
     changes: list[tuple[str, str]] = []
     counted = make_disturbed()
     run_night(replace(counted.night(), storage=Watched(counted.storage, lambda *change: changes.append(change))))
     assert ("swap", layout.LIVE) in changes
-    # files of one bundle are as good as each other, but for the manifest: one change of each kind is killed
-    kinds: dict[tuple[str, str], tuple[str, str]] = {}
-    for operation, key in changes:
-        kind = key if key.endswith(layout.MANIFEST) else "/".join(key.split("/")[: key.startswith("reports/") + 1])
-        if operation in CHANGES:
-            kinds.setdefault((operation, kind), (operation, key))
-    assert {kind for _, kind in kinds} == {
-        "corrections", "releases", f"releases/2/{layout.MANIFEST}", layout.LIVE, "log",
+    kinds = {(operation, kind(key)) for operation, key in changes if operation in CHANGES}
+    assert {name for _, name in kinds} == {
+        "observations", "corrections", "releases", f"releases/2/{layout.MANIFEST}", layout.LIVE, "log",
         "reports/settled", "reports/inbox", "reports/deferred",
     }  # fmt: skip
-    for fatal in kinds.values():
+    for fatal in sorted(kinds):
 
         def strike(operation: str, key: str, fatal: tuple[str, str] = fatal) -> None:
-            if (operation, key) == fatal:
+            if (operation, kind(key)) == fatal:
                 die()
 
         victim = make_disturbed()
