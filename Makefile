@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
+# tests side by side: whoever has nothing left to do takes over from the others
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 BIN    := $(VENV)/bin
 # Where torch comes from. For a GPU: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -34,14 +36,14 @@ $(VENV)/ready: requirements.lock pyproject.toml
 run: setup ## a day with Errata: root model, real mistakes, a night, a corrected model
 	@$(BIN)/errata demo
 
-test: setup ## the test suite (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not slow"
+test: setup ## the test suite, in as many processes as there are cores, at most four
+	@$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: setup ## what takes minutes: Prefect's server and worker for real, the documentation's commands
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 test-s3: setup ## the store and every fault against a real S3 server (Ceph), skipped where it cannot be installed
-	@$(BIN)/python -m tests.servers.s3_server $(BIN)/python -m pytest tests/data tests/flows -k real_s3
+	@$(BIN)/python -m tests.servers.s3_server $(BIN)/python -m pytest tests/data tests/flows -k real_s3 $(PARALLEL)
 
 check: setup ## lint, format and strict types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
@@ -21,10 +22,10 @@ _SCHEMAS = (
 _declared: list[torch.library.Library] = []  # a library's schemas live as long as this object
 
 
-def load_torchvision() -> ModuleType:
+def load_torchvision(import_module: Callable[[str], ModuleType] = importlib.import_module) -> ModuleType:
     """The torchvision module; declares its operators only where the plain import fails for want of them."""
     try:
-        return importlib.import_module("torchvision")
+        return import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
@@ -34,7 +35,7 @@ def load_torchvision() -> ModuleType:
     for schema in _SCHEMAS:
         library.define(schema)
     _declared.append(library)
-    return importlib.import_module("torchvision")
+    return import_module("torchvision")
 
 
 torchvision = load_torchvision()

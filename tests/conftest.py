@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 
 from data.storage import LocalStorage, Storage
 from data.storage.s3 import S3Storage
@@ -15,6 +16,7 @@ from tests.servers.faulty_s3 import BUCKET, FaultyS3
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each of the parallel processes, not all for each
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +52,7 @@ def mock_s3(mock_s3_server: FaultyS3, monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda _self, _context: 0.01)
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda _self, _context: 0.01)
     return mock_s3_server
 
 

@@ -42,10 +42,11 @@ Result = TypeVar("Result")
 class S3Storage:
     """A bucket, or a prefix of one, that keeps the contract of `data.storage.base.Storage`; threads may share it."""
 
-    def __init__(self, bucket: str, prefix: str = "", client: Any = None) -> None:
+    def __init__(self, bucket: str, prefix: str = "", client: Any = None, page_size: int = _PAGE_SIZE) -> None:
         self._bucket = bucket
         self._prefix = f"{check_key(prefix)}/" if prefix else ""
         self._client = client or _client()
+        self._page_size = page_size
 
     @property
     def url(self) -> str:
@@ -107,7 +108,7 @@ class S3Storage:
             check_key(folder)
         with self._usable(prefix):
             pages = self._client.get_paginator("list_objects_v2")
-            size = {"PageSize": _PAGE_SIZE}
+            size = {"PageSize": self._page_size}
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix, PaginationConfig=size):
                 for entry in page.get("Contents", ()):
                     key = entry["Key"].removeprefix(self._prefix)

@@ -34,8 +34,8 @@ from flows.night.doubts import Witness
 from flows.night.state import Batch, Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.releases.decision import Decision, as_correction
+from flows.releases.retraction import Decision, as_correction, decisions
 from flows.releases.standing import decisions
-from flows.workspace import Workspace
 
 CONTROL = ("reference", "calibration", "gate", "test")
 
@@ -108,7 +108,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
                 rows[each.report.id] = ReportRow(each.report, each.correction, each.width, each.height)
                 yield each
 
-    claims = list(intake.as_claims(usable(), parent.classes, witness.predict, Control(night.workspace)))
+    claims = list(intake.as_claims(usable(), parent.classes, witness.predict, Control(night)))
     count = len(claims) + len(refused)
     alone = validate_reports([row.report for row in rows.values()], parent.live.newest, moment)
     refused += alone.refusals
@@ -143,14 +143,14 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
 class Control:
     """Whether images are of the control set; prepared when first asked, so that a night without reports is short."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    def __init__(self, night: Night) -> None:
+        self._night = night
         self._guard: ControlGuard | None = None
 
     def __call__(self, pixels: Pixels) -> NDArray[np.bool_]:
         if self._guard is None:
-            images = [load_split(self._workspace.splits, name).images for name in CONTROL]
-            self._guard = ControlGuard(np.concatenate(images))
+            images = [load_split(self._night.workspace.splits, name).images for name in CONTROL]
+            self._guard = self._night.make_guard(np.concatenate(images))
         return np.asarray(self._guard.match(pixels) >= 0)
 
 

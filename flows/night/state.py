@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from data.control_guard import ControlGuard
 from data.images import Pixels
 from data.ledger import Correction, Ledger
 from data.manifest import Live, Manifest
@@ -20,13 +21,17 @@ from flows.workspace import Log, Workspace, open_store, open_workspace, operator
 
 @dataclass(frozen=True)
 class Night:
-    """Where a night works, who asked for it, where its log goes, and a name that no other run has."""
+    """Where a night works, who asked for it, where its log goes, and a name that no other run has.
+
+    `make_guard` prepares the control set, uint8 `[n, height, width, channels]`, which no report may touch.
+    """
 
     storage: Storage
     workspace: Workspace
     by: str
     log: Log
     name: str = field(default_factory=lambda: secrets.token_hex(8))
+    make_guard: Callable[[Pixels], ControlGuard] = ControlGuard
 
 
 def open_night(store: str | None, folder: str | None, by: str | None, log: Log, *, create: bool = False) -> Night:

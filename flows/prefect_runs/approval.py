@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
@@ -19,19 +21,31 @@ class Approval(RunInput):
     who: str = ""
 
 
-def approval_on_page(minutes: float, log: Log) -> AskApproval:
+def server_of_its_own() -> str | None:
+    """The URL of a Prefect server that people look at, if the settings name one."""
+    url: str | None = PREFECT_API_URL.value()
+    return url
+
+
+def approval_on_page(
+    minutes: float,
+    log: Log,
+    server: Callable[[], str | None] = server_of_its_own,
+    pause: Callable[..., Approval] = pause_flow_run,
+) -> AskApproval:
     """A question to whoever watches the run, open for `minutes` (0: never asked); answers who said yes, or nothing.
 
     Without a server of its own (a run by hand starts one that nobody sees) nobody could answer, so nobody is asked.
+    `pause` is Prefect's way to wait for a form.
     """
 
     def ask_approval(gate_result: GateResult) -> str:
-        if not minutes or not PREFECT_API_URL.value():
+        if not minutes or not server():
             return ""
         log(f"inconclusive: {gate_result.sentence}. Release it all the same? The run waits {minutes:g} minutes")
         form = Approval.with_initial_data(description=f"Inconclusive: {gate_result.sentence}. No answer means no.")
         try:
-            answer = pause_flow_run(wait_for_input=form, timeout=max(1, round(minutes * 60)))
+            answer = pause(wait_for_input=form, timeout=max(1, round(minutes * 60)))
         except FlowPauseTimeout:
             log("nobody answered: not released")
             return ""

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -36,25 +36,6 @@ class Services:
                 if process.poll() is not None:
                     raise NightError(f"Prefect's {name} ended (exit code {process.returncode}); see its output above")
             time.sleep(seconds)
-
-
-def serve_prefect(port: int, store: str | None) -> None:
-    """Run until interrupted or told to terminate; what was started is stopped again.
-
-    Raises NightError if server or worker ends by itself, so that whoever started this can start it again.
-    """
-    console = Console()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
-    with prefect_services(port, store) as services:
-        url = services.url
-        console.print(f"Prefect is at [bold]{url}[/]; a worker waits. In another terminal, in this environment:")
-        console.print(f"  PREFECT_API_URL={url}/api prefect deployment run correct-model/nightly", markup=False)
-        console.print("Ctrl-C stops both.")
-        try:
-            services.watch()
-        except KeyboardInterrupt:
-            console.print("stopping")
 
 
 @contextmanager
@@ -102,6 +83,28 @@ def prefect_services(port: int, store: str | None, folder: Path | None = None) -
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+StartServices = Callable[[int, str | None], AbstractContextManager[Services]]
+
+
+def serve_prefect(port: int, store: str | None, start: StartServices = prefect_services) -> None:
+    """Run until interrupted or told to terminate; what was started is stopped again.
+
+    Raises NightError if server or worker ends by itself, so that whoever started this can start it again.
+    """
+    console = Console()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
+    with start(port, store) as services:
+        url = services.url
+        console.print(f"Prefect is at [bold]{url}[/]; a worker waits. In another terminal, in this environment:")
+        console.print(f"  PREFECT_API_URL={url}/api prefect deployment run correct-model/nightly", markup=False)
+        console.print("Ctrl-C stops both.")
+        try:
+            services.watch()
+        except KeyboardInterrupt:
+            console.print("stopping")
 
 
 def await_health(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from data.storage import LocalStorage, Storage
+from data.storage.base import Versioned
 from editing.errors import AlreadyStored, NotStored, StoreUnusable, Superseded, Unreadable
 
 
@@ -90,10 +91,16 @@ def test_without_hard_links_the_contract_holds(storage: LocalStorage, monkeypatc
     assert storage.get("a") == b"one"
 
 
-def test_the_probe_refuses_a_store_where_two_win(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.storage.local._tag", lambda _stored: "always the same")
+class Careless(LocalStorage):
+    """Lets everybody swap who has read the pointer once."""
+
+    def swap(self, key: str, content: bytes, *, expected: str | None) -> Versioned:
+        return super().swap(key, content, expected=None if expected is None else self.read(key).tag)
+
+
+def test_the_probe_refuses_a_store_where_two_win(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusable, match="ignores conditional writes"):
-        storage.probe()
+        Careless(tmp_path / "store").probe()
 
 
 def test_old_litter_is_swept_and_young_is_not(storage: LocalStorage) -> None:

@@ -139,8 +139,8 @@ def test_a_store_that_ignores_conditions_is_refused(s3: Storage, mock_s3: Faulty
     assert list(s3.keys("")) == []
 
 
-def test_listing_goes_through_all_pages(s3: Storage, mock_s3: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.storage.s3._PAGE_SIZE", 3)
+def test_listing_goes_through_all_pages(mock_s3: FaultyS3) -> None:
+    s3 = S3Storage("mock", "pages", page_size=3)
     expected = [f"n/{number:02d}" for number in range(31)]
     for key in expected:
         s3.put_once(key, b"")

@@ -1,25 +1,24 @@
 """A workspace with a trained root, released as version 1: made once, copied for each test that changes it."""
 
-import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 from data import layout
 from data.control_guard import ControlGuard
 from data.deferred import defer
-from data.images import encode_png
+from data.images import Pixels, encode_png
 from data.manifest import read_live, sha256
 from data.reports import Report, file_report
 from data.splits import load_split
@@ -40,6 +39,16 @@ from tests.conftest import NewStore
 
 REPOSITORY = Path(__file__).parents[2]
 COUNT = 2  # reports that wait for a disturbed night
+
+
+@cache
+def _guard(content: bytes, shape: tuple[int, ...]) -> ControlGuard:
+    return ControlGuard(np.frombuffer(content, np.uint8).reshape(shape))
+
+
+def guard_of(control: Pixels) -> ControlGuard:
+    """The guard of a control set, made once for all tests that have the same."""
+    return _guard(control.tobytes(), control.shape)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Place:
         return replace(self, folder=folder, elsewhere=storage or self.storage)
 
     def night(self, log: Callable[[str], None] = lambda _line: None) -> Night:
-        return Night(self.storage, self.workspace, "test", log)
+        return Night(self.storage, self.workspace, "test", log, make_guard=guard_of)
 
     def report_mistakes(self, count: int | None = None) -> list[Report]:
         """Report what the live file really gets wrong in the traffic split."""
@@ -112,12 +121,33 @@ def set_trust(folder: Path, **settings: object) -> None:
 
 
 @pytest.fixture(scope="session")
-def _released(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("released"))
-    make_workspace(place.workspace.folder)
-    summary = train_new_root(place.night())
-    assert summary.outcome == "released", summary.sentence
-    return place
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run, the same in each of its parallel processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, filled by the first process that asks while the others wait; one left half made is made again."""
+    whole = folder.with_name(f"{folder.name}.whole")
+    with FileLock(f"{folder}.lock"):
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _released(shared: Path) -> Place:
+    def make(folder: Path) -> None:
+        place = Place(folder)
+        make_workspace(place.workspace.folder)
+        summary = train_new_root(place.night())
+        assert summary.outcome == "released", summary.sentence
+
+    return Place(made_once(shared / "released", make))
 
 
 @pytest.fixture
@@ -128,20 +158,31 @@ def place(_released: Place, tmp_path: Path) -> Place:
 
 
 @pytest.fixture(scope="session")
-def _solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("solved")
+def _solved(shared: Path) -> Path:
+    folder = shared / "solved"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def _unsolvable(_released: Place) -> frozenset[int]:
+def _unsolvable(_released: Place, shared: Path) -> frozenset[int]:
     """Traffic images that the root gets wrong and the editor cannot bring right."""
-    traffic = load_split(_released.workspace.splits, "traffic")
-    _, classifier = live_classifier(_released.storage)
+
+    def make(folder: Path) -> None:
+        (folder / "images.json").write_text(json.dumps(find_unsolvable(_released)))
+
+    return frozenset(json.loads((made_once(shared / "unsolvable", make) / "images.json").read_text()))
+
+
+def find_unsolvable(place: Place) -> list[int]:
+    """Solve for everything that the root gets wrong in the traffic split; what does not hold."""
+    traffic = load_split(place.workspace.splits, "traffic")
+    _, classifier = live_classifier(place.storage)
     wrong = np.flatnonzero(classifier.predict(traffic.images).logits.argmax(1) != traffic.labels)
-    control = (load_split(_released.workspace.splits, name).images for name in ("reference", "calibration"))
-    params = _released.workspace.params
+    control = (load_split(place.workspace.splits, name).images for name in ("reference", "calibration"))
+    params = place.workspace.params
     editor = build_editor(params.edit, params.views, params.seed)
-    root = load_model(_released.workspace.root)
+    root = load_model(place.workspace.root)
     result = editor.edit(
         root,
         [
@@ -150,13 +191,13 @@ def _unsolvable(_released: Place) -> frozenset[int]:
         ],
         editor.prepare(root, *map(torch.from_numpy, control)),
     )
-    return frozenset(int(index) for index, held in zip(wrong, result.holds, strict=True) if not held)
+    return [int(index) for index, held in zip(wrong, result.holds, strict=True) if not held]
 
 
 def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
     """DVC's commands become the stages themselves, and what was computed once in this session is not computed again.
 
-    For tests of neither DVC nor the editor, Great Expectations or the guard of the control set.
+    For tests of neither DVC nor the editor.
     """
 
     def dvc(workspace: Workspace, *words: str, log: Callable[[str], None], env: object = None) -> None:
@@ -164,9 +205,18 @@ def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
             solve(workspace, memory)
 
     patch.setattr(Workspace, "dvc", dvc)
-    patch.setattr("flows.night.collect.ControlGuard", remembered(ControlGuard))
-    patch.setattr("flows.night.collect.check_reports", lambda *_arguments: ((), None))
-    patch.setattr("flows.night.collect.load_report_suite", lambda *_arguments: None)
+
+
+def expect_little(workspace: Workspace) -> None:
+    """An operator's file that expects something of a million reports only: fewer are not held against anything."""
+    rule = {
+        "type": "expect_column_max_to_be_between",
+        "kwargs": {"column": "reporter_share", "max_value": 1.0},
+        "severity": "warning",
+        "meta": {"fewest_rows": 10**6},
+    }
+    workspace.expectations.mkdir()
+    (workspace.expectations / "reports.json").write_text(json.dumps({"name": "reports", "expectations": [rule]}))
 
 
 @pytest.fixture
@@ -178,6 +228,7 @@ def played(_solved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(place: Place, _unsolvable: frozenset[int], played: None) -> Place:
     """The place with what is slow played, and with mistakes that can be corrected."""
+    expect_little(place.workspace)
     return replace(place, passed_over=_unsolvable)
 
 
@@ -204,6 +255,7 @@ def undisturbed(
     folder = tmp_path_factory.mktemp("undisturbed")
     shutil.copytree(_released.folder, folder, symlinks=True, dirs_exist_ok=True)
     place = Place(folder, _unsolvable)
+    expect_little(place.workspace)
     reports = tuple(sorted(each.id for each in place.report_mistakes(COUNT)))
     assert len(reports) == COUNT
     defer(place.storage, reports[0], "a test", "an earlier run")
@@ -252,45 +304,24 @@ def copy_dvc_objects(place: Place, storage: Storage) -> None:
         storage.put_once(key, source.get(key))
 
 
-_MEMORY: dict[tuple[str, ...], Any] = {}
-
-
-def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, called once in a session for the same arguments."""
-
-    @wraps(function, updated=())
-    def recall(*arguments: Any) -> Any:
-        key = (function.__qualname__, *map(_fingerprint, arguments))
-        if key not in _MEMORY:
-            _MEMORY[key] = function(*arguments)
-        return _MEMORY[key]
-
-    return recall
-
-
-def _fingerprint(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
-    return repr(value)
-
-
 def solve(workspace: Workspace, memory: Path) -> None:
     """What `dvc repro evaluate` does where the root is there, by a memory of what was solved before."""
     inputs = (workspace.ledger / "ledger.jsonl", workspace.folder / "params.yaml", workspace.root / "root.onnx")
     key = sha256(b"".join(path.read_bytes() for path in inputs))
     outputs = {"candidate": workspace.candidate, "onnx": workspace.onnx, "metrics": workspace.gate.parent}
-    for name, folder in outputs.items():
+    for folder in outputs.values():
         shutil.rmtree(folder, ignore_errors=True)
-        if (memory / key).is_dir():
-            shutil.copytree(memory / key / name, folder)
-    if not (memory / key).is_dir():
+
+    def make(solved: Path) -> None:
         edit(workspace, workspace.params)
         export(workspace)
         evaluate(workspace, workspace.params)
         for name, folder in outputs.items():
-            shutil.copytree(folder, memory / f"{key}.{os.getpid()}" / name)
-        with suppress(OSError):  # another process has solved it meanwhile
-            (memory / f"{key}.{os.getpid()}").rename(memory / key)
+            folder.rename(solved / name)
+
+    made_once(memory / key, make)
+    for name, folder in outputs.items():
+        shutil.copytree(memory / key / name, folder)
     lock = yaml.safe_load((workspace.folder / "dvc.lock").read_text())
     kept = {name: stage for name, stage in lock["stages"].items() if name in ("prepare", "train")}
     stands_for = f"# stands for DVC's lock of {key}\n"

@@ -6,8 +6,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from flows.cli.app import PANELS
-from flows.cli.base import app
+from flows.cli.app import PANELS, app
 from tests.flows.conftest import REPOSITORY
 
 

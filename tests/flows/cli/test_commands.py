@@ -14,10 +14,12 @@ from data import layout
 from data.ledger import Ledger
 from data.manifest import read_file, read_live, read_manifest
 from flows.cli.app import app, main
+from flows.cli.base import notes
 from flows.night.run import run_night
 from flows.workspace import Workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import Place, copy_dvc_objects
+from tests.flows.night.faults import full_disk
 from tests.flows.releases.small import make_bundle, rewrite
 
 Said = tuple[int, Any]
@@ -36,6 +38,7 @@ def corrected(anywhere: Place) -> Place:
 def errata(corrected: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Errata:
     """Types a command; gives its exit code and what it printed: the JSON document, else what it said to people."""
     monkeypatch.setenv("ERRATA_WORKSPACE", str(corrected.workspace.folder))
+    monkeypatch.setattr(notes, "width", 1000)  # no sentence is broken, however long a path is
 
     def typed(*words: str, store: str = corrected.storage.url) -> Said:
         monkeypatch.setattr(sys, "argv", ["errata", *words, "--store", store, "--json"])
@@ -171,13 +174,20 @@ def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatc
     assert {"gate.json"} <= set(said["changed"])
 
 
-def test_a_full_disk_is_a_sentence(corrected: Place, errata: Errata, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "artifacts/ledger/ledger.jsonl")
-
+def test_a_full_disk_is_a_sentence(corrected: Place, errata: Errata) -> None:
     corrected.report_mistakes(4)
-    monkeypatch.setattr("flows.night.candidate.write_ledger", full)
+    with full_disk():
+        code, said = errata("correct")
+    assert code == 1
+    assert "File too large; check the disk's space" in said.replace("\n", " ")
+    assert "not foreseen" not in said
+
+
+def test_a_file_that_cannot_be_written_is_named(corrected: Place, errata: Errata) -> None:
+    corrected.report_mistakes(4)
+    (corrected.workspace.ledger / "ledger.jsonl").unlink()
+    (corrected.workspace.ledger / "ledger.jsonl").mkdir()
     code, said = errata("correct")
     assert code == 1
-    assert "artifacts/ledger/ledger.jsonl: No space left on device" in said.replace("\n", " ")
+    assert "artifacts/ledger/ledger.jsonl: Is a directory" in said.replace("\n", "")
     assert "not foreseen" not in said

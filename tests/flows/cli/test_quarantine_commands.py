@@ -13,8 +13,7 @@ from data.quarantine import quarantine
 from data.refusals import Reason, Refusal
 from data.reports import file_report
 from data.storage import open_storage
-from flows.cli.base import app
-from flows.cli.reports import requeue as _  # noqa: F401 - the module registers its commands
+from flows.cli.app import app
 
 
 def test_a_refused_report_is_listed_and_sent_back(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What tests of faults share: a place in which reports wait, ways for a night to die, and what must hold afterwards."""
 
 import os
+import resource
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from flows.night.step import Arguments, Result, RunStep, Step, run_here
 from flows.releases.pointer import log_entries
 from tests.flows.conftest import Place, Undisturbed
 
-STEPS = ("sync", "collect", "quarantine", "write ledger", "dvc repro", "gate", "release", "settle")
+STEPS = ("sync", "collect", "quarantine", "keep observations", "write ledger", "dvc repro", "gate", "release", "settle")
 CHANGES = ("put", "swap", "delete")
 
 
@@ -60,6 +62,24 @@ def after(name: str, event: Callable[[], object]) -> RunStep:
 def die() -> None:
     """End this process at once: no handler, no cleaning up."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_disk(at_most: int = 100) -> None:
+    """From now on the kernel lets no file of this process grow beyond a few bytes, as when nothing is left."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at_most, resource.RLIM_INFINITY))
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Meanwhile the disk is full."""
+    handler, limits = signal.getsignal(signal.SIGXFSZ), resource.getrlimit(resource.RLIMIT_FSIZE)
+    fill_disk()
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def silent(_operation: str, _key: str) -> None:

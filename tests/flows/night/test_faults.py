@@ -4,9 +4,7 @@ On a folder and on S3. Kills are real: the night runs in a forked child that sen
 """
 
 import json
-import resource
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +39,7 @@ from tests.flows.night.faults import (
     converges,
     die,
     exit_code,
+    fill_disk,
     hang_up,
     killed,
     live_version,
@@ -60,25 +59,25 @@ def test_killed_after_a_step(disturbed: Place, undisturbed: Undisturbed, step: s
     converges(disturbed, undisturbed)
 
 
+def kind(key: str) -> str:
+    """What sort of object: files of one bundle are as good as each other, but for the manifest."""
+    return key if key.endswith(layout.MANIFEST) else "/".join(key.split("/")[: key.startswith("reports/") + 1])
+
+
 def test_killed_before_each_change_of_the_store(make_disturbed: Callable[[], Place], undisturbed: Undisturbed) -> None:
     changes: list[tuple[str, str]] = []
     counted = make_disturbed()
     run_night(replace(counted.night(), storage=Watched(counted.storage, lambda *change: changes.append(change))))
     assert ("swap", layout.LIVE) in changes
-    # files of one bundle are as good as each other, but for the manifest: one change of each kind is killed
-    kinds: dict[tuple[str, str], tuple[str, str]] = {}
-    for operation, key in changes:
-        kind = key if key.endswith(layout.MANIFEST) else "/".join(key.split("/")[: key.startswith("reports/") + 1])
-        if operation in CHANGES:
-            kinds.setdefault((operation, kind), (operation, key))
-    assert {kind for _, kind in kinds} == {
-        "corrections", "releases", f"releases/2/{layout.MANIFEST}", layout.LIVE, "log",
+    kinds = {(operation, kind(key)) for operation, key in changes if operation in CHANGES}
+    assert {name for _, name in kinds} == {
+        "observations", "corrections", "releases", f"releases/2/{layout.MANIFEST}", layout.LIVE, "log",
         "reports/settled", "reports/inbox", "reports/deferred",
     }  # fmt: skip
-    for fatal in kinds.values():
+    for fatal in sorted(kinds):
 
         def strike(operation: str, key: str, fatal: tuple[str, str] = fatal) -> None:
-            if (operation, key) == fatal:
+            if (operation, kind(key)) == fatal:
                 die()
 
         victim = make_disturbed()
@@ -192,17 +191,11 @@ def test_a_store_that_stays_away_ends_the_night_and_the_next_one_makes_up_for_it
 
 @pytest.mark.parametrize("step", ["write ledger", "dvc repro", "release", "settle"])
 def test_a_full_disk(disturbed: Place, undisturbed: Undisturbed, step: str) -> None:
-    """The kernel refuses to let a file grow beyond a few bytes, as it does when nothing is left."""
-
-    def fill() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-
     local = isinstance(disturbed.storage, LocalStorage)
     if step in ("release", "settle") and not local:
         pytest.skip("writes nothing on this machine: the server's disk has a test of its own")
     hang_up(disturbed.storage)
-    child = started(lambda: run_night(disturbed.night(), before(step, fill)))
+    child = started(lambda: run_night(disturbed.night(), before(step, fill_disk)))
     assert exit_code(child) == 1  # a readable refusal, no traceback
     assert live_version(disturbed) == (2 if step == "settle" else 1)
     assert waiting(disturbed) == list(undisturbed.reports)
@@ -290,15 +283,16 @@ def test_a_damaged_rwlock_is_put_away_unless_dvc_is_writing_it(tmp_path: Path, l
     assert (tmp_path / "one").read_text() == "1\n"
 
 
-def test_a_setting_of_ones_own_outlasts_a_crash_while_the_remote_is_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_setting_of_ones_own_outlasts_a_full_disk_while_the_remote_is_set(tmp_path: Path) -> None:
     make_workspace(tmp_path)
     settings = tmp_path / ".dvc" / "config.local"
     mine = settings.read_text()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("configparser.RawConfigParser.write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def set_remote() -> None:
+        fill_disk(at_most=10)
         Workspace(tmp_path).use_remote("s3://bucket/store")
+
+    assert exit_code(started(set_remote)) == 1
     assert settings.read_text() == mine
     Workspace(tmp_path).use_remote("s3://bucket/store")
     assert "no_scm = true" in settings.read_text()

@@ -1,51 +1,50 @@
 """Who decides what the gate could not: a person who is asked, and nobody else."""
 
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from prefect.exceptions import FlowPauseTimeout
 
 from flows.gate.criterion import GateResult
-from flows.prefect_runs import approval
+from flows.prefect_runs.approval import Approval, approval_on_page
 
 UNSURE = GateResult("edit", ())
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A server is there; what is asked is recorded, and a person says yes."""
-    calls: list[Any] = []
+class Person:
+    """Somebody who is asked, and gives this answer; none: lets the time pass. `asked` are the questions."""
 
-    def pause(**words: Any) -> Any:
-        calls.append(words)
-        return SimpleNamespace(release=True, who="Ada")
+    def __init__(self, answer: Approval | None) -> None:
+        self.answer = answer
+        self.asked: list[dict[str, Any]] = []
 
-    monkeypatch.setattr(approval, "PREFECT_API_URL", SimpleNamespace(value=lambda: "http://127.0.0.1:4200/api"))
-    monkeypatch.setattr(approval, "pause_flow_run", pause)
-    return calls
-
-
-def test_a_person_may_say_yes(asked: list[Any]) -> None:
-    assert approval.approval_on_page(2, lambda _line: None)(UNSURE) == "Ada"
-    assert asked[0]["timeout"] == 120
+    def __call__(self, **words: Any) -> Approval:
+        self.asked.append(words)
+        if self.answer is None:
+            raise FlowPauseTimeout("time is up")
+        return self.answer
 
 
-def test_no_is_no(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(approval, "pause_flow_run", lambda **_: SimpleNamespace(release=False, who="Ada"))
-    assert approval.approval_on_page(2, lambda _line: None)(UNSURE) == ""
+def decide(person: Person, minutes: float = 2, url: str | None = "http://127.0.0.1:4200/api") -> str:
+    """Who says yes, asked on a server at `url`."""
+    return approval_on_page(minutes, lambda _line: None, lambda: url, person)(UNSURE)
 
 
-def test_no_answer_is_no(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody(**_: Any) -> Any:
-        raise FlowPauseTimeout("time is up")
-
-    monkeypatch.setattr(approval, "pause_flow_run", nobody)
-    assert approval.approval_on_page(2, lambda _line: None)(UNSURE) == ""
+def test_a_person_may_say_yes() -> None:
+    person = Person(Approval(release=True, who="Ada"))
+    assert decide(person) == "Ada"
+    assert [each["timeout"] for each in person.asked] == [120]
 
 
-def test_nobody_is_asked_without_a_server_or_without_time(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert approval.approval_on_page(0, lambda _line: None)(UNSURE) == ""
-    monkeypatch.setattr(approval, "PREFECT_API_URL", SimpleNamespace(value=lambda: None))
-    assert approval.approval_on_page(60, lambda _line: None)(UNSURE) == ""
-    assert asked == []
+def test_no_is_no() -> None:
+    assert decide(Person(Approval(release=False, who="Ada"))) == ""
+
+
+def test_no_answer_is_no() -> None:
+    assert decide(Person(None)) == ""
+
+
+def test_nobody_is_asked_without_a_server_or_without_time() -> None:
+    person = Person(Approval(release=True, who="Ada"))
+    assert decide(person, minutes=0) == ""
+    assert decide(person, url=None) == ""
+    assert person.asked == []

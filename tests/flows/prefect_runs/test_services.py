@@ -94,13 +94,14 @@ def test_a_deployment_runs_the_night(
         assert nightly["job_variables"]["image"] == "errata:test"
 
 
-@pytest.fixture
-def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """`serve_prefect` over two processes that sleep, the worker briefly; how many were stopped at the end."""
-    seen: list[int] = []
+class Sleepers:
+    """Stand for server and worker: two processes that sleep, the worker as many seconds as the port says."""
+
+    def __init__(self) -> None:
+        self.ended: list[int] = []
 
     @contextmanager
-    def services(port: int, _store: str | None) -> Iterator[Services]:
+    def __call__(self, port: int, _store: str | None) -> Iterator[Services]:
         running = {
             name: subprocess.Popen(["sleep", seconds]) for name, seconds in (("server", "60"), ("worker", str(port)))
         }
@@ -110,26 +111,29 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             for process in running.values():
                 process.terminate()
                 process.wait()
-                seen.append(process.returncode)
+                self.ended.append(process.returncode)
 
-    monkeypatch.setattr("flows.prefect_runs.services.prefect_services", services)
+
+@pytest.fixture
+def sleepers() -> Iterator[Sleepers]:
+    """Sleepers; the handlers of signals are afterwards as they were."""
     kept = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    yield seen
+    yield Sleepers()
     for number, handler in zip((signal.SIGTERM, signal.SIGINT), kept, strict=True):
         signal.signal(number, handler)
 
 
-def test_serving_ends_with_a_fault_when_the_worker_does(stopped: list[int]) -> None:
+def test_serving_ends_with_a_fault_when_the_worker_does(sleepers: Sleepers) -> None:
     with pytest.raises(NightError, match="worker ended"):
-        serve_prefect(0, None)
-    assert stopped == [-signal.SIGTERM, 0]
+        serve_prefect(0, None, sleepers)
+    assert sleepers.ended == [-signal.SIGTERM, 0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_end_it_stops_what_it_started(stopped: list[int], number: signal.Signals) -> None:
+def test_told_to_end_it_stops_what_it_started(sleepers: Sleepers, number: signal.Signals) -> None:
     threading.Timer(0.5, lambda: os.kill(os.getpid(), number)).start()
-    serve_prefect(60, None)
-    assert stopped == [-signal.SIGTERM] * 2
+    serve_prefect(60, None, sleepers)
+    assert sleepers.ended == [-signal.SIGTERM] * 2
 
 
 def test_deployments_name_flows_that_exist_and_run_one_at_a_time() -> None:
