@@ -34,7 +34,6 @@ from flows.night.doubts import Witness
 from flows.night.state import Batch, Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.releases.decision import Decision, as_correction
-from flows.releases.retraction import Decision, as_correction, decisions
 from flows.releases.standing import decisions
 
 CONTROL = ("reference", "calibration", "gate", "test")
