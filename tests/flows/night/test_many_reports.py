@@ -47,11 +47,12 @@ def file_all(place: Place, images: Pixels, expected: Sequence[str], mob: str) ->
 
 
 def within_bounds(gate_result: GateResult | None) -> bool:
-    """Whether every row of the gate's table has its bound on the right side of its limit."""
+    """Whether every row of the gate's table that applies has its bound on the right side of its limit."""
     assert gate_result is not None
     return all(
         each.bound <= each.limit if each.direction == "at most" else each.bound >= each.limit
         for each in gate_result.criteria
+        if not each.not_applicable
     )
 
 

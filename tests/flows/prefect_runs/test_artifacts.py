@@ -38,9 +38,9 @@ def test_a_long_night_is_cut_and_says_so() -> None:
     assert "and 5 more" in page
 
 
-@pytest.mark.parametrize("flow", [correct_model, train_model])
-def test_the_form_explains_every_parameter(flow: object) -> None:
+@pytest.mark.parametrize(("flow", "more"), [(correct_model, set()), (train_model, {"replace_live"})])
+def test_the_form_explains_every_parameter(flow: object, more: set[str]) -> None:
     properties = flow.parameters.model_dump()["properties"]  # type: ignore[attr-defined]
-    assert set(properties) == {"store", "workspace", "by"}
+    assert set(properties) == {"store", "workspace", "by"} | more
     assert all(len(each["description"]) > 10 for each in properties.values())
     assert properties["by"]["minLength"] == 1
