@@ -53,12 +53,12 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
 @app.command(rich_help_panel="Releases")
 def releases(store: Store = None, as_json: AsJson = False) -> None:
     """Every change of what is live: released, rolled back, by whom and why."""
-    from data import layout
     from data.manifest import read_live
     from flows.cli.store import existing_store
+    from flows.releases.pointer import log_entries
 
     storage = existing_store(store)
-    entries = [json.loads(storage.get(key)) for key in storage.keys(layout.LOG)]
+    entries = [json.loads(each.to_json()) for each in log_entries(storage)]
     found = read_live(storage)
     if as_json:
         say_json(entries)
