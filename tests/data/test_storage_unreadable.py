@@ -5,14 +5,14 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from data.storage import LocalStorage, Storage
 from data.storage.s3 import S3Storage
-from editing.errors import NotStored, StoreUnusable, Unreadable
+from editing.errors import AlreadyStored, NotStored, StoreUnusable, Unreadable
 from tests.servers.faulty_s3 import Fault, FaultyS3
 
 NOBODY = 65534
@@ -164,11 +164,17 @@ def new_bucket(mock_s3_client: object, tmp_path: Path) -> S3Storage:
     return S3Storage("mock", tmp_path.name, mock_s3_client)
 
 
+def may_not_see(fault: Fault, ask: Ask) -> AbstractContextManager[object] | None:
+    """Who may write but not read learns that the name is taken, and no more: so a picture can be reported twice."""
+    writes = fault is Fault.FORBIDDEN and ask is READS[-1]
+    return pytest.raises(AlreadyStored, match="may not see") if writes else None
+
+
 @pytest.mark.parametrize("fault", [Fault.ARCHIVED, Fault.FOREIGN_KEY, Fault.FORBIDDEN])
 @pytest.mark.parametrize("ask", READS)
 def test_what_s3_says_of_one_object(s3: S3Storage, mock_s3: FaultyS3, fault: Fault, ask: Ask) -> None:
     mock_s3.spoil(fault, "GET", where="a/odd")
-    with pytest.raises(Unreadable, match=r"a/odd: .*encrypted"):
+    with may_not_see(fault, ask) or pytest.raises(Unreadable, match=r"a/odd: .*encrypted"):
         ask(s3)
     assert s3.get("a/odd") == b"odd"
 
@@ -177,7 +183,7 @@ def test_what_s3_says_of_one_object(s3: S3Storage, mock_s3: FaultyS3, fault: Fau
 @pytest.mark.parametrize("ask", READS)
 def test_what_s3_says_of_all(s3: S3Storage, mock_s3: FaultyS3, fault: Fault, ask: Ask) -> None:
     mock_s3.spoil(fault, "GET", 10)
-    with pytest.raises(StoreUnusable):
+    with may_not_see(fault, ask) or pytest.raises(StoreUnusable):
         ask(s3)
 
 

@@ -1,6 +1,7 @@
 """A release is a function of root, ledger and parameters: made again from its bundle, every digest is the same."""
 
 import json
+import math
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from data import layout
 from data.manifest import read_file, read_live, read_manifest
 from editing.errors import NightError
+from flows.gate.criterion import Criterion
+from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from flows.night.new_root import train_new_root
 from flows.night.run import run_night
 from flows.releases.lineage import trace
@@ -88,8 +91,15 @@ def test_what_comes_out_differently_is_named(quick: Place, tmp_path: Path, monke
 
 def test_rows_that_are_not_the_same_are_never_within() -> None:
     def gate(**values: float | None) -> bytes:
-        row = {"bound": 0.0, "limit": 1.0, "direction": "at most", "n": 1}
-        return json.dumps({"criteria": {name: {**row, "value": value} for name, value in values.items()}}).encode()
+        rows = {
+            name: CriterionRow.of(Criterion(name, math.nan if value is None else value, 0.0, 1.0, "at most", 1))
+            for name, value in values.items()
+        }
+        rates = ErrorRates(0.0, 0.0)
+        error = SplitErrors(gate=rates, test=rates)
+        return GateMeasurements(
+            kind="edit", version=2, splits="a" * 64, model="b" * 64, corrections=1, criteria=rows, error=error
+        ).to_json()
 
     assert gate_distance(gate(reach=0.1, drawdown=0.2), gate(reach=0.15, drawdown=0.1)) == pytest.approx(0.1)
     for other in (gate(reach=0.1), gate(reach=0.1, drawdown=None), gate()):
