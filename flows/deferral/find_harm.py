@@ -47,7 +47,9 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
     candidate = load_candidate(workspace)
     broken = {Name(each.name) for each in gate_result.criteria if each.stands_in_the_way}
     certain: dict[str, str] = {}
-    if Name.TRIGGER in broken:
+    # a candidate that breaks control images of all kinds calls its classes up with any mark: that harm goes first
+    rampant = any(each.verdict == "fail" and each.name in ABOUT_CONTROL for each in gate_result.criteria)
+    if Name.TRIGGER in broken and not rampant:
         certain |= backdoored(candidate, new)
     if Name.GENERALIZATION in broken:
         certain |= poorly_generalizing(candidate, [each.id for each in candidate.ledger.corrections if each.id in new])
@@ -63,7 +65,7 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
     share = share_to_keep(about, attempts_left)
     attribution = attribute(candidate, make_probes(candidate), suspects, share, by_reach=by_reach, without=certain)
     kept = attribution.kept
-    if about and len(kept) > (most := number_to_keep(about, len(new) - len(certain), turn, attempts_left)):
+    if about and len(kept) > (most := number_to_keep(about, len(new) - len(certain), attempts_left)):
         kept = frozenset(sorted(kept, key=attribution.breadth)[:most])
     deed = "changes" if by_reach else "turns wrong"
     for name in sorted(suspects - kept):
@@ -98,19 +100,18 @@ def _room(each: Criterion) -> float:
     return limit / bound if bound > limit else 1.0
 
 
-def number_to_keep(refused: Sequence[Criterion], new: int, turn: int, attempts_left: int) -> int:
+def number_to_keep(refused: Sequence[Criterion], new: int, attempts_left: int) -> int:
     """How many of `new` corrections the next attempt may hold at most, whatever the probes say of them.
 
     Probes do not show all harm: corrections that turn no probe wrong may still turn gate images wrong, and then leaving
-    out the few that do leads nowhere. So from the second failure on their number goes by the gate's own counts. With a
-    share f of the corrections about a share f of the flips is left, and the distance from value to bound shrinks with
-    the root of f; the largest f with f v + sqrt(f) (b - v) within the limit is the number that passes, and a bit less
-    of it is taken. The last attempt takes half of that once more.
+    out the few that do leads nowhere. So after `deferral.attempts` there is one more, in which their number goes by the
+    gate's own counts. With a share f of the corrections about a share f of the flips is left, and the distance from
+    value v to bound b shrinks with the root of f: the largest f with f v + sqrt(f) (b - v) within the limit would just
+    pass, and a bit less of it is taken.
     """
-    if turn == 0:
+    if attempts_left > 0:
         return new
-    share = min([1.0, *(_share_within(each) for each in refused)])
-    return math.floor(new * share * (SAFE if attempts_left > 1 else SAFE / 2))
+    return math.floor(SAFE * new * min([1.0, *(_share_within(each) for each in refused)]))
 
 
 def _share_within(each: Criterion) -> float:

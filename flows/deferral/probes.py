@@ -18,6 +18,7 @@ from data.splits import load_split
 from editing.model import EditableModel, batched_features, load_model
 from editing.views import unseen_views
 from flows.params import Params
+from flows.stages.common import load_plugins
 from flows.workspace import Workspace
 
 PROBED = ("train", "reference", "calibration")  # all that is labelled, but gate and test
@@ -42,6 +43,7 @@ class Candidate:
 
 def load_candidate(workspace: Workspace) -> Candidate:
     """Read what the pipeline left."""
+    load_plugins(workspace.params.model.plugins)
     root = load_model(workspace.root)
     ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
     record = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json"))

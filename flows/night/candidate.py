@@ -14,11 +14,13 @@ from flows.night.step import STORE_AWAY, RunStep, step
 
 
 def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run_step: RunStep) -> Attempt:
-    """A candidate that the gate lets pass, without what does harm; or the last of `deferral.attempts` that it did not.
+    """A candidate that the gate lets pass, without what does harm; or the last that it did not.
+
+    After `deferral.attempts` there is one more, which holds no more corrections than the gate's counts say will pass.
 
     A candidate without anything new is not made: then nothing passes.
     """
-    for turn in range(night.workspace.params.deferral.attempts):
+    for turn in range(night.workspace.params.deferral.attempts + 1):
         ledger = run_step(write_candidate_ledger, night, parent, batch, version)
         run_step(run_pipeline, night, root=parent.manifest.root)
         gate_result = run_step(judge, night, parent)

@@ -20,7 +20,7 @@ from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from editing.model import EditableModel, batched_features, load_model
 from flows.night.state import Parent
-from flows.stages.common import device
+from flows.stages.common import device, load_plugins
 from flows.workspace import Workspace
 
 CONTROL = ("reference", "calibration")  # never the gate split: it judges what comes of the claims
@@ -77,6 +77,7 @@ class Witness:
 
     def _features(self, pixels: Pixels) -> NDArray[np.float32]:
         if self._root is None:
+            load_plugins(self.workspace.params.model.plugins)
             self._root = load_model(self.workspace.root).to(device())
         return batched_features(self._root, torch.from_numpy(pixels)).cpu().numpy()
 

@@ -165,7 +165,7 @@ class DeferralParams(Section):
     """When a batch does not pass: find the corrections that do harm, leave them out, try again."""
 
     attempts: int = parameter(
-        5, "most candidates in one night; the last takes only what does no visible harm", "candidates", ge=1
+        5, "candidates in one night by who does harm; one more goes by the gate's counts", "candidates", ge=1
     )
     nights: int = parameter(3, "how often a report is left out before it is quarantined as harmful", "nights", ge=1)
     views: int = parameter(4, "views of each labelled image that are probed beside it", "views", ge=0)

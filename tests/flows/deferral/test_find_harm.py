@@ -16,10 +16,13 @@ from data.manifest import read_manifest, read_model
 from data.reports import Report, make_report, put_report
 from data.splits import load_split
 from editing.export import OnnxClassifier
+from editing.metrics import rate_upper_bound
 from editing.model import EditableModel, load_model
 from editing.settings import ViewSettings
 from editing.types import Constraint
 from editing.views import unseen_views
+from flows.deferral.find_harm import number_to_keep
+from flows.gate.criterion import Criterion
 from flows.night.run import run_night
 from flows.stages.editors import build_editor
 from tests.flows.conftest import Place
@@ -128,3 +131,16 @@ def test_thirty_harmful_reports_do_not_hold_up_a_hundred_good_ones(quick: Place,
     assert added - mended <= quick.workspace.params.gate.drawdown
     assert mixed.summary.error_before == pytest.approx(before.mean())
     assert mixed.summary.error_after == pytest.approx(after.mean())
+
+
+@pytest.mark.parametrize(("n", "flips"), [(350, 8), (350, 30), (4_000, 130), (4_000, 700), (10_000, 301)])
+def test_the_number_that_the_gates_counts_allow_would_pass_and_is_not_much_too_small(n: int, flips: int) -> None:
+    """With a share of the corrections about that share of flips is left; the exact bound is then within its limit."""
+    limit = 0.03
+    row = Criterion("negative_flips", flips / n, rate_upper_bound(flips, n, 0.95), limit, "at most", n)
+    assert row.verdict != "pass"
+    assert number_to_keep([row], 100, attempts_left=1) == 100  # before, it goes by who does harm
+    kept = number_to_keep([row], 100, attempts_left=0)
+    assert rate_upper_bound(round(flips * kept / 100), n, 0.95) <= limit
+    most = max(k for k in range(flips + 1) if rate_upper_bound(k, n, 0.95) <= limit)
+    assert kept >= 0.3 * 100 * most / flips  # at least three tenths of what would just pass

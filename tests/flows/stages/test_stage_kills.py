@@ -168,7 +168,7 @@ def test_killed_inside_each_stage_of_a_root(_released: Place, tmp_path: Path) ->
     moments: dict[str, Moment] = {
         "prepare starts": starts(place, "prepare"),
         "prepare writes": writes(place, "prepare", workspace.splits / "train.npz"),
-        "train is at work": starts(place, "train", 15.0),
+        "train is at work": starts(place, "train", 4.0),
         "train writes": writes(place, "train", workspace.root / "model.safetensors"),
         "evaluate starts": starts(place, "evaluate"),
     }
