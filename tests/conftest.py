@@ -59,9 +59,8 @@ def mock_s3(mock_s3_server: FaultyS3, monkeypatch: pytest.MonkeyPatch, tmp_path:
 NewStore = Callable[[], Storage]
 
 
-@pytest.fixture(params=["local", "mock_s3", "real_s3"])
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
-    """Makes empty stores, in every backend in turn; on the real server only under `make test-s3`."""
+def make_stores(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
+    """Makes empty stores of the backend that `request` has as its parameter; skips without a real server."""
     if request.param == "local":
         return lambda: LocalStorage(tmp_path / f"store-{secrets.token_hex(4)}")
     if request.param == "mock_s3":
@@ -71,6 +70,12 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
     bucket = BUCKET if request.param == "mock_s3" else os.environ["ERRATA_TEST_S3"].removeprefix("s3://")
     client = request.getfixturevalue(f"{request.param}_client")
     return lambda: S3Storage(bucket, secrets.token_hex(8), client)
+
+
+@pytest.fixture(params=["local", "mock_s3", "real_s3"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
+    """Makes empty stores, in every backend in turn; on the real server only under `make test-s3`."""
+    return make_stores(request, tmp_path)
 
 
 @pytest.fixture

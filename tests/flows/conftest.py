@@ -35,7 +35,7 @@ from flows.stages.editors import build_editor
 from flows.stages.evaluate import evaluate
 from flows.stages.export import export
 from flows.workspace import Workspace
-from tests.conftest import NewStore
+from tests.conftest import NewStore, make_stores
 
 REPOSITORY = Path(__file__).parents[2]
 COUNT = 2  # reports that wait for a disturbed night
@@ -230,6 +230,12 @@ def quick(place: Place, _unsolvable: frozenset[int], played: None) -> Place:
     """The place with what is slow played, and with mistakes that can be corrected."""
     expect_little(place.workspace)
     return replace(place, passed_over=_unsolvable)
+
+
+@pytest.fixture(params=["local", pytest.param("mock_s3", marks=pytest.mark.slow), "real_s3"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
+    """Makes empty stores, in every backend in turn. Whole nights on the mock server wait for `make test-slow`."""
+    return make_stores(request, tmp_path)
 
 
 @pytest.fixture
