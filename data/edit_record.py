@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Count, Real, canonical_json, wrong_fields
-from editing.errors import Damaged
+from data.records import STRICT, Count, Real, canonical_json, parse_record
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -51,11 +50,7 @@ class EditRecord:
     @staticmethod
     def from_json(content: bytes) -> EditRecord:
         """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
-        try:
-            return _EDIT.validate_json(content)
-        except ValidationError as error:
-            wrong = wrong_fields(error, "the record")
-            raise Damaged(f"edit.json cannot be read ({wrong}); run `dvc repro`, or restore it") from error
+        return parse_record(_EDIT, content, "edit.json", "run `dvc repro`, or restore it")
 
 
 _EDIT = TypeAdapter(EditRecord)

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Count, Real, canonical_json, wrong_fields
-from editing.errors import Damaged
+from data.records import STRICT, Count, Real, canonical_json, parse_record
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -86,11 +85,7 @@ class Evaluation:
     @staticmethod
     def from_json(content: bytes) -> Evaluation:
         """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
-        try:
-            return _EVALUATION.validate_json(content)
-        except ValidationError as error:
-            wrong = wrong_fields(error, "the record")
-            raise Damaged(f"evaluation.json cannot be read ({wrong}); run `dvc repro`, or restore it") from error
+        return parse_record(_EVALUATION, content, "evaluation.json", "run `dvc repro`, or restore it")
 
 
 _EVALUATION = TypeAdapter(Evaluation)

@@ -17,11 +17,11 @@ import json
 from dataclasses import asdict, field, replace
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from data import layout
-from data.records import STRICT, Count, Sha256, wrong_fields
+from data.records import STRICT, Count, Sha256, parse_record
 from data.signing import check_signature, signature_of, signatures_wanted
 from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
@@ -73,11 +73,7 @@ class Manifest:
     @staticmethod
     def from_json(content: bytes) -> Manifest:
         """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
-        try:
-            return _MANIFEST.validate_json(content)
-        except ValidationError as error:
-            wrong = wrong_fields(error, "manifest")
-            raise Damaged(f"manifest.json cannot be read ({wrong}); roll back to a release that verifies") from error
+        return parse_record(_MANIFEST, content, "manifest.json", "roll back to a release that verifies")
 
     @property
     def digest(self) -> str:
@@ -117,11 +113,7 @@ class Live:
 
         Whether it is signed is not looked at: `read_live` and `read_entry` do.
         """
-        try:
-            return _LIVE.validate_json(content)
-        except ValidationError as error:
-            wrong = wrong_fields(error, "pointer")
-            raise Damaged(f"live.json cannot be read ({wrong}); restore it with `errata rollback VERSION`") from error
+        return parse_record(_LIVE, content, "live.json", "restore it with `errata rollback VERSION`")
 
     @property
     def unsigned(self) -> Live:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from editing.errors import Damaged
+
+Record = TypeVar("Record")
 STRICT = ConfigDict(strict=True, extra="forbid")
 Count = Annotated[int, Field(ge=0)]
 Real = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]  # null in JSON is NaN here
@@ -24,6 +27,14 @@ def wrong_fields(error: ValidationError, record: str) -> str:
         if problem["type"] != "default_factory_not_called"  # a computed default, when another field is wrong
     )[:500]
     return "".join(letter if letter.isprintable() else "?" for letter in said)  # a field's name may be an attack
+
+
+def parse_record(record: TypeAdapter[Record], content: bytes, what: str, advice: str) -> Record:
+    """A record from its JSON; raises Damaged on any other document: `what` it is, each wrong field, `advice`."""
+    try:
+        return record.validate_json(content)
+    except ValidationError as error:
+        raise Damaged(f"{what} cannot be read ({wrong_fields(error, 'the record')}); {advice}") from error
 
 
 def canonical_json(content: object) -> bytes:

@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from data.datasets import LabelledImages
 from data.images import pixel_digest
-from data.records import STRICT, Count, Sha256, canonical_json, wrong_fields
+from data.records import STRICT, Count, Sha256, canonical_json, parse_record
 from editing.errors import Damaged, DataError
 
 RECORD = "splits.json"
@@ -140,9 +140,7 @@ def read_record(folder: Path) -> SplitsRecord:
     """What splits.json says; raises DataError if there is none, Damaged on any other document."""
     path = folder / RECORD
     try:
-        return _RECORD.validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; make the splits (dvc repro prepare)") from error
-    except ValidationError as error:
-        wrong = wrong_fields(error, "the record")
-        raise Damaged(f"{path} cannot be read ({wrong}); make the splits again (dvc repro prepare)") from error
+    return parse_record(_RECORD, content, str(path), "make the splits again (dvc repro prepare)")

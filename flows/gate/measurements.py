@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Count, Real, Sha256, canonical_json, wrong_fields
-from editing.errors import Damaged
+from data.records import STRICT, Count, Real, Sha256, canonical_json, parse_record
 from flows.gate.criterion import Criterion, Direction, GateResult, Kind, Verdict
 
 
@@ -95,11 +94,7 @@ class GateMeasurements:
     @staticmethod
     def from_json(content: bytes) -> GateMeasurements:
         """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
-        try:
-            return _MEASUREMENTS.validate_json(content)
-        except ValidationError as error:
-            wrong = wrong_fields(error, "the record")
-            raise Damaged(f"gate.json cannot be read ({wrong}); run `dvc repro`, or restore it") from error
+        return parse_record(_MEASUREMENTS, content, "gate.json", "run `dvc repro`, or restore it")
 
 
 _MEASUREMENTS = TypeAdapter(GateMeasurements)

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from data import layout
 from data.ledger import Correction
-from data.records import STRICT, Count, wrong_fields
+from data.records import STRICT, Count, parse_record
 from data.storage.base import Storage
 from editing.errors import Damaged
 
@@ -64,11 +64,7 @@ class Decision:
     def from_json(content: bytes, where: str) -> Decision:
         """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
         restore = "restore it: it says what must not come back"
-        try:
-            decision = _DECISION.validate_json(content)
-        except ValidationError as error:
-            wrong = wrong_fields(error, "the record")
-            raise Damaged(f"{where} cannot be read ({wrong}); {restore}") from error
+        decision = parse_record(_DECISION, content, where, restore)
         if not decision.number:
             raise Damaged(f"{where} cannot be read (number: records count from 1); {restore}")
         return decision

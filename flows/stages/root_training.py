@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Real, canonical_json, wrong_fields
-from editing.errors import Damaged
+from data.records import STRICT, Real, canonical_json, parse_record
 from editing.rules import RuleRecord
 
 
@@ -30,11 +29,7 @@ class RootTraining:
     @staticmethod
     def from_json(content: bytes) -> RootTraining:
         """Parse `to_json`'s output; raises Damaged, naming each field that is wrong, on any other document."""
-        try:
-            return _TRAINING.validate_json(content)
-        except ValidationError as error:
-            wrong = wrong_fields(error, "the record")
-            raise Damaged(f"training.json cannot be read ({wrong}); train the root again") from error
+        return parse_record(_TRAINING, content, "training.json", "train the root again")
 
 
 _TRAINING = TypeAdapter(RootTraining)
