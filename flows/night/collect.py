@@ -9,7 +9,7 @@ Images are streamed; those of the corrections that carry are fetched again, so t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,17 +20,15 @@ from data.control_guard import ControlGuard
 from data.correction_images import correction_image
 from data.images import Pixels
 from data.intake import Accepted
-from data.ledger import Correction
-from data.observations import Observations
 from data.refusals import Reason, Refusal
 from data.splits import load_split
 from data.track_record import track_records
-from data.trust import Claim, Waiting, aggregate
+from data.trust import Claim, aggregate
 from data.validation import validate_reports
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.night.check_reports import check_reports, load_report_suite
-from flows.night.doubts import Witness
+from flows.night.doubts import DoubtEstimator
 from flows.night.state import Batch, Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.releases.decision import Decision, as_correction
@@ -43,10 +41,9 @@ CONTROL = ("reference", "calibration", "gate", "test")
 def collect(night: Night, parent: Parent) -> Batch:
     """The inbox as a batch: what was agreed on, and what people withdrew or took back."""
     standing = decisions(night.storage, parent.live)
-    found = settle_claims(night, parent, standing)
-    corrections = list(found.agreed)
-    images = dict(found.images)
+    found = believed(night, parent, standing)
     held = {each.id for each in parent.ledger.corrections}
+    corrections, images = list(found.corrections), dict(found.images)
     classifier = OnnxClassifier(parent.model)
     for decision in standing.values():
         if decision.action == "reinstated" and decision.correction not in {*held, *images}:
@@ -60,42 +57,18 @@ def collect(night: Night, parent: Parent) -> Batch:
         for each in parent.ledger.corrections
         if (verdict := standing.get(each.claim)) and verdict.action == "retracted"
     )
-    return Batch(
-        found.reports,
-        tuple(corrections),
-        images,
-        withdrawn,
-        found.done,
-        found.refused,
-        found.waiting,
-        observed=found.observed,
-        sides_waiting=found.sides_waiting,
-    )
+    return replace(found, corrections=tuple(corrections), images=images, withdrawn=withdrawn)
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What the inbox came to: how many reports, what was agreed on with its images, and where the others go."""
-
-    reports: int = 0
-    agreed: tuple[Correction, ...] = ()
-    images: dict[str, Pixels] = field(default_factory=dict, repr=False)
-    refused: tuple[Refusal, ...] = ()
-    waiting: tuple[str, ...] = ()
-    sides_waiting: tuple[Waiting, ...] = ()
-    done: tuple[str, ...] = ()
-    observed: Observations | None = None
-
-
-def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str], Decision]) -> Settled:
-    """Everything in the inbox, judged. `standing`: decisions of people on claims, by correction and class."""
+def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], Decision]) -> Batch:
+    """What the inbox alone comes to. `standing`: decisions of people on claims, by correction and class."""
     if next(iter(night.storage.keys(layout.INBOX)), None) is None:
-        return Settled()  # at once: what checks a table takes seconds to be imported
+        return Batch()  # at once: what checks a table takes seconds to be imported
     from data.tables import ReportRow  # noqa: PLC0415
 
     moment = datetime.now(UTC)
     suite = load_report_suite(night, parent, moment)  # a fault in it is told before images are fetched and looked at
-    witness = Witness(night.workspace, parent)
+    estimator = DoubtEstimator(night.workspace, parent)
     refused: list[Refusal] = []
     rows: dict[str, ReportRow] = {}
 
@@ -107,7 +80,7 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
                 rows[each.report.id] = ReportRow(each.report, each.correction, each.width, each.height)
                 yield each
 
-    claims = list(intake.as_claims(usable(), parent.classes, witness.predict, Control(night)))
+    claims = list(intake.as_claims(usable(), parent.classes, estimator.predict, Control(night)))
     count = len(claims) + len(refused)
     alone = validate_reports([row.report for row in rows.values()], parent.live.newest, moment)
     refused += alone.refusals
@@ -124,12 +97,12 @@ def settle_claims(night: Night, parent: Parent, standing: Mapping[tuple[str, str
     trust = night.workspace.params.trust
     withdrawn = {report for each in standing.values() if each.action == "retracted" for report in each.reports}
     records = track_records(night.storage, withdrawn) if left else {}
-    doubts = witness.doubts(left.values(), trust.prior_error, records)
+    doubts = estimator.doubts(left.values(), trust.prior_error, records)
     decision = aggregate(left.values(), parent.ledger, doubts, trust, moment)
     shape = parent.image_shape
-    return Settled(
+    return Batch(
         reports=count,
-        agreed=decision.agreed,
+        corrections=decision.agreed,
         images={each.id: intake.evidence(night.storage, left[each.reports[0]], shape) for each in decision.agreed},
         refused=(*refused, *decision.refusals),
         waiting=tuple(sorted((*alone.waiting, *decision.waiting))),

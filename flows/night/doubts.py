@@ -28,7 +28,7 @@ MOST_CONTROL = 10_000
 
 
 @dataclass
-class Witness:
+class DoubtEstimator:
     """The live model's probabilities and the root's features of every image that it is shown, by pixel digest."""
 
     workspace: Workspace
@@ -51,8 +51,8 @@ class Witness:
         self, claims: Iterable[Claim], error: float, records: Mapping[str, Record]
     ) -> dict[tuple[str, str], float]:
         """The doubt of each claim, by correction and class; who claims what the live model predicts bears it out."""
-        heard = [claim for claim in claims if not claim.control]
-        images = sorted({claim.correction for claim in heard})
+        usable = [claim for claim in claims if not claim.control]
+        images = sorted({claim.correction for claim in usable})
         if not images:
             return {}
         row, classes = {image: number for number, image in enumerate(images)}, self.parent.classes
@@ -66,7 +66,7 @@ class Witness:
             evidence.posterior(probabilities, features),
             [
                 Opinion(row[each.correction], classes.index(each.expected), same_reporter(each.reporter))
-                for each in heard
+                for each in usable
             ],
             error,
             evidence.accuracy,

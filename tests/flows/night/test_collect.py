@@ -8,7 +8,7 @@ from data.reports import file_report
 from data.splits import load_split
 from data.trust import Claim
 from flows.night.collect import collect
-from flows.night.doubts import Witness
+from flows.night.doubts import DoubtEstimator
 from flows.night.parent import sync
 from tests.data.conftest import NOON
 from tests.flows.conftest import Place, set_trust
@@ -61,7 +61,7 @@ def test_a_claim_that_is_doubted_waits_with_its_doubt_until_a_trusted_person_say
     traffic = load_split(place.workspace.splits, "traffic")
     tonight = place.night()
     parent = sync(tonight)
-    predicted = Witness(place.workspace, parent).predict(traffic.images)
+    predicted = DoubtEstimator(place.workspace, parent).predict(traffic.images)
     clear = int(np.flatnonzero(predicted == traffic.labels)[0])
     wrong = traffic.classes[(traffic.labels[clear] + 1) % len(traffic.classes)]
     image = encode_png(traffic.images[clear])
@@ -78,8 +78,8 @@ def test_a_claim_that_is_doubted_waits_with_its_doubt_until_a_trusted_person_say
 def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what_is_right(place: Place) -> None:
     traffic = load_split(place.workspace.splits, "traffic")
     tonight = place.night()
-    witness = Witness(place.workspace, sync(tonight))
-    predicted = witness.predict(traffic.images)
+    estimator = DoubtEstimator(place.workspace, sync(tonight))
+    predicted = estimator.predict(traffic.images)
     rng, claims, true = np.random.default_rng(0), [], []
     for index, (image, label, said) in enumerate(zip(traffic.images, traffic.labels, predicted, strict=True)):
         claimed = label if label != said else (label + rng.integers(1, 10)) % 10
@@ -87,7 +87,7 @@ def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what
         now = traffic.classes[said]
         claims.append(Claim(f"r{index}", "", pixel_digest(image), name, None, f"p{index}", NOON, now))
         true.append(label != said)
-    doubts = witness.doubts(claims, 0.2, {})
+    doubts = estimator.doubts(claims, 0.2, {})
     found = np.array([doubts[claim.correction, claim.expected] for claim in claims])
     assert found[np.array(true)].max() < np.median(found[~np.array(true)])
     assert found[np.array(true)].mean() < found[~np.array(true)].mean() - 0.3
