@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, Validation
 
 from data import layout
 from data.storage.base import Storage
-from editing.errors import Damaged
+from editing.errors import Damaged, NotStored, Unreadable
 
 Severity = Literal["critical", "warning", "info"]  # Great Expectations' own words
 NIGHTS = 14  # how many nights before are looked at
@@ -77,6 +77,8 @@ def claimed_before(storage: Storage) -> Counter[str]:
     for key in sorted(storage.keys(layout.OBSERVATIONS))[-NIGHTS:]:
         try:
             claimed.update(Observations.model_validate_json(storage.get(key)).expected)
+        except (NotStored, Unreadable):
+            continue
         except ValidationError as error:
             raise Damaged(f"{key} is no record of a night ({error.error_count()} faults); remove it") from error
     return claimed
