@@ -40,11 +40,13 @@ from flows.workspace import Workspace
 class Inherited:
     """What the old root leaves to the new one: the ledger in force, all that a root was ever taught, the model itself.
 
-    `first` is the first root that was ever released, None if it cannot be had.
+    `parent` is the live pointer and its tag, None before a first release. `first` is the first root that was ever
+    released, None if it cannot be had.
     """
 
     ledger: Ledger
     replay: Ledger
+    parent: tuple[Live, str] | None = None
     live: LiveModel | None = None
     first: LiveModel | None = None
 
@@ -60,10 +62,8 @@ def train_new_root(night: Night, run_step: RunStep = run_here, *, replace_live: 
 
 
 def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSummary:
-    found = read_live(night.storage)
-    inherited = run_step(inherit, night, found)
-    first = found[0].newest + 1 if found else 1
-    ledger = inherited.ledger
+    inherited = run_step(inherit, night)
+    ledger, first = inherited.ledger, inherited.ledger.version
     if ledger.corrections:
         run_step(write_root_inputs, night, first, inherited, ledger)
         run_step(train, night)
@@ -73,22 +73,24 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
         run_step(run_pipeline, night)
         gate_result = run_step(judge_root, night, inherited)
         passes, why = gate_result.verdict == "pass", "a new root"
-        if not passes and replace_live and apart_from(gate_result, AGAINST_LIVE).verdict == "pass":
+        if not passes and replace_live.strip() and apart_from(gate_result, AGAINST_LIVE).verdict == "pass":
             passes, why = True, f"a new root in spite of {gate_result.sentence}: {replace_live}"
         if passes:
             try:
-                run_step(release, night, found, why=why)
+                run_step(release, night, inherited.parent, why=why)
             except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
                 night.log(f"{fault}; taking the next version")
                 continue
         since = since_first_root(night, inherited)
-        return replace(summarise(night, ledger, Batch(), gate_result, released=passes), since_first_root=since)
+        summary = run_step(summarise, night, ledger, Batch(), gate_result, released=passes)
+        return replace(summary, since_first_root=since)
     raise NightError(f"versions {first} to {version} are taken by runs that died; look at releases/")
 
 
 @step("inherit", waits=STORE_AWAY)
-def inherit(night: Night, found: tuple[Live, str] | None) -> Inherited:
+def inherit(night: Night) -> Inherited:
     """The corrections in force, which the new root shall learn; raises Damaged if the live release does not verify."""
+    found = read_live(night.storage)
     if found is None:
         return Inherited(Ledger(1), NONE)
     manifest = verified(night.storage, found[0].version, found[0].manifest_sha256)
@@ -103,6 +105,7 @@ def inherit(night: Night, found: tuple[Live, str] | None) -> Inherited:
     return Inherited(
         in_force,
         kept(replay_of(night.storage, manifest), 0).grown(0, in_force.corrections),
+        found,
         live_model(night.storage, manifest),
         first_root(night.storage),
     )
@@ -116,10 +119,10 @@ def live_model(storage: Storage, manifest: Manifest) -> LiveModel:
 
 def first_root(storage: Storage) -> LiveModel | None:
     """The model of the first release that ever was live; None if it is gone or damaged."""
-    first = log_entries(storage)[0]
     try:
+        first = log_entries(storage)[0]
         return live_model(storage, read_manifest(storage, first.version, first.manifest_sha256))
-    except (NotStored, Damaged):
+    except (IndexError, NotStored, Damaged):  # a crash may have left the very first entry unwritten
         return None
 
 

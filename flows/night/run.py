@@ -24,7 +24,7 @@ from flows.night.one_at_a_time import alone
 from flows.night.parent import sync
 from flows.night.release import defer, quarantine, release, settle
 from flows.night.state import AskApproval, Batch, Night
-from flows.night.step import RunStep, run_here
+from flows.night.step import STORE_AWAY, RunStep, run_here, step
 from flows.night.summary import NightSummary
 
 VERSIONS = 5  # version numbers to try, where runs that died have taken some
@@ -50,7 +50,7 @@ def _run_steps(night: Night, run_step: RunStep, ask_approval: AskApproval) -> Ni
     if found.done:
         run_step(settle, night, found.done, parent.live.version)
     if not found.corrections and not found.withdrawn:
-        return summarise(night, parent.ledger, found, None)
+        return run_step(summarise, night, parent.ledger, found, None)
     for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
         last = make_candidate(night, parent, found, version, run_step)
         found, ledger, gate_result = last.batch, last.ledger, last.gate_result
@@ -69,7 +69,8 @@ def _run_steps(night: Night, run_step: RunStep, ask_approval: AskApproval) -> Ni
             run_step(settle, night, consumed, version)
         if found.deferred:
             run_step(defer, night, found)
-        return summarise(night, ledger if released else parent.ledger, found, gate_result, released=released)
+        in_force = ledger if released else parent.ledger
+        return run_step(summarise, night, in_force, found, gate_result, released=released)
     raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
 
 
@@ -79,10 +80,11 @@ def drawdown_sentence(gate_result: GateResult, version: int) -> str:
     return "".join(f"; drawdown against release {version} {each.value:+.2%}, at most {each.bound:.2%}" for each in rows)
 
 
+@step("summarise", waits=STORE_AWAY)
 def summarise(
-    night: Night, ledger: Ledger, batch: Batch, gate_result: GateResult | None, *, released: bool | None = None
+    night: Night, ledger: Ledger, batch: Batch, gate_result: GateResult | None, *, released: bool = False
 ) -> NightSummary:
-    """What the night came to; `ledger` is the one now in force. `released`: by default, if the gate let it pass."""
+    """What the night came to; `ledger` is the one now in force."""
     found = read_live(night.storage)
     live = found[0].version if found else None
     common = NightSummary(
@@ -102,7 +104,6 @@ def summarise(
     error = measured.error.gate
     if notice := budget_notice(measured.corrections, night.workspace.params.model.slots, gate_result):
         night.log(notice)
-    released = gate_result.verdict == "pass" if released is None else released
     return replace(
         common,
         outcome="released" if released else "not released",

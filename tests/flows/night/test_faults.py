@@ -25,7 +25,7 @@ from flows.night.collect import collect
 from flows.night.new_root import inherit, judge_root, still_wrong, write_root_inputs
 from flows.night.parent import sync
 from flows.night.release import defer, quarantine, release, settle
-from flows.night.run import run_night
+from flows.night.run import run_night, summarise
 from flows.night.step import Arguments, Result, RunStep, Step, run_here
 from flows.releases.pointer import log_entries
 from flows.workspace import Workspace
@@ -167,7 +167,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(disturbed: Place, undist
 def test_prefect_waits_for_a_store_that_is_away_for_a_minute() -> None:
     """Every step that reads or writes the store waits, also those of a new root; the others do not."""
     speaking: tuple[Step[Any, Any], ...] = (
-        sync, collect, quarantine, write_candidate_ledger, release, settle, defer,
+        sync, collect, quarantine, write_candidate_ledger, release, settle, defer, summarise,
         inherit, write_root_inputs, still_wrong, judge_root,
     )  # fmt: skip
     for each in speaking:
