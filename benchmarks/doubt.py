@@ -27,11 +27,11 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.cifar_data import Images, load_cifar10
 from benchmarks.cifar_models import plain_model
 from benchmarks.report import environment, markdown
+from data.belief.doubt import Opinion, estimate_doubts
+from data.belief.image_evidence import ImageEvidence
+from data.belief.trust import TrustSettings
 from data.datasets import load_dataset
-from data.doubt import Opinion, estimate_doubts
-from data.image_evidence import ImageEvidence
 from data.splits import make_splits
-from data.trust import TrustSettings
 from editing.model import EditableModel, ModelSpec, batched_features
 from editing.settings import TrainingSettings
 from editing.training import train
@@ -296,9 +296,10 @@ def told(count: int, confirmed: bool) -> str:
 
 INTRODUCTION = """# Doubt
 
-How well the estimated chance that a claim is wrong (`data/doubt.py`) tells wrong claims from right ones, and what the
-default limits release. A claim is one class that somebody, or several, want for one image. "At most, with 3% wrong":
-the right claims that the best limit on doubt could release. Intervals are of 95%. Made by `python -m benchmarks.doubt`.
+How well the estimated chance that a claim is wrong (`data/belief/doubt.py`) tells wrong claims from right ones, and
+what the default limits release. A claim is one class that somebody, or several, want for one image. "At most, with 3%
+wrong": the right claims that the best limit on doubt could release. Intervals are of 95%. Made by
+`python -m benchmarks.doubt`.
 
 The default limits were chosen on 5,000 other CIFAR-10N images. The aim was at most 3% wrong among what is released, and
 85% of the right claims released in the night in which they came. With human labels the second is missed, and no limit

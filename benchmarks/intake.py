@@ -4,7 +4,7 @@
     python -m benchmarks.intake 1000 2000          other sizes
 
 Each size is a fresh folder store of reports with an image each (32 x 32 PNG of noise, 3 kB, every tenth one truncated),
-read by a fresh process: the time of `data.intake.read_inbox` from end to end, every image decoded, and how much
+read by a fresh process: the time of `data.inbox.intake.read_inbox` from end to end, every image decoded, and how much
 the process's peak memory grew over what it had before the first report.
 
 One run (2 cores that other work shared, load above 10; Python 3.11, Pillow 13.0; local store on a virtual disk):
@@ -34,7 +34,7 @@ import numpy as np
 
 from data import layout
 from data.images import encode_png
-from data.intake import Accepted, read_inbox
+from data.inbox.intake import Accepted, read_inbox
 from data.reports import make_report
 from data.storage import open_storage
 

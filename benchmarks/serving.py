@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 
 from benchmarks.cifar_models import fresh_model
 from data import layout
-from data.edit_record import EditRecord, SlotRecord
 from data.images import encode_png
-from data.manifest import FileEntry, Manifest, read_live, sha256
+from data.releases.edit_record import EditRecord, SlotRecord
+from data.releases.manifest import FileEntry, Manifest, read_live, sha256
 from data.storage.local import LocalStorage
 from editing.classifier import OnnxClassifier
 from editing.export import onnx_bytes, with_weights

@@ -1,1 +1,4 @@
-"""What the method is fed: data sets, splits, images, reports, their validation, and the store. Never imports flows."""
+"""What the method is fed: data sets, splits, images; reports and whom to believe; releases; and the store of it all.
+
+Never imports flows.
+"""

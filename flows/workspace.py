@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import yaml
 import zc.lockfile
 
-from data.manifest import sha256
+from data.releases.manifest import sha256
 from data.storage import open_storage
 from data.storage.base import Storage
 from editing.errors import DataError, NightError, StoreUnusable

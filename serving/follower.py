@@ -22,7 +22,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from data.manifest import Live, read_live
+from data.releases.manifest import Live, read_live
 from data.storage.base import Storage
 from editing.errors import ErrataError, NothingServed
 from serving.kept import Kept

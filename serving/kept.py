@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data import layout
-from data.manifest import Live, read_file, read_live, read_manifest
+from data.releases.manifest import Live, read_file, read_live, read_manifest
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import AlreadyStored, NotStored

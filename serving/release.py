@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import layout
-from data.edit_record import EditRecord
-from data.evaluation import Evaluation
 from data.images import pixel_digest
-from data.manifest import Live, Manifest, read_file, read_manifest, read_model
+from data.releases.edit_record import EditRecord
+from data.releases.evaluation import Evaluation
+from data.releases.manifest import Live, Manifest, read_file, read_manifest, read_model
 from data.storage.base import Storage
 from editing.classifier import OnnxClassifier
 from editing.errors import Damaged

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from data.manifest import Live
+from data.releases.manifest import Live
 from data.storage.base import Storage
 from editing.errors import Damaged, NotStored, StoreError, Superseded
 

@@ -16,7 +16,7 @@ from tests.servers.faulty_s3 import BUCKET, FaultyS3
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each of the parallel processes, not all for each
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side, and a fork of a process with OpenMP threads may hang
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data import layout
-from data.manifest import read_live
+from data.releases.manifest import read_live
 from data.reports import report_schema
 from data.storage.local import LocalStorage
 from flows.cli.app import app

@@ -21,7 +21,7 @@ def apply(
 
     The bytes are checked against the digest in the delta before anything is written.
     """
-    from data.manifest import sha256
+    from data.releases.manifest import sha256
     from editing.delta import apply_delta
     from editing.errors import DataError
 

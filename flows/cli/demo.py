@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from data.images import encode_png
-from data.manifest import read_live, read_manifest, read_model
+from data.releases.manifest import read_live, read_manifest, read_model
 from data.reports import file_report
 from data.splits import load_split
 from data.storage.base import Storage

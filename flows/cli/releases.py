@@ -26,7 +26,7 @@ Expected = Annotated[str | None, typer.Option(help="The claimed class, where one
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from data import layout
-    from data.manifest import read_live, read_manifest
+    from data.releases.manifest import read_live, read_manifest
     from flows.cli.store import existing_store
 
     storage = existing_store(store)
@@ -53,7 +53,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
 @app.command(rich_help_panel="Releases")
 def releases(store: Store = None, as_json: AsJson = False) -> None:
     """Every change of what is live: released, rolled back, by whom and why."""
-    from data.manifest import read_live
+    from data.releases.manifest import read_live
     from flows.cli.store import existing_store
     from flows.releases.pointer import log_entries
 
@@ -81,7 +81,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a release against the digest in the log; names each changed, missing or extra file."""
-    from data.manifest import verify_bundle
+    from data.releases.manifest import verify_bundle
     from flows.cli.store import existing_store
     from flows.releases.pointer import released_digest, require_live
 

@@ -21,7 +21,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Report an image that the live model gets wrong; the next night looks at it."""
-    from data.manifest import read_live
+    from data.releases.manifest import read_live
     from data.reports import file_report
     from editing.errors import DataError
     from flows.cli.store import existing_store
@@ -60,7 +60,7 @@ def quarantine(store: Store = None, as_json: AsJson = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from data.quarantine import quarantined
+    from data.inbox.quarantine import quarantined
     from flows.cli.store import existing_store
 
     records = list(quarantined(existing_store(store)))
@@ -84,7 +84,7 @@ def requeue(
     store: Store = None,
 ) -> None:
     """Send reports from quarantine back to the inbox; the next night looks at them again."""
-    from data import quarantine as kept
+    from data.inbox import quarantine as kept
     from flows.cli.store import existing_store
 
     storage = existing_store(store)

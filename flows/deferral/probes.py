@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.edit_record import EditRecord
-from data.ledger import Ledger, read_ledger
+from data.releases.edit_record import EditRecord
+from data.releases.ledger import Ledger, read_ledger
 from data.splits import load_split
 from editing.model import EditableModel, batched_features, load_model
 from editing.views import unseen_views

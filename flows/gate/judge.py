@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from data.manifest import sha256
+from data.releases.manifest import sha256
 from data.splits import load_split, splits_digest
 from editing.errors import Damaged
 from editing.export import OnnxClassifier

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.evaluation import SliceOutcome
+from data.releases.evaluation import SliceOutcome
 from editing.metrics import compare_predictions, rate_upper_bound
 from flows.gate.criterion import Criterion, Name, criterion, not_applicable
 from flows.params import GateParams

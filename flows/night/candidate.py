@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from data.correction_images import correction_file, keep_image
-from data.ledger import Ledger, write_ledger
+from data.releases.correction_images import correction_file, keep_image
+from data.releases.ledger import Ledger, write_ledger
 from editing.errors import NightError
 from flows.deferral.find_harm import find_harm
 from flows.gate.criterion import GateResult

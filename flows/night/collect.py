@@ -1,7 +1,7 @@
 """From the inbox to the night's batch: reports checked one by one, then all together, and what people decided.
 
-    read the inbox (data.intake) -> what can be true (data.validation) -> all of it as one table, held against the
-    operator's expectations (flows.night.check_reports) -> whom to believe (data.trust)
+    read the inbox (data.inbox.intake) -> what can be true (data.inbox.validation) -> all of it as one table, held
+    against the operator's expectations (flows.night.check_reports) -> whom to believe (data.belief.trust)
 
 Images are streamed; those of the corrections that carry are fetched again, so that memory holds no others.
 """
@@ -15,16 +15,18 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from data import intake, layout
-from data.control_guard import ControlGuard
-from data.correction_images import correction_image
+from data import layout
+from data.belief.track_record import track_records
+from data.belief.trust import aggregate
 from data.images import Pixels
-from data.intake import Accepted
-from data.refusals import Reason, Refusal
+from data.inbox import intake
+from data.inbox.claim import Claim
+from data.inbox.control_guard import ControlGuard
+from data.inbox.intake import Accepted
+from data.inbox.refusals import Reason, Refusal
+from data.inbox.validation import validate_reports
+from data.releases.correction_images import correction_image
 from data.splits import load_split
-from data.track_record import track_records
-from data.trust import Claim, aggregate
-from data.validation import validate_reports
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.night.check_reports import check_reports, load_report_suite
@@ -64,7 +66,7 @@ def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], De
     """What the inbox alone comes to. `standing`: decisions of people on claims, by correction and class."""
     if next(iter(night.storage.keys(layout.INBOX)), None) is None:
         return Batch()  # at once: what checks a table takes seconds to be imported
-    from data.tables import ReportRow  # noqa: PLC0415
+    from data.expectations.tables import ReportRow  # noqa: PLC0415
 
     moment = datetime.now(UTC)
     suite = load_report_suite(night, parent, moment)  # a fault in it is told before images are fetched and looked at

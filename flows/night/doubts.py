@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.belief.doubt import Opinion, Record, estimate_doubts
+from data.belief.image_evidence import ImageEvidence
+from data.belief.names import same_reporter
 from data.datasets import LabelledImages
-from data.doubt import Opinion, Record, estimate_doubts
-from data.image_evidence import ImageEvidence
 from data.images import Pixels, pixel_digest
-from data.names import same_reporter
+from data.inbox.claim import Claim
 from data.splits import load_split
-from data.trust import Claim
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from editing.model import EditableModel, batched_features, load_model

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from data import layout
-from data.correction_images import copy_corrections, correction_image
-from data.ledger import Ledger
-from data.manifest import Live, Manifest, read_file, read_live, read_manifest, read_model
-from data.replay import NONE, replay_of
+from data.releases.correction_images import copy_corrections, correction_image
+from data.releases.ledger import Ledger
+from data.releases.manifest import Live, Manifest, read_file, read_live, read_manifest, read_model
+from data.releases.replay import NONE, replay_of
 from data.storage.base import Storage
 from editing.classifier import OnnxClassifier
 from editing.errors import AlreadyStored, Damaged, NightError, NotStored

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from data.correction_images import copy_corrections
-from data.ledger import Ledger
-from data.manifest import Manifest, read_file, read_model
-from data.replay import replay_of
+from data.releases.correction_images import copy_corrections
+from data.releases.ledger import Ledger
+from data.releases.manifest import Manifest, read_file, read_model
+from data.releases.replay import replay_of
 from editing.errors import Damaged, DataError
 from editing.model import ModelSpec
 from flows.night.state import Night, Parent

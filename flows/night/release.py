@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-from data.deferred import defer as count_deferral
-from data.deferred import forget
-from data.manifest import Live, read_live
-from data.quarantine import quarantine as quarantine_report
-from data.quarantine import settle as settle_reports
-from data.refusals import Reason, Refusal
+from data.inbox.deferred import defer as count_deferral
+from data.inbox.deferred import forget
+from data.inbox.quarantine import quarantine as quarantine_report
+from data.inbox.quarantine import settle as settle_reports
+from data.inbox.refusals import Reason, Refusal
+from data.releases.manifest import Live, read_live
 from data.storage.local import LocalStorage
 from editing.errors import AlreadyStored, Superseded
 from flows.night.state import Batch, Night

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from data import layout
-from data.ledger import Ledger
-from data.manifest import read_live
+from data.releases.ledger import Ledger
+from data.releases.manifest import read_live
 from editing.errors import AlreadyStored, NightError
 from flows.gate.criterion import GateResult, Name
 from flows.gate.measurements import GateMeasurements

@@ -6,14 +6,14 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from data.control_guard import ControlGuard
+from data.belief.trust import Waiting
+from data.expectations.observations import Observations
 from data.images import Pixels
-from data.ledger import Correction, Ledger
-from data.manifest import Live, Manifest
-from data.observations import Observations
-from data.refusals import Refusal
+from data.inbox.control_guard import ControlGuard
+from data.inbox.refusals import Refusal
+from data.releases.ledger import Correction, Ledger
+from data.releases.manifest import Live, Manifest
 from data.storage.base import Storage
-from data.trust import Waiting
 from flows.gate.criterion import GateResult
 from flows.night.summary import DeferredCorrection
 from flows.workspace import Log, Workspace, open_store, open_workspace, operator

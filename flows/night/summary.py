@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from data.refusals import Refusal
-from data.trust import Waiting
+from data.belief.trust import Waiting
+from data.inbox.refusals import Refusal
 from flows.gate.criterion import GateResult
 from flows.gate.measurements import CriterionRow
 

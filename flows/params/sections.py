@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from data.trust import TrustSettings
+from data.belief.trust import TrustSettings
 from editing.settings import EditableSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from data import layout
-from data.evaluation import CorrectionOutcome, Evaluation
+from data.releases.evaluation import CorrectionOutcome, Evaluation
 from flows.gate.criterion import GateResult
 from flows.gate.tables import GateTable, markdown_table
 from flows.night.state import Night

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from data import layout
-from data.ledger import Ledger, ledger_images
-from data.manifest import FileEntry, Manifest, sha256
-from data.replay import NAME as REPLAY
-from data.signing import signature_of
+from data.releases.ledger import Ledger, ledger_images
+from data.releases.manifest import FileEntry, Manifest, sha256
+from data.releases.replay import NAME as REPLAY
+from data.releases.signing import signature_of
 from data.splits import splits_digest
 from data.storage.base import Storage
 from editing.errors import Damaged, DataError

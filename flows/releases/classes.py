@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from data import layout
-from data.manifest import Live, read_file, read_manifest
+from data.releases.manifest import Live, read_file, read_manifest
 from data.storage.base import Storage
 from editing.errors import DataError
 

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from data import layout
-from data.ledger import Correction
 from data.records import STRICT, Count, parse_record
+from data.releases.ledger import Correction
 from data.storage.base import Storage
 from editing.errors import Damaged
 

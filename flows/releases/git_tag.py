@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.manifest import Manifest, read_file
+from data.releases.manifest import Manifest, read_file
 from data.storage.base import Storage
 from editing.errors import ForeignCode
 from flows.params import parse_params

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from data import layout
-from data.edit_record import EditRecord
-from data.ledger import Correction, Ledger
-from data.manifest import Manifest, read_file
+from data.releases.edit_record import EditRecord
+from data.releases.ledger import Correction, Ledger
+from data.releases.manifest import Manifest, read_file
 from data.reports import Report, parse_report
 from data.storage.base import Storage
 from editing.errors import DataError

@@ -16,7 +16,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from data.manifest import Manifest, read_file
+from data.releases.manifest import Manifest, read_file
 from data.splits import splits_digest
 from data.storage.base import Storage, is_key
 from editing.errors import Damaged

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from data import layout
-from data.correction_images import correction_file
-from data.ledger import Ledger
-from data.manifest import Live, read_file, read_manifest
+from data.releases.correction_images import correction_file
+from data.releases.ledger import Ledger
+from data.releases.manifest import Live, read_file, read_manifest
 from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 from editing.export import OnnxClassifier

@@ -11,7 +11,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from data import layout
-from data.manifest import Action, Live, Manifest, check_log, read_entry, read_live, read_manifest, verify_bundle
+from data.releases.manifest import (
+    Action,
+    Live,
+    Manifest,
+    check_log,
+    read_entry,
+    read_live,
+    read_manifest,
+    verify_bundle,
+)
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, NightError, Superseded
 

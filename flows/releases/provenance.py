@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 
-from data.manifest import sha256
+from data.releases.manifest import sha256
 
 PACKAGES = ("data", "editing", "flows")
 SOURCES = {".py", ".j2", ".css"}

@@ -17,10 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, UnidentifiedImageError
 
 from data import layout
-from data.edit_record import EditRecord
-from data.evaluation import ClassOutcome, CorrectionOutcome, Evaluation
-from data.ledger import Ledger
-from data.manifest import sha256
+from data.releases.edit_record import EditRecord
+from data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation
+from data.releases.ledger import Ledger
+from data.releases.manifest import sha256
 from editing.errors import DataError
 from flows.gate.criterion import Criterion, GateResult, Name
 from flows.gate.measurements import GateMeasurements

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.correction_images import copy_corrections
-from data.ledger import Ledger
-from data.manifest import Manifest, read_file
-from data.replay import replay_of
+from data.releases.correction_images import copy_corrections
+from data.releases.ledger import Ledger
+from data.releases.manifest import Manifest, read_file
+from data.releases.replay import replay_of
 from data.storage.base import Storage
 from editing.errors import ErrataError, NightError, NotStored
 from flows.gate.measurements import GateMeasurements

@@ -12,8 +12,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from data import layout
-from data.ledger import Correction, Ledger
-from data.manifest import Live, read_file
+from data.releases.ledger import Correction, Ledger
+from data.releases.manifest import Live, read_file
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, NightError, StoreError, Superseded
 from flows.releases.decision import Claim, Decision, Verb, as_correction

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from data import layout
-from data.manifest import Live, read_manifest
+from data.releases.manifest import Live, read_manifest
 from data.storage.base import Storage
 from editing.errors import Damaged, NightError, NotStored
 from flows.releases.pointer import log_entries, make_live, require_live, verified

@@ -8,8 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from data import layout
-from data.manifest import Live
-from data.signing import SIGNING_KEY, signature_of
+from data.releases.manifest import Live
+from data.releases.signing import SIGNING_KEY, signature_of
 from data.storage.base import Storage
 from editing.errors import DataError, NotStored
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from data.ledger import Correction, Ledger
-from data.manifest import Live, Manifest, read_file, read_manifest
-from data.replay import replay_of
+from data.releases.ledger import Correction, Ledger
+from data.releases.manifest import Live, Manifest, read_file, read_manifest
+from data.releases.replay import replay_of
 from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 from flows.releases.decision import Claim, Decision, Verb, recorded_decisions

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import torch
 
-from data.edit_record import EditRecord, SlotRecord
-from data.ledger import read_ledger
+from data.releases.edit_record import EditRecord, SlotRecord
+from data.releases.ledger import read_ledger
 from data.splits import load_split
 from editing.model import load_model, save_model
 from editing.types import Constraint

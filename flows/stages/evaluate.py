@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from data.datasets import LabelledImages
-from data.evaluation import CorrectionOutcome, Evaluation, SliceOutcome
 from data.images import pixel_digest
-from data.ledger import Ledger, read_ledger
-from data.manifest import sha256
+from data.releases.evaluation import CorrectionOutcome, Evaluation, SliceOutcome
+from data.releases.ledger import Ledger, read_ledger
+from data.releases.manifest import sha256
 from data.splits import load_split, splits_digest
 from editing import metrics
 from editing.export import OnnxClassifier, parity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from data.ledger import load_ledger
+from data.releases.ledger import load_ledger
 from editing.export import METADATA_PREFIX, with_weights
 from editing.model import load_model
 from flows.workspace import Workspace, tree_digest

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.evaluation import ClassOutcome, CorrectionOutcome, SlotOutcome
-from data.ledger import Ledger
+from data.releases.evaluation import ClassOutcome, CorrectionOutcome, SlotOutcome
+from data.releases.ledger import Ledger
 from editing.export import Predictions
 from editing.metrics import predicted_classes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from data.datasets import LabelledImages, load_dataset
-from data.observations import Outcome, partition
+from data.expectations.observations import Outcome, partition
 from data.splits import make_splits, save_splits
 from editing.errors import DataError
 from flows.params import Params
@@ -47,8 +47,8 @@ def check_splits(workspace: Workspace, splits: Mapping[str, LabelledImages]) -> 
             raise DataError(f"the split {name} holds no images; give it some in params.yaml: data.splits.{name}")
     import pandas as pd  # noqa: PLC0415 - slow
 
-    from data.expectations import check_table, load_suite  # noqa: PLC0415 - takes seconds
-    from data.tables import split_tables  # noqa: PLC0415
+    from data.expectations.suites import check_table, load_suite  # noqa: PLC0415 - takes seconds
+    from data.expectations.tables import split_tables  # noqa: PLC0415
 
     classes = splits["train"].classes
     tables = {name: table for name, table in split_tables(splits).items() if len(table)}

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from data.datasets import LabelledImages
-from data.manifest import sha256
-from data.replay import with_replay
+from data.releases.manifest import sha256
+from data.releases.replay import with_replay
 from data.splits import load_split
 from editing.editable_training import train_editable
 from editing.errors import DataError

@@ -19,15 +19,15 @@ import pytest
 from PIL import Image
 
 from data import layout
-from data.control_guard import ControlGuard
+from data.belief.trust import TrustSettings, aggregate
 from data.images import ImageLimits, Pixels, decode_image, encode_png
-from data.intake import Accepted, as_claims, evidence, read_inbox
-from data.ledger import Ledger
-from data.quarantine import quarantine, quarantined
-from data.refusals import Reason, Refusal
+from data.inbox.control_guard import ControlGuard
+from data.inbox.intake import Accepted, as_claims, evidence, read_inbox
+from data.inbox.quarantine import quarantine, quarantined
+from data.inbox.refusals import Reason, Refusal
+from data.releases.ledger import Ledger
 from data.reports import Report
 from data.storage import Storage
-from data.trust import TrustSettings, aggregate
 from editing.errors import DataError, TooLarge
 from tests.data.conftest import NOON, picture
 from tests.servers.faulty_s3 import BUCKET

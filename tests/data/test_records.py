@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.edit_record import EditRecord, SlotRecord
-from data.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, SlotOutcome
-from data.ledger import Correction, Ledger
 from data.records import canonical_json
+from data.releases.edit_record import EditRecord, SlotRecord
+from data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, SlotOutcome
+from data.releases.ledger import Correction, Ledger
 from editing.errors import Damaged, DataError
 
 EDIT = EditRecord(

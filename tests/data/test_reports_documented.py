@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from data.refusals import Reason
+from data.inbox.refusals import Reason
 from data.reports import Report
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()

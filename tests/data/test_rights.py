@@ -14,10 +14,10 @@ import pytest
 
 from data import layout
 from data.images import encode_png
-from data.intake import Accepted, read_inbox
-from data.quarantine import quarantine as quarantine_report
-from data.quarantine import quarantined, settle
-from data.refusals import Reason, Refusal
+from data.inbox.intake import Accepted, read_inbox
+from data.inbox.quarantine import quarantine as quarantine_report
+from data.inbox.quarantine import quarantined, settle
+from data.inbox.refusals import Reason, Refusal
 from data.reports import file_report
 from data.storage.s3 import S3Storage
 from editing.errors import StoreUnusable, Unreadable

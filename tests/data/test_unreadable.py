@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 
 from data import layout
-from data.batches import batch_id
-from data.deferred import defer, deferred
-from data.intake import Accepted, evidence, read_inbox
-from data.quarantine import quarantine, quarantined, requeue, settle
-from data.refusals import Reason, Refusal
+from data.inbox.batches import batch_id
+from data.inbox.claim import Claim
+from data.inbox.deferred import defer, deferred
+from data.inbox.intake import Accepted, evidence, read_inbox
+from data.inbox.quarantine import quarantine, quarantined, requeue, settle
+from data.inbox.refusals import Reason, Refusal
 from data.reports import Report
 from data.storage import Storage
-from data.trust import Claim
 from editing.errors import StoreError, Unreadable
 from tests.data.conftest import NOON
 

@@ -16,10 +16,10 @@ import yaml
 from filelock import FileLock
 
 from data import layout
-from data.control_guard import ControlGuard
-from data.deferred import defer
 from data.images import Pixels, encode_png
-from data.manifest import read_live, sha256
+from data.inbox.control_guard import ControlGuard
+from data.inbox.deferred import defer
+from data.releases.manifest import read_live, sha256
 from data.reports import Report, file_report
 from data.splits import load_split
 from data.storage.base import Storage

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from data import layout
-from data.edit_record import EditRecord, SlotRecord
-from data.manifest import Action, FileEntry, Manifest, read_live, sha256
+from data.releases.edit_record import EditRecord, SlotRecord
+from data.releases.manifest import Action, FileEntry, Manifest, read_live, sha256
 from data.storage.base import Storage
 from editing.export import onnx_bytes, with_weights
 from editing.model import EditableModel

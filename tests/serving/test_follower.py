@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from data import layout
-from data.evaluation import CorrectionOutcome, Evaluation
 from data.images import pixel_digest
-from data.manifest import FileEntry, Live, read_live, sha256
-from data.signing import PUBLIC_KEY, SIGNING_KEY
+from data.releases.evaluation import CorrectionOutcome, Evaluation
+from data.releases.manifest import FileEntry, Live, read_live, sha256
+from data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import Damaged, NothingServed

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from data import layout
-from data.manifest import Live, read_live
-from data.signing import PUBLIC_KEY, SIGNING_KEY
+from data.releases.manifest import Live, read_live
+from data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import Damaged
@@ -16,7 +16,7 @@ from flows.releases.pointer import make_live
 from serving.follower import Follower
 from serving.seen import SEEN, Seen
 from tests.conftest import NewStore
-from tests.data.test_signing import write_keys
+from tests.data.releases.test_signing import write_keys
 from tests.serving.releases import bundle, release
 
 

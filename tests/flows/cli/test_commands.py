@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from data import layout
-from data.ledger import Ledger
-from data.manifest import read_file, read_live, read_manifest
+from data.releases.ledger import Ledger
+from data.releases.manifest import read_file, read_live, read_manifest
 from flows.cli.app import app, main
 from flows.cli.base import notes
 from flows.night.run import run_night

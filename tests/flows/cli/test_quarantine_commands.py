@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from data import layout
 from data.images import encode_png
-from data.quarantine import quarantine
-from data.refusals import Reason, Refusal
+from data.inbox.quarantine import quarantine
+from data.inbox.refusals import Reason, Refusal
 from data.reports import file_report
 from data.storage import open_storage
 from flows.cli.app import app

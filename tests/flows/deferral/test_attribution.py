@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.datasets import LabelledImages
-from data.ledger import Correction, Ledger
+from data.releases.ledger import Correction, Ledger
 from data.splits import save_splits
 from editing.model import EditableModel, fit_patch
 from editing.types import Constraint, EditResult

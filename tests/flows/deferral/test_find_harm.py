@@ -10,9 +10,9 @@ import torch
 from scipy.stats import binomtest
 
 from data import layout
-from data.deferred import deferred
 from data.images import encode_png
-from data.manifest import read_manifest, read_model
+from data.inbox.deferred import deferred
+from data.releases.manifest import read_manifest, read_model
 from data.reports import Report, make_report, put_report
 from data.splits import load_split
 from editing.export import OnnxClassifier

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data import layout
-from data.manifest import read_live, verify_bundle
+from data.releases.manifest import read_live, verify_bundle
 from data.storage.base import Storage, Versioned
 from data.storage.s3 import S3Storage
 from editing.errors import ErrataError, StoreUnusable

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from data import layout
-from data.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
-from data.signing import PUBLIC_KEY, SIGNING_KEY
+from data.releases.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
+from data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from data.storage import Storage
 from editing.classifier import OnnxClassifier
 from editing.errors import Damaged, ErrataError, ExportError, ModelError, NotStored, StoreUnusable
@@ -23,7 +23,7 @@ from flows.releases.pointer import log_entries
 from flows.releases.rollback import rollback
 from flows.releases.sign import sign_store
 from serving.release import load_release
-from tests.data.test_signing import write_keys
+from tests.data.releases.test_signing import write_keys
 from tests.flows.conftest import Place
 
 

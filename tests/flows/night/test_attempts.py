@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from data import layout
-from data.deferred import deferred
-from data.ledger import Correction, Ledger
-from data.quarantine import quarantined
-from data.refusals import Reason
+from data.inbox.deferred import deferred
+from data.inbox.quarantine import quarantined
+from data.inbox.refusals import Reason
+from data.releases.ledger import Correction, Ledger
 from data.reports import make_report, put_report
 from data.storage.local import LocalStorage
 from flows.gate.criterion import GateResult, Name, not_computed

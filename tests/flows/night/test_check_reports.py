@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from data import layout
-from data.observations import Observations
-from data.refusals import Reason
+from data.expectations.observations import Observations
+from data.inbox.refusals import Reason
 from data.reports import file_report
 from data.splits import load_split
 from editing.errors import DataError

@@ -3,10 +3,10 @@
 import numpy as np
 
 from data.images import encode_png, pixel_digest
-from data.refusals import Reason
+from data.inbox.claim import Claim
+from data.inbox.refusals import Reason
 from data.reports import file_report
 from data.splits import load_split
-from data.trust import Claim
 from flows.night.collect import collect
 from flows.night.doubts import DoubtEstimator
 from flows.night.parent import sync

@@ -15,7 +15,7 @@ import zc.lockfile
 
 from data import layout
 from data.images import encode_png
-from data.manifest import verify_bundle
+from data.releases.manifest import verify_bundle
 from data.reports import file_report
 from data.splits import load_split
 from data.storage.local import LocalStorage

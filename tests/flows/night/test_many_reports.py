@@ -7,11 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from data import layout
-from data.deferred import deferred
 from data.images import encode_png
-from data.manifest import read_live, read_manifest, read_model
-from data.quarantine import quarantined
-from data.refusals import Reason
+from data.inbox.deferred import deferred
+from data.inbox.quarantine import quarantined
+from data.inbox.refusals import Reason
+from data.releases.manifest import read_live, read_manifest, read_model
 from data.reports import Report, make_report, put_report
 from data.splits import load_split
 from editing.export import OnnxClassifier

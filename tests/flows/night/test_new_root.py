@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from data.datasets import LabelledImages
-from data.ledger import Correction, Ledger
-from data.manifest import read_live, read_manifest, read_model
-from data.replay import NONE, replay_of, with_replay
+from data.releases.ledger import Correction, Ledger
+from data.releases.manifest import read_live, read_manifest, read_model
+from data.releases.replay import NONE, replay_of, with_replay
 from data.splits import load_split
 from editing.errors import DataError
 from editing.export import OnnxClassifier, export_onnx

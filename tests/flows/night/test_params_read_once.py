@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.manifest import read_live
+from data.releases.manifest import read_live
 from editing.errors import DataError
 from flows.night.run import run_night
 from flows.night.state import open_night

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.manifest import verify_bundle
+from data.releases.manifest import verify_bundle
 from editing.errors import Superseded
 from flows.night.run import run_night
 from flows.night.state import Night

@@ -7,10 +7,10 @@ import shutil
 
 from data import layout
 from data.images import encode_png, fit_image
-from data.ledger import Ledger
-from data.manifest import read_file, read_manifest, read_model, verify_bundle
-from data.quarantine import quarantined
-from data.refusals import Reason
+from data.inbox.quarantine import quarantined
+from data.inbox.refusals import Reason
+from data.releases.ledger import Ledger
+from data.releases.manifest import read_file, read_manifest, read_model, verify_bundle
 from data.reports import make_report, put_report
 from data.splits import load_split
 from editing.export import OnnxClassifier

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import resume_flow_run
 from prefect.testing.utilities import prefect_test_harness
 
-from data.manifest import read_live
+from data.releases.manifest import read_live
 from flows.correct_model import correct_model
 from flows.gate.criterion import GateResult, Name, not_computed
 from flows.night import candidate

@@ -2,8 +2,8 @@
 
 import pytest
 
-from data.evaluation import CorrectionOutcome, Evaluation
-from data.refusals import Reason, Refusal
+from data.inbox.refusals import Reason, Refusal
+from data.releases.evaluation import CorrectionOutcome, Evaluation
 from flows.correct_model import correct_model
 from flows.night.summary import DeferredCorrection, NightSummary
 from flows.prefect_runs.artifacts import MOST_ROWS, night_page

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
-from data.manifest import read_live
+from data.releases.manifest import read_live
 from editing.errors import NightError
 from flows.prefect_runs.services import Services, prefect_services, serve_prefect
 from tests.flows.conftest import REPOSITORY, Place

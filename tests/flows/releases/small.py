@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from data import layout
-from data.ledger import Correction, Ledger
-from data.manifest import FileEntry, Live, Manifest, read_live, sha256
-from data.replay import NAME as REPLAY
+from data.releases.ledger import Correction, Ledger
+from data.releases.manifest import FileEntry, Live, Manifest, read_live, sha256
+from data.releases.replay import NAME as REPLAY
 from data.storage.base import Storage
 from flows.gate.measurements import ErrorRates, GateMeasurements, SplitErrors
 from flows.releases.bundle import Bundle, publish

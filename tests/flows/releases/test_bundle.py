@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data import layout
-from data.manifest import FileEntry, Live, Manifest, read_live, sha256, verify_bundle
+from data.releases.manifest import FileEntry, Live, Manifest, read_live, sha256, verify_bundle
 from data.storage.base import Storage, Versioned
 from data.storage.local import LocalStorage
 from editing.errors import AlreadyStored, Damaged, Superseded

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data import layout
-from data.manifest import Manifest
+from data.releases.manifest import Manifest
 from data.storage.local import LocalStorage
 from flows.releases.bundle import publish
 from flows.releases.git_tag import FILES, SETTING, tag_release

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from data import layout
-from data.manifest import FileEntry, Manifest, read_manifest, sha256
+from data.releases.manifest import FileEntry, Manifest, read_manifest, sha256
 from data.storage import Storage
 from editing.errors import Damaged, ForeignCode, NotStored, TooLarge
 from flows.params import Params

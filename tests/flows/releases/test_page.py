@@ -3,7 +3,7 @@
 import pytest
 
 from data import layout
-from data.manifest import read_live
+from data.releases.manifest import read_live
 from data.storage.base import Storage
 from editing.errors import Damaged, NightError
 from flows.releases.bundle import publish

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.edit_record import EditRecord, SlotRecord
-from data.evaluation import CorrectionOutcome, Evaluation
 from data.images import encode_png
-from data.ledger import Correction, Ledger
+from data.releases.edit_record import EditRecord, SlotRecord
+from data.releases.evaluation import CorrectionOutcome, Evaluation
+from data.releases.ledger import Correction, Ledger
 from editing.errors import DataError
 from flows.gate.criterion import Criterion
 from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data import layout
-from data.manifest import read_file, read_live, read_manifest
+from data.releases.manifest import read_file, read_live, read_manifest
 from editing.errors import NightError
 from flows.gate.criterion import Criterion
 from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from data import layout
-from data.ledger import Ledger
-from data.manifest import read_file, read_live, read_manifest
-from data.quarantine import quarantined
-from data.refusals import Reason
+from data.inbox.quarantine import quarantined
+from data.inbox.refusals import Reason
+from data.releases.ledger import Ledger
+from data.releases.manifest import read_file, read_live, read_manifest
 from editing.errors import NightError, NotStored, Superseded
 from flows.night.run import run_night
 from flows.releases.pointer import log_entries

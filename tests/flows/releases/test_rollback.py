@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from data import layout
-from data.manifest import Live, read_live
+from data.releases.manifest import Live, read_live
 from data.storage.base import Storage
 from editing.errors import Damaged, NightError, Superseded
 from flows.night.run import run_night

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from data.edit_record import EditRecord
-from data.evaluation import Evaluation
-from data.ledger import Ledger
+from data.releases.edit_record import EditRecord
+from data.releases.evaluation import Evaluation
+from data.releases.ledger import Ledger
 from data.splits import load_split, splits_digest
 from editing.errors import Damaged
 from flows.gate.measurements import GateMeasurements

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from typer.testing import CliRunner
 
 from data import layout
-from data.manifest import read_file, read_manifest, read_model
+from data.releases.manifest import read_file, read_manifest, read_model
 from editing.classifier import OUTPUTS, OnnxClassifier
 from editing.delta import apply_delta
 from editing.errors import DataError

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from data import layout
-from data.manifest import read_file, read_live, read_manifest
+from data.releases.manifest import read_file, read_live, read_manifest
 from flows.releases.pointer import log_entries
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place, Undisturbed, duplicate, make_workspace
