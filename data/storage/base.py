@@ -80,6 +80,10 @@ class Storage(Protocol):
         """Remove an object; one that is gone already is success."""
         ...
 
+    def flush(self) -> None:
+        """Make last what others wrote into it by its address: after that it survives a loss of power."""
+        ...
+
     def probe(self) -> None:
         """Prove with throw-away keys that conditional writes are honoured. Raises StoreUnusable if not."""
         ...

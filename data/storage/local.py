@@ -104,6 +104,9 @@ class LocalStorage:
                 return
             _sync_folder(target.parent)
 
+    def flush(self) -> None:
+        os.sync()
+
     def probe(self) -> None:
         probe_conditions(self)
         self._sweep()

@@ -119,6 +119,9 @@ class S3Storage:
         with self._usable(key):
             self._client.delete_object(Bucket=self._bucket, Key=self._name(key))
 
+    def flush(self) -> None:
+        """Nothing to do: a server has answered only what it keeps."""
+
     def probe(self) -> None:
         probe_conditions(self)
 

@@ -5,7 +5,6 @@ A report leaves the inbox only after the release that consumed it is live.
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 
 from data.inbox.deferred import defer as count_deferral
@@ -14,7 +13,6 @@ from data.inbox.quarantine import quarantine as quarantine_report
 from data.inbox.quarantine import settle as settle_reports
 from data.inbox.refusals import Reason, Refusal
 from data.releases.manifest import Live, read_live
-from data.storage.local import LocalStorage
 from editing.errors import AlreadyStored, Superseded
 from flows.night.state import Batch, Night
 from flows.night.step import STORE_AWAY, step
@@ -32,8 +30,7 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
     bundle = build_bundle(night.workspace)
     night.workspace.use_remote(night.storage.url)
     night.workspace.dvc("push", "--quiet", log=night.log)
-    if isinstance(night.storage, LocalStorage):
-        os.sync()  # DVC syncs nothing, and the swap must not outlive the bytes that it points at
+    night.storage.flush()  # DVC writes without syncing, and the swap must not outlive the bytes that it points at
     try:
         publish(night.storage, bundle)
     except AlreadyStored:

@@ -146,3 +146,10 @@ def test_many_processes_lose_no_update(storage: LocalStorage) -> None:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert storage.read("count").content == b"30"
+
+
+def test_flushing_syncs_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
+    LocalStorage(tmp_path).flush()
+    assert synced

@@ -133,6 +133,10 @@ class Watched:
         self.inner.delete(key)
         self._after("delete", key)
 
+    def flush(self) -> None:
+        self._before("flush", "")
+        self.inner.flush()
+
     def probe(self) -> None:
         self._before("probe", "")
         self.inner.probe()

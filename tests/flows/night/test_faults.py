@@ -66,9 +66,17 @@ def kind(key: str) -> str:
 
 def test_killed_before_each_change_of_the_store(make_disturbed: Callable[[], Place], undisturbed: Undisturbed) -> None:
     changes: list[tuple[str, str]] = []
+    flushed: list[str] = []
+
+    def note(operation: str, key: str) -> None:
+        changes.append((operation, key))
+        if operation == "flush":
+            flushed.extend(counted.storage.keys("dvc/"))
+
     counted = make_disturbed()
-    run_night(replace(counted.night(), storage=Watched(counted.storage, lambda *change: changes.append(change))))
-    assert ("swap", layout.LIVE) in changes
+    run_night(replace(counted.night(), storage=Watched(counted.storage, note)))
+    assert changes.index(("flush", "")) < changes.index(("swap", layout.LIVE))
+    assert flushed == list(counted.storage.keys("dvc/"))  # no power cut takes away what the new live release needs
     kinds = {(operation, kind(key)) for operation, key in changes if operation in CHANGES}
     assert {name for _, name in kinds} == {
         "observations", "corrections", "releases", f"releases/2/{layout.MANIFEST}", layout.LIVE, "log",
@@ -133,6 +141,7 @@ def test_a_swap_whose_answer_was_lost(disturbed: Place, undisturbed: Undisturbed
     converges(disturbed, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempts", [1, 5])  # of five: all of them
 @pytest.mark.parametrize("new_store", ["mock_s3"], indirect=True)
 def test_a_swap_that_s3_made_but_did_not_answer(
@@ -204,6 +213,7 @@ def test_a_full_disk(disturbed: Place, undisturbed: Undisturbed, step: str) -> N
     converges(disturbed, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["write ledger", "release", "settle"])
 @pytest.mark.parametrize("new_store", ["mock_s3"], indirect=True)
 def test_a_server_whose_disk_is_full(disturbed: Place, undisturbed: Undisturbed, mock_s3: FaultyS3, step: str) -> None:
