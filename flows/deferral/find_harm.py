@@ -36,6 +36,7 @@ ABOUT_CONTROL = {
     Name.BOUNDARY_FLIPS,
     Name.SLICE_FLIPS,
 }
+DIFFERENCES = {Name.ACCURACY, Name.DRAWDOWN, Name.DRAWDOWN_LIVE, Name.RECALL_DROP}
 ABOUT_REACH = {Name.REACH, Name.REACH_TRAFFIC}
 
 
@@ -64,18 +65,19 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
     attempts_left = candidate.params.deferral.attempts - 1 - turn
     share = share_to_keep(about, attempts_left)
     attribution = attribute(candidate, make_probes(candidate), suspects, share, by_reach=by_reach, without=certain)
-    kept = attribution.kept
-    if about and len(kept) > (most := number_to_keep(about, len(new) - len(certain), attempts_left)):
-        kept = frozenset(sorted(kept, key=attribution.breadth)[:most])
     deed = "changes" if by_reach else "turns wrong"
-    for name in sorted(suspects - kept):
-        if name in attribution.kept:
-            harm = "the gate lets fewer corrections pass tonight, and it changes more than those that stay"
-        elif (alone := attribution.alone.get(name)) is not None:
+    for name in sorted(suspects - attribution.kept):
+        if (alone := attribution.alone.get(name)) is not None:
             harm = f"by itself it {deed} {alone} of {attribution.n} images that it is not about"
         else:
             harm = f"with it, too many images that it is not about: it {deed}"
         certain[name] = found.get(name, harm)
+    if not certain and Name.TRIGGER in broken:
+        certain = backdoored(candidate, new)
+    if about and (not certain or attempts_left <= 0):
+        most = number_to_keep(about, len(suspects))
+        for name in sorted(suspects - set(certain), key=attribution.breadth)[most:]:
+            certain[name] = "the gate lets fewer corrections pass tonight, and it changes more than those that stay"
     return certain
 
 
@@ -100,18 +102,17 @@ def _room(each: Criterion) -> float:
     return limit / bound if bound > limit else 1.0
 
 
-def number_to_keep(refused: Sequence[Criterion], new: int, attempts_left: int) -> int:
+def number_to_keep(refused: Sequence[Criterion], new: int) -> int:
     """How many of `new` corrections the next attempt may hold at most, whatever the probes say of them.
 
     Probes do not show all harm: corrections that turn no probe wrong may still turn gate images wrong, and then leaving
-    out the few that do leads nowhere. So after `deferral.attempts` there is one more, in which their number goes by the
-    gate's own counts. With a share f of the corrections about a share f of the flips is left, and the distance from
-    value v to bound b shrinks with the root of f: the largest f with f v + sqrt(f) (b - v) within the limit would just
-    pass, and a bit less of it is taken.
+    out the few that do leads nowhere. So where probes blame nobody, and in one more attempt after `deferral.attempts`,
+    their number goes by the gate's own counts. With a share f of the corrections about a share f of the flips is left,
+    and the distance from value v to bound b shrinks with the root of f: the largest f with f v + sqrt(f) (b - v) within
+    the limit would just pass, and a bit less of it is taken.
     """
-    if attempts_left > 0:
-        return new
-    return math.floor(SAFE * new * min([1.0, *(_share_within(each) for each in refused)]))
+    share = min([1.0, *(_share_within(each) for each in refused)])
+    return new if share >= 1 else math.floor(SAFE * new * share)
 
 
 def _share_within(each: Criterion) -> float:
@@ -124,7 +125,8 @@ def _share_within(each: Criterion) -> float:
     value = max(value, 0.0)
     slack = bound - value
     if value == 0:
-        return min(1.0, (limit / slack) ** 2) if slack > 0 else 1.0
+        # a rate of none: too few images to say more, with whatever corrections. A difference of two rates gets sharper
+        return min(1.0, (limit / slack) ** 2) if each.name in DIFFERENCES and slack > 0 else 1.0
     root = (-slack + math.sqrt(slack**2 + 4 * value * limit)) / (2 * value)  # of v x^2 + s x = limit, x = sqrt(f)
     return min(1.0, root**2)
 

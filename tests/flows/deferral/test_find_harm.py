@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,8 +140,15 @@ def test_the_number_that_the_gates_counts_allow_would_pass_and_is_not_much_too_s
     limit = 0.03
     row = Criterion("negative_flips", flips / n, rate_upper_bound(flips, n, 0.95), limit, "at most", n)
     assert row.verdict != "pass"
-    assert number_to_keep([row], 100, attempts_left=1) == 100  # before, it goes by who does harm
-    kept = number_to_keep([row], 100, attempts_left=0)
+    kept = number_to_keep([row], 100)
     assert rate_upper_bound(round(flips * kept / 100), n, 0.95) <= limit
     most = max(k for k in range(flips + 1) if rate_upper_bound(k, n, 0.95) <= limit)
     assert kept >= 0.3 * 100 * most / flips  # at least three tenths of what would just pass
+
+
+def test_a_rate_of_none_on_too_few_images_leaves_nobody_out() -> None:
+    row = Criterion("negative_flips", 0.0, rate_upper_bound(0, 50, 0.95), 0.03, "at most", 50)
+    assert row.verdict == "inconclusive"
+    assert number_to_keep([row], 100) == 100
+    sharper_with_fewer = replace(row, name="drawdown")
+    assert number_to_keep([sharper_with_fewer], 100) < 100
