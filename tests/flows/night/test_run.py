@@ -77,10 +77,10 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     assert [json.loads(place.storage.get(key))["version"] for key in place.storage.keys(layout.LOG)] == [1, 2]
 
 
-def test_bad_reports_are_quarantined_with_their_reason_and_hold_up_nobody(place: Place) -> None:
-    storage = place.storage
-    (good,) = place.report_mistakes(1)
-    png = encode_png(fit_image(load_split(place.workspace.splits, "traffic").images[0], (8, 8, 1)))
+def test_bad_reports_are_quarantined_with_their_reason_and_hold_up_nobody(quick: Place) -> None:
+    storage = quick.storage
+    (good,) = quick.report_mistakes(1)
+    png = encode_png(fit_image(load_split(quick.workspace.splits, "traffic").images[0], (8, 8, 1)))
     bad = {
         Reason.UNKNOWN_CLASS: put_report(storage, make_report(png, "eleven"), png).id,
         Reason.UNDECODABLE_IMAGE: put_report(storage, make_report(png[:40], "1"), png[:40]).id,
@@ -96,7 +96,7 @@ def test_bad_reports_are_quarantined_with_their_reason_and_hold_up_nobody(place:
     bad[Reason.MALFORMED] = "0" * 64
     text = put_report(storage, make_report(b"plain text, no image", "2"), b"plain text, no image").id
 
-    summary = run_night(place.night())
+    summary = run_night(quick.night())
     assert (summary.outcome, summary.version, summary.in_force) == ("released", 2, 1)
     kept = {each.id: each for each in quarantined(storage)}
     assert {identity: kept[identity].reason for identity in bad.values()} == {v: k for k, v in bad.items()}
