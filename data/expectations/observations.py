@@ -72,7 +72,7 @@ def keep_observations(storage: Storage, observed: Observations) -> None:
 
 
 def claimed_before(storage: Storage) -> Counter[str]:
-    """How many reports of the last `NIGHTS` nights claimed each class; raises Damaged on a record that is none."""
+    """How many reports of the last `NIGHTS` nights claimed each class; raises Damaged on one that cannot be parsed."""
     claimed: Counter[str] = Counter()
     for key in sorted(storage.keys(layout.OBSERVATIONS))[-NIGHTS:]:
         try:

@@ -107,7 +107,7 @@ class _Batch:
         self.odd: _Odd | None = None
 
     def file(self, share: int) -> None:
-        """File up to `share` lines after those that are filed already; all of it filed, remove the batch."""
+        """File up to `share` lines after those that are filed already. When all are filed, remove the batch."""
         if not self._key.endswith((".jsonl", ".csv")):
             self._put(_named(self._storage.get(self._key, at_most=self._limits.max_line_bytes)))
             self.filed_now = 1

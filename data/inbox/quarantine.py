@@ -81,7 +81,7 @@ def _replace(storage: Storage, key: str, record: Quarantined) -> None:
 
 
 def quarantined(storage: Storage) -> Iterator[Quarantined]:
-    """Everything in quarantine, in the order of identities. Raises Damaged or Unreadable on a record without sense."""
+    """Everything in quarantine, in the order of identities. Raises Damaged or Unreadable on a bad record."""
     for key in storage.keys(layout.QUARANTINE):
         yield read_quarantined(storage, key)
 

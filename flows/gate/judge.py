@@ -44,7 +44,7 @@ def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: b
 
 
 def against_params(row: Criterion, params: GateParams) -> Criterion:
-    """A row that was read, with the limit that params.yaml sets: a limit that somebody loosened in the file is nothing.
+    """A row that was read, with the limit that params.yaml sets: to loosen a limit in the file changes nothing.
 
     Raises Damaged on a criterion that there is not.
     """
