@@ -50,7 +50,7 @@ class DoubtEstimator:
     def doubts(
         self, claims: Iterable[Claim], error: float, records: Mapping[str, Record]
     ) -> dict[tuple[str, str], float]:
-        """The doubt of each claim, by correction and class. A claim of what the live model predicts supports the model."""
+        """The doubt of each claim, by correction and class. Who claims what the live model predicts supports it."""
         usable = [claim for claim in claims if not claim.control]
         images = sorted({claim.correction for claim in usable})
         if not images:
