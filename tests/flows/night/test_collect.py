@@ -91,3 +91,19 @@ def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what
     found = np.array([doubts[claim.correction, claim.expected] for claim in claims])
     assert found[np.array(true)].max() < np.median(found[~np.array(true)])
     assert found[np.array(true)].mean() < found[~np.array(true)].mean() - 0.3
+
+
+def test_who_says_the_same_of_an_image_that_shows_the_same_is_heard_of_both(place: Place) -> None:
+    traffic = load_split(place.workspace.splits, "traffic")
+    tonight = place.night()
+    estimator = DoubtEstimator(place.workspace, sync(tonight))
+    index = int(np.flatnonzero(estimator.predict(traffic.images) != traffic.labels)[0])
+    image = traffic.images[index]
+    nearly = image.copy()
+    nearly[0, 0] ^= 1  # the least that makes it another image
+    now, nearly_now = (traffic.classes[said] for said in estimator.predict(np.stack([image, nearly])))
+    expected = traffic.classes[traffic.labels[index]]
+    one = Claim("r1", "", pixel_digest(image), expected, None, "ann", NOON, now)
+    other = Claim("r2", "", pixel_digest(nearly), expected, None, "bob", NOON, nearly_now)
+    alone = estimator.doubts([one], 0.2, {})[one.correction, expected]
+    assert estimator.doubts([one, other], 0.2, {})[one.correction, expected] < alone / 2
