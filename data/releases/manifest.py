@@ -218,7 +218,7 @@ def verify_bundle(storage: Storage, version: int, expected: str | None = None) -
     problems = []
     folder = layout.release_file(version, "")
     present = {key.removeprefix(folder) for key in storage.keys(folder)}
-    for name in sorted(present - set(manifest.files) - {layout.MANIFEST, layout.SIGNATURE}):
+    for name in sorted(present - set(manifest.files) - layout.BESIDE):
         problems.append(f"extra: {name}")
     for name in sorted(manifest.files):
         try:

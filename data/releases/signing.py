@@ -11,12 +11,11 @@ signature, so releasing again is harmless. One store, one key: a pointer does no
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from data.releases.keys import ed25519_private_key, ed25519_public_key
 from editing.errors import Damaged, DataError
 
 SIGNING_KEY = "ERRATA_SIGNING_KEY"  # path of the private key, PEM; unset: nothing is signed
@@ -28,7 +27,7 @@ def signature_of(content: bytes) -> bytes | None:
 
     Raises DataError if the key is no key, or if signatures are wanted here and none can be made.
     """
-    key = _signing_key()
+    key = ed25519_private_key(SIGNING_KEY)
     if key is None:
         if signatures_wanted():
             raise DataError(f"{PUBLIC_KEY} is set: what is not signed would be refused; set {SIGNING_KEY} as well")
@@ -50,36 +49,10 @@ def check_signature(content: bytes, signature: bytes, where: str) -> None:
         raise Damaged(f"{where} is not signed by the key in {path}; go back to a release that is") from error
 
 
-def _signing_key() -> Ed25519PrivateKey | None:
-    path = os.environ.get(SIGNING_KEY)
-    if not path:
-        return None
-    try:
-        key = load_pem_private_key(_read(path, SIGNING_KEY), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise TypeError(f"it is a {type(key).__name__}")
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise DataError(f"{SIGNING_KEY}: {path} is no Ed25519 private key in PEM ({error})") from error
-    return key
-
-
 def _trusted_key() -> tuple[str, Ed25519PublicKey]:
     """The key that signatures must be by, and its path: the public one, else that of the signing key."""
-    path = os.environ.get(PUBLIC_KEY, "")
-    own = None if path else _signing_key()
-    if own is not None:
+    if key := ed25519_public_key(PUBLIC_KEY):
+        return os.environ[PUBLIC_KEY], key
+    if own := ed25519_private_key(SIGNING_KEY):
         return os.environ[SIGNING_KEY], own.public_key()
-    try:
-        key = load_pem_public_key(_read(path, PUBLIC_KEY))
-        if not isinstance(key, Ed25519PublicKey):
-            raise TypeError(f"it is a {type(key).__name__}")
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise DataError(f"{PUBLIC_KEY}: {path} is no Ed25519 public key in PEM ({error})") from error
-    return path, key
-
-
-def _read(path: str, setting: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{setting}: {path}: {error.strerror}") from error
+    raise DataError(f"{PUBLIC_KEY} is not set: there is no key to check signatures with")

@@ -81,13 +81,13 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a release against the digest in the log; names each changed, missing or extra file."""
-    from data.releases.manifest import verify_bundle
     from flows.cli.store import existing_store
+    from flows.releases.model_signature import release_problems
     from flows.releases.pointer import released_digest, require_live
 
     storage = existing_store(store)
     which = require_live(storage)[0].version if version is None else version
-    problems = verify_bundle(storage, which, released_digest(storage, which))
+    problems = release_problems(storage, which, released_digest(storage, which))
     if as_json:
         say_json({"version": which, "problems": problems})
     elif problems:
@@ -101,7 +101,8 @@ def verify(
 
 @app.command(rich_help_panel="Releases")
 def sign(store: Store = None) -> None:
-    """Sign releases, log and live.json as they are, with ERRATA_SIGNING_KEY: once, when a team begins to sign."""
+    """Sign what is there, once, when a team begins to sign: releases, log and live.json with ERRATA_SIGNING_KEY,
+    releases with ERRATA_MODEL_KEY (`model.sig`, for OpenSSF's model_signing)."""
     from flows.cli.store import existing_store
     from flows.releases.sign import sign_store
 

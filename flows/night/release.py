@@ -19,6 +19,7 @@ from flows.night.step import STORE_AWAY, step
 from flows.releases.bundle import Bundle, build_bundle, publish
 from flows.releases.git_tag import tag_release
 from flows.releases.pointer import make_live
+from flows.releases.sbom import environment_sbom
 
 
 @step("release", waits=STORE_AWAY)
@@ -32,7 +33,7 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
     night.workspace.dvc("push", "--quiet", log=night.log)
     night.storage.flush()  # DVC writes without syncing, and the swap must not outlive the bytes that it points at
     try:
-        publish(night.storage, bundle)
+        publish(night.storage, bundle, environment_sbom())
     except AlreadyStored:
         found = read_live(night.storage)
         if (found and found[1]) != (parent and parent[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from data import layout
@@ -10,16 +11,20 @@ from data.releases.ledger import Ledger, ledger_images
 from data.releases.manifest import FileEntry, Manifest, sha256
 from data.releases.replay import NAME as REPLAY
 from data.releases.signing import signature_of
-from data.splits import splits_digest
+from data.splits import read_record, splits_digest
 from data.storage.base import Storage
-from editing.errors import Damaged, DataError
+from editing.errors import AlreadyStored, Damaged, DataError
+from editing.model import ModelSpec
 from flows.gate.measurements import GateMeasurements
+from flows.releases.model_card import model_card
+from flows.releases.model_signature import put_model_signature
 from flows.releases.provenance import code_digest, libraries
 from flows.releases.report import bundle_lineage, render_report
 from flows.releases.triton import inference_files
 from flows.workspace import Workspace, tree_digest
 
 REPORT = "report.html"
+MODEL_CARD = "mlbom.cdx.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ def build_bundle(workspace: Workspace) -> Bundle:
     try:
         files = {name: path.read_bytes() for name, path in sources.items()}
         images = ledger_images(workspace.ledger, ledger)
-        files |= inference_files(workspace, files[model])
+        spec = ModelSpec.from_json((workspace.root / "model.json").read_text())
+        files |= inference_files(workspace, spec, files[model])
     except OSError as fault:
         raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
     if files["params.yaml"] != workspace.params_file:
@@ -58,6 +64,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
         raise Damaged("metrics/gate.json judged another file than artifacts/onnx/model.onnx; run `dvc repro` again")
     root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
     inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
+    files[MODEL_CARD] = model_card(files, spec, read_record(workspace.splits), root)
     files[REPORT] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))
     manifest = Manifest(
         version=ledger.version,
@@ -74,15 +81,22 @@ def build_bundle(workspace: Workspace) -> Bundle:
     return Bundle(manifest, files)
 
 
-def publish(storage: Storage, bundle: Bundle) -> None:
-    """Put the bundle, its signature (if a key is set) and its manifest last.
+def publish(storage: Storage, bundle: Bundle, sbom: bytes | None = None) -> None:
+    """Put the bundle, what lies beside its manifest (SBOM, signatures where a key is set), and the manifest last.
 
-    Again with the same bytes is success; raises AlreadyStored on others.
+    Again with the same bytes is success, and what lies beside it stays as it is; raises AlreadyStored on other files.
     """
-    manifest = bundle.manifest.to_json()
+    version, manifest = bundle.manifest.version, bundle.manifest.to_json()
     signature = signature_of(manifest)
     for name, content in sorted(bundle.files.items()):
-        storage.put_once(layout.release_file(bundle.manifest.version, name), content)
+        storage.put_once(layout.release_file(version, name), content)
+    signed = {**bundle.files, layout.MANIFEST: manifest}
+    if sbom is not None:
+        key = layout.release_file(version, layout.SBOM)
+        with suppress(AlreadyStored):  # another machine began with this release
+            storage.put_once(key, sbom)
+        signed[layout.SBOM] = storage.get(key)
     if signature is not None:
-        storage.put_once(layout.release_file(bundle.manifest.version, layout.SIGNATURE), signature)
-    storage.put_once(layout.release_file(bundle.manifest.version, layout.MANIFEST), manifest)
+        storage.put_once(layout.release_file(version, layout.SIGNATURE), signature)
+    put_model_signature(storage, version, signed)
+    storage.put_once(layout.release_file(version, layout.MANIFEST), manifest)

@@ -5,29 +5,35 @@ It believes what lies in the store, so verify that first. Where it was stopped, 
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from data import layout
-from data.releases.manifest import Live
+from data.releases.manifest import Live, Manifest, read_entry
 from data.releases.signing import SIGNING_KEY, signature_of
 from data.storage.base import Storage
 from editing.errors import DataError, NotStored
+from flows.releases.model_signature import MODEL_KEY, sign_model_again
 
 
 def sign_store(storage: Storage) -> tuple[Live, ...]:
-    """Sign each manifest that the log names, each entry of the log, and live.json; returns the entries, signed.
+    """Sign each release that the log names, each entry of the log, and live.json, with each key that is set.
 
-    Raises DataError if no key is set, Damaged where a manifest is not the one that its entry names.
+    Returns the entries. Raises DataError if no key is set, Damaged where a release is not the one that its entry names.
     """
-    if signature_of(b"") is None:
-        raise DataError(f"there is nothing to sign with; set {SIGNING_KEY} to the path of a private key")
+    plain = signature_of(b"") is not None
+    if not plain and not os.environ.get(MODEL_KEY):
+        raise DataError(f"there is nothing to sign with; set {SIGNING_KEY} or {MODEL_KEY} to the path of a private key")
     keys = list(storage.keys(layout.LOG))
-    signed = tuple(_sign_pointer(storage, key) for key in keys)
-    for live in signed:
-        _sign_manifest(storage, live)
-    if keys:
+    entries = tuple(_sign_pointer(storage, key) if plain else read_entry(storage, key) for key in keys)
+    for version, digest in {each.version: each.manifest_sha256 for each in entries}.items():
+        manifest = storage.get(layout.release_file(version, layout.MANIFEST), sha256=digest)
+        if plain:
+            _sign_manifest(storage, version, manifest)
+        sign_model_again(storage, Manifest.from_json(manifest))
+    if plain and keys:
         _sign_pointer(storage, layout.LIVE)
-    return signed
+    return entries
 
 
 def _sign_pointer(storage: Storage, key: str) -> Live:
@@ -39,9 +45,8 @@ def _sign_pointer(storage: Storage, key: str) -> Live:
     return signed
 
 
-def _sign_manifest(storage: Storage, live: Live) -> None:
-    manifest = storage.get(layout.release_file(live.version, layout.MANIFEST), sha256=live.manifest_sha256)
-    key, signature = layout.release_file(live.version, layout.SIGNATURE), signature_of(manifest) or b""
+def _sign_manifest(storage: Storage, version: int, manifest: bytes) -> None:
+    key, signature = layout.release_file(version, layout.SIGNATURE), signature_of(manifest) or b""
     with suppress(NotStored):
         if storage.get(key) != signature:
             storage.delete(key)  # by another key

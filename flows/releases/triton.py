@@ -22,9 +22,8 @@ from flows.workspace import Workspace
 MAX_BATCH = 256
 
 
-def inference_files(workspace: Workspace, release: bytes) -> dict[str, bytes]:
-    """The files by name, of the ONNX file `release`; raises OSError if the workspace has no root."""
-    spec = ModelSpec.from_json((workspace.root / "model.json").read_text())
+def inference_files(workspace: Workspace, spec: ModelSpec, release: bytes) -> dict[str, bytes]:
+    """The files by name, of the ONNX file `release` of a model `spec`; raises OSError if the workspace has no root."""
     return {
         layout.TRITON_CONFIG: triton_config(spec, [each.name for each in parse_onnx(release).graph.output]).encode(),
         layout.LABELS: labels(spec).encode(),
