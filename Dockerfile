@@ -1,11 +1,15 @@
 # The worker: everything that a night needs. CPU by default; for a GPU:
-#   docker build --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 -t errata .
-# `--target service` builds the inference service instead, without torch. Tags move: pin the base by digest where you build.
-FROM python:3.11-slim-bookworm AS project
+#   docker build --build-arg TORCH_INDEX=https://pypi.org/simple -t errata .
+# `--target service` builds the inference service instead, without torch. Every package must have a digest that its lock
+# names; so must the base: `docker buildx imagetools inspect python:3.11-slim-bookworm` tells that of a newer one.
+ARG PYTHON=python:3.11.17-slim-bookworm@sha256:0a310eeecf4e1f5a0743f9a6520c90c88d089c903ca5fd283f501e3a805f5f89
+
+FROM ${PYTHON} AS project
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 COPY requirements.lock ./
-RUN grep -E '^setuptools==' requirements.lock > setuptools.lock && pip install --no-deps -r setuptools.lock
+RUN awk '/^[^ ]/ { wanted = /^setuptools==/ } wanted' requirements.lock > setuptools.lock \
+    && pip install --no-deps --require-hashes -r setuptools.lock
 COPY pyproject.toml README.md ./
 COPY editing ./editing
 COPY data ./data
@@ -13,29 +17,31 @@ COPY flows ./flows
 COPY serving ./serving
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
-FROM python:3.11-slim-bookworm AS worker-packages
+FROM ${PYTHON} AS worker-packages
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /opt/errata
-COPY requirements.lock ./
-# torch first and alone: from this index, whatever the others offer
-RUN grep -E '^torch(vision)?==' requirements.lock > torch.lock \
-    && /opt/errata/bin/pip install --no-deps --index-url "${TORCH_INDEX}" -r torch.lock \
-    && /opt/errata/bin/pip install --no-deps -r requirements.lock
+COPY requirements.lock requirements-cuda.lock ./
+# torch first and alone, as in the Makefile: PyPI's build is CUDA's and wants its libraries
+RUN awk '/^[^ ]/ { wanted = /^torch(vision)?==/ } wanted' requirements.lock > torch.lock \
+    && /opt/errata/bin/pip install --no-deps --require-hashes --extra-index-url "${TORCH_INDEX}" -r torch.lock \
+    && if grep -qE "^cuda.*= '" /opt/errata/lib/python3*/site-packages/torch/version.py; \
+       then /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-cuda.lock; fi \
+    && /opt/errata/bin/pip install --no-deps --require-hashes -r requirements.lock
 COPY --from=project /wheels /wheels
 RUN /opt/errata/bin/pip install --no-deps /wheels/*.whl
 
-FROM python:3.11-slim-bookworm AS service-packages
+FROM ${PYTHON} AS service-packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /opt/errata
 COPY requirements-service.lock ./
-RUN /opt/errata/bin/pip install --no-deps -r requirements-service.lock
+RUN /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-service.lock
 COPY --from=project /wheels /wheels
 RUN /opt/errata/bin/pip install --no-deps /wheels/*.whl && /opt/errata/bin/python -m serving --help > /dev/null
 
-FROM python:3.11-slim-bookworm AS base
+FROM ${PYTHON} AS base
 ENV PATH=/opt/errata/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \

@@ -5,8 +5,11 @@ VENV   := .venv
 # tests side by side: whoever has nothing left to do takes over from the others
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 BIN    := $(VENV)/bin
-# Where torch comes from. For a GPU: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# Where torch comes from besides PyPI, whose build is CUDA's. For a GPU: make setup TORCH_INDEX=https://pypi.org/simple
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Each file that is installed must have a digest that the lock names.
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
+LOCKED := $(INSTALL) --require-hashes -r
 
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -21,15 +24,17 @@ help: ## what each target does
 
 setup: $(VENV)/ready ## make .venv and install everything from the lock
 
-# torch and torchvision come first and alone, from the CPU index where it answers: the plain wheels bring several GB of
-# CUDA. Everything else comes from the lock, exactly as pinned.
-$(VENV)/ready: requirements.lock pyproject.toml
+# torch and torchvision come first and alone, from the CPU index where it answers: PyPI's build brings several GB of CUDA.
+# Everything else comes from the lock, exactly as pinned.
+$(VENV)/ready: requirements.lock requirements-cuda.lock pyproject.toml
 	@echo "Installing from requirements.lock into $(VENV) (about two minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --retries 1 --timeout 20 \
-	    --extra-index-url $(TORCH_INDEX) $$(grep -E '^torch(vision)?==' requirements.lock) 2> >(grep -v WARNING >&2)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@awk '/^[^ ]/ { wanted = /^torch(vision)?==/ } wanted' requirements.lock > $(VENV)/torch.lock
+	@$(LOCKED) $(VENV)/torch.lock --retries 1 --timeout 20 --extra-index-url $(TORCH_INDEX) 2> >(grep -v WARNING >&2)
+	@! grep -qE "^cuda.*= '" $(VENV)/lib/python3*/site-packages/torch/version.py || \
+	    { echo "torch is a build for CUDA: its libraries as well (2 GB) ..."; $(LOCKED) requirements-cuda.lock; }
+	@$(LOCKED) requirements.lock
+	@$(INSTALL) --no-build-isolation -e .
 	@$(BIN)/python -c "import torch" || { echo "torch does not load: make setup TORCH_INDEX=<an index with your build>"; exit 1; }
 	@touch $@
 
@@ -58,11 +63,8 @@ docs: setup ## the API's pages under site/; under docs/ the report's JSON Schema
 serve: setup ## a Prefect server with the deployments and a worker
 	@$(BIN)/errata serve
 
-lock: ## write the two locks again from what .venv holds: everything, and what the inference service needs of it
-	@# async-timeout: only Python 3.11.0 to 3.11.2 asks for it, so a freeze on a later one would lose it
-	@{ $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed -E 's/\+(cpu|cu[0-9]+)$$//'; \
-	   echo async-timeout==5.0.1; } | sort -fu > requirements.lock
-	@$(BIN)/python -m tests.locks > requirements-service.lock
+lock: ## write the locks again from what .venv holds, with the digests of every file that PyPI and TORCH_INDEX have
+	@$(BIN)/python -m tests.locks $(TORCH_INDEX)
 
 clean: ## delete what was made: environment, artifacts, store
 	rm -rf $(VENV) artifacts metrics store .dvc/cache .dvc/tmp dvc.lock

@@ -1,8 +1,20 @@
-"""The lock of the inference service: those lines of requirements.lock that its extra reaches.
+"""The locks: every package that Errata uses, exactly as pinned and with the SHA-256 of each of its files.
 
-python -m tests.locks > requirements-service.lock         `make lock` does it
+python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` does it: writes the three again
+
+    requirements.lock           all that .venv holds: the night, the service, the tests
+    requirements-service.lock   those of it that the inference service needs
+    requirements-cuda.lock      what the CUDA build of torch, which PyPI has, needs besides
+
+The digests are PyPI's, as uv reads them, for all platforms. torch has other builds under the same version, in indexes of its
+own: their digests come from the index that is named, and those that the lock has already stay while the version does.
 """
 
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
@@ -11,8 +23,52 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
+LOCK, SERVICE_LOCK, CUDA_LOCK = (REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda"))
 # The same for every Python 3.11 on Linux: what another platform needs besides belongs to that platform's lock.
 ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+TORCH = ("torch", "torchvision")
+UNSEEN = ["async-timeout==5.0.1"]  # Python 3.11.0 to 3.11.2 asks for it, so a freeze on a later one would lose it
+
+Lock = dict[str, set[str]]  # digests of a pin, `name==version`
+
+
+def parse(text: str) -> Lock:
+    """A lock's pins and their digests."""
+    found: Lock = {}
+    for line in text.splitlines():
+        if line.startswith("    --hash=sha256:"):
+            found[pin].add(line.split(":")[1].removesuffix(" \\"))
+        else:
+            pin = line.removesuffix(" \\")
+            found[pin] = set()
+    return found
+
+
+def written(lock: Lock) -> str:
+    """The lock as pip reads it: `written(parse(text)) == text`."""
+    return "".join(
+        " \\\n    ".join([pin, *(f"--hash=sha256:{digest}" for digest in sorted(lock[pin]))]) + "\n"
+        for pin in sorted(lock, key=name_of)
+    )
+
+
+def resolved(pins: list[str], *options: str) -> Lock:
+    """What uv makes of the pins, with the digests of every file that the index has of each."""
+    words = ["uv", "pip", "compile", "-", "--quiet", "--no-config", "--no-header", "--no-annotate", "--generate-hashes"]
+    words += ["--python-version", "3.11", *options]
+    return parse(subprocess.run(words, input="\n".join(pins), capture_output=True, text=True, check=True).stdout)
+
+
+def installed() -> list[str]:
+    """The pins of all that this environment holds, but for pip and the project itself."""
+    words = [sys.executable, "-m", "pip", "freeze", "--all", "--exclude", "pip", "--exclude-editable"]
+    frozen = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [re.sub(r"\+(cpu|cu\d+)$", "", pin) for pin in frozen] + UNSEEN
+
+
+def name_of(pin: str) -> str:
+    """The canonical name of what is pinned."""
+    return canonicalize_name(pin.split("==")[0])
 
 
 def reached(lines: list[str]) -> set[str]:
@@ -32,13 +88,30 @@ def reached(lines: list[str]) -> set[str]:
     return {name for name, _ in found}
 
 
-def service_lock() -> str:
+def service_lock(lock: Lock) -> Lock:
     """The service's lock, a part of requirements.lock."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     names = reached(project["dependencies"] + project["optional-dependencies"]["service"])
-    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
-    return "".join(f"{line}\n" for line in lines if canonicalize_name(line.split("==")[0]) in names)
+    return {pin: digests for pin, digests in lock.items() if name_of(pin) in names}
+
+
+def main(torch_index: str) -> None:
+    """Write all locks again, torch's other builds as that index has them."""
+    before, pins = parse(LOCK.read_text()), installed()
+    lock = resolved(pins, "--no-deps")
+    torch = [pin for pin in lock if name_of(pin) in TORCH]
+    for pin in torch:
+        lock[pin] |= before.get(pin, set())
+        try:
+            for digests in resolved([pin], "--no-deps", "--default-index", torch_index).values():
+                lock[pin] |= digests
+        except subprocess.CalledProcessError as fault:
+            print(f"{pin}: nothing new of {torch_index} ({fault.stderr.strip().splitlines()[-1]})", file=sys.stderr)
+    LOCK.write_text(written(lock))
+    SERVICE_LOCK.write_text(written(service_lock(lock)))
+    whole = resolved(torch, "--python-platform", "x86_64-manylinux_2_28", "--constraints", str(LOCK))
+    CUDA_LOCK.write_text(written({pin: digests for pin, digests in whole.items() if pin not in lock}))
 
 
 if __name__ == "__main__":
-    print(service_lock(), end="")
+    main(sys.argv[1])

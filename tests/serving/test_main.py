@@ -15,7 +15,7 @@ import pytest
 
 from data.images import encode_png
 from data.storage.local import LocalStorage
-from tests.locks import REPOSITORY, service_lock
+from tests.locks import REPOSITORY
 from tests.pages import scratch_clone
 from tests.serving.releases import IMAGES, Correction, release
 
@@ -94,8 +94,3 @@ def test_a_store_that_is_none_is_one_readable_line() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ftp://")
-
-
-def test_the_services_lock_is_what_its_extra_needs() -> None:
-    assert (REPOSITORY / "requirements-service.lock").read_text() == service_lock()
-    assert "torch==" not in service_lock()
