@@ -6,8 +6,8 @@ python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` do
     requirements-service.lock   those of it that the inference service needs
     requirements-cuda.lock      what the CUDA build of torch, which PyPI has, needs besides
 
-The digests are PyPI's, as uv reads them, for all platforms. torch has other builds under the same version, in indexes of its
-own: their digests come from the index that is named, and those that the lock has already stay while the version does.
+The digests are those of PyPI, for all platforms. torch has other builds under the same version, in indexes of
+its own: their digests come from the index that is named, and those that the lock has stay while the version does.
 """
 
 from __future__ import annotations
@@ -34,14 +34,8 @@ Lock = dict[str, set[str]]  # digests of a pin, `name==version`
 
 def parse(text: str) -> Lock:
     """A lock's pins and their digests."""
-    found: Lock = {}
-    for line in text.splitlines():
-        if line.startswith("    --hash=sha256:"):
-            found[pin].add(line.split(":")[1].removesuffix(" \\"))
-        else:
-            pin = line.removesuffix(" \\")
-            found[pin] = set()
-    return found
+    pins = (words.split() for words in text.replace(" \\\n", " ").splitlines())
+    return {pin: {digest.removeprefix("--hash=sha256:") for digest in digests} for pin, *digests in pins}
 
 
 def written(lock: Lock) -> str:
@@ -68,7 +62,7 @@ def installed() -> list[str]:
 
 def name_of(pin: str) -> str:
     """The canonical name of what is pinned."""
-    return canonicalize_name(pin.split("==")[0])
+    return canonicalize_name(pin.partition("==")[0])
 
 
 def reached(lines: list[str]) -> set[str]:
