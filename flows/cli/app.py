@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
+import typer
 from rich.markup import escape
 
 from editing.errors import ErrataError
 from flows.cli import deltas, nights, pages, releases, reports, studies
-from flows.cli.base import app, notes
+from flows.cli.base import app, notes, out
 
 EXIT_CODES = (
     'Exit codes: 0 done, also "nothing to correct"; 1 something a person must act on; '
@@ -25,8 +28,18 @@ PANELS = ("Work", "Reports", "Releases", "Studies")  # of the help, in this orde
 app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"errata {version('errata')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback(epilog=EXIT_CODES)
-def errata() -> None:
+def errata(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is")
+    ] = False,
+) -> None:
     """Corrects deployed image classifiers: reports of mispredictions become proven, traceable edits of the weights.
 
     A first day: `errata train` releases a root model, `errata report IMAGE --expected CLASS` files what it got wrong,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 
 from typer.testing import CliRunner
 
@@ -15,6 +16,12 @@ def test_help_teaches_the_first_day_and_the_exit_codes() -> None:
     assert said.index("A first day") < said.index("Exit codes: 0 done")
     places = [said.index(f"─ {panel} ─") for panel in PANELS]
     assert places == sorted(places)
+
+
+def test_it_says_its_version() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.stdout) == (0, f"errata {project['version']}\n")
 
 
 def test_a_shell_completes_commands() -> None:

@@ -46,7 +46,7 @@ def storage(tmp_path: Path) -> LocalStorage:
 def command_line(storage: LocalStorage, key: Path, version: int = 1) -> tuple[int, str]:
     """What docs/operating.md tells whoever downloaded a release: the exit code, and what it said."""
     folder = Path(storage.url) / "releases" / str(version)
-    command = [COMMAND, "verify", "key", folder, "--signature", folder / "model.sig"]
+    command: list[str | Path] = [COMMAND, "verify", "key", folder, "--signature", folder / "model.sig"]
     done = subprocess.run(
         [*command, "--public_key", key.with_suffix(".pub")], capture_output=True, text=True, check=False
     )
