@@ -24,13 +24,16 @@ help: ## what each target does
 
 setup: $(VENV)/ready ## make .venv and install everything from the lock
 
-# torch and torchvision come first and alone, from the CPU index where it answers: PyPI's build brings several GB of CUDA.
-# Everything else comes from the lock, exactly as pinned.
+# torch and torchvision come first and each alone, from TORCH_INDEX and not PyPI, whose build brings several GB of CUDA; from
+# PyPI only where nobody chose an index and the CPU builds' does not answer. Everything else comes from the lock.
 $(VENV)/ready: requirements.lock requirements-cuda.lock pyproject.toml
 	@echo "Installing from requirements.lock into $(VENV) (about two minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "needs Python 3.11: set PYTHON=/path/to/python3.11"; exit 1; }
-	@awk '/^[^ ]/ { wanted = /^torch(vision)?==/ } wanted' requirements.lock > $(VENV)/torch.lock
-	@$(LOCKED) $(VENV)/torch.lock --retries 1 --timeout 20 --extra-index-url $(TORCH_INDEX) 2> >(grep -v WARNING >&2)
+	@for name in torch torchvision; do \
+	    awk "/^[^ ]/ { wanted = /^$$name==/ } wanted" requirements.lock > $(VENV)/$$name.lock; \
+	    $(LOCKED) $(VENV)/$$name.lock --retries 1 --timeout 20 --index-url $(TORCH_INDEX) 2> $(VENV)/torch.log || \
+	    $(if $(filter file,$(origin TORCH_INDEX)),$(LOCKED) $(VENV)/$$name.lock 2> $(VENV)/torch.log,false) || \
+	    { cat $(VENV)/torch.log; exit 1; }; done
 	@! grep -qE "^cuda.*= '" $(VENV)/lib/python3*/site-packages/torch/version.py || \
 	    { echo "torch is a build for CUDA: its libraries as well (2 GB) ..."; $(LOCKED) requirements-cuda.lock; }
 	@$(LOCKED) requirements.lock
