@@ -25,6 +25,7 @@ CLASSIFIER = "classifier"
 TRITON_CONFIG = f"{CLASSIFIER}/config.pbtxt"
 LABELS = f"{CLASSIFIER}/labels.txt"
 DELTA = "patch.safetensors"
+REPORT = "report.html"
 
 
 def inbox_report(report_id: str) -> str:

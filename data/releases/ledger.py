@@ -125,11 +125,6 @@ def write_ledger(folder: Path, ledger: Ledger, images: Mapping[str, bytes]) -> N
     (folder / "ledger.jsonl").write_text(ledger.to_jsonl())
 
 
-def ledger_images(folder: Path, ledger: Ledger) -> dict[str, bytes]:
-    """The PNG files that `write_ledger` laid out, by correction id; raises OSError if one is gone."""
-    return {each.id: (folder / "images" / f"{each.id}.png").read_bytes() for each in ledger.corrections}
-
-
 def load_ledger(folder: Path) -> Ledger:
     """The ledger in `folder`, without its images."""
     path = folder / "ledger.jsonl"

@@ -21,7 +21,7 @@ def page(
 ) -> None:
     """Write a release's report with the history of the store, as one HTML file for any browser.
 
-    Each bundle carries the same page without history: releases/VERSION/report.html.
+    Each bundle carries the same page without history, with links to the pictures: releases/VERSION/report.html.
     """
     from flows.cli.store import existing_store
     from flows.releases.page import release_page

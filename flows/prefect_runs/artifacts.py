@@ -14,7 +14,6 @@ from flows.gate.criterion import GateResult
 from flows.gate.tables import GateTable, markdown_table
 from flows.night.state import Night
 from flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
-from flows.releases.bundle import REPORT
 
 MOST_ROWS = 200
 
@@ -47,7 +46,7 @@ def publish_gate(gate_result: GateResult, key: str) -> None:
 
 def publish_report(store_url: str, version: int, key: str) -> None:
     """A link to the release's HTML report in the store."""
-    where = f"{store_url}/{layout.release_file(version, REPORT)}"
+    where = f"{store_url}/{layout.release_file(version, layout.REPORT)}"
     link = where if "://" in where else Path(where).as_uri()
     create_link_artifact(link, link_text=f"Report of release {version}", key=key, description=where)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from data import layout
-from data.releases.ledger import Ledger, ledger_images
+from data.releases.ledger import Ledger
 from data.releases.manifest import FileEntry, Manifest, sha256
 from data.releases.replay import NAME as REPLAY
 from data.releases.signing import signature_of
@@ -19,11 +19,10 @@ from flows.gate.measurements import GateMeasurements
 from flows.releases.model_card import model_card
 from flows.releases.model_signature import put_model_signature
 from flows.releases.provenance import code_digest, libraries
-from flows.releases.report import bundle_lineage, render_report
+from flows.releases.report import bundle_lineage, picture_links, render_report
 from flows.releases.triton import inference_files
 from flows.workspace import Workspace, tree_digest
 
-REPORT = "report.html"
 MODEL_CARD = "mlbom.cdx.json"
 
 
@@ -52,7 +51,6 @@ def build_bundle(workspace: Workspace) -> Bundle:
     }
     try:
         files = {name: path.read_bytes() for name, path in sources.items()}
-        images = ledger_images(workspace.ledger, ledger)
         spec = ModelSpec.from_json((workspace.root / "model.json").read_text())
         files |= inference_files(workspace, spec, files[model])
     except OSError as fault:
@@ -65,7 +63,8 @@ def build_bundle(workspace: Workspace) -> Bundle:
     root, splits, params = tree_digest(workspace.root), splits_digest(workspace.splits), sha256(files["params.yaml"])
     inputs = {"splits": splits, "root model": root, "params.yaml": params, "ledger.jsonl": ledger.digest}
     files[MODEL_CARD] = model_card(files, spec, read_record(workspace.splits), root)
-    files[REPORT] = render_report(files, images, bundle_lineage(ledger.version, files, inputs))
+    lineage, side = bundle_lineage(ledger.version, files, inputs), max(spec.image_shape[:2])
+    files[layout.REPORT] = render_report(files, picture_links(ledger), lineage, longest_side=side)
     manifest = Manifest(
         version=ledger.version,
         kind="edit" if ledger.corrections else "root",

@@ -13,7 +13,7 @@ from editing.errors import Damaged, NotStored
 from editing.export import OnnxClassifier
 from flows.gate.measurements import GateMeasurements
 from flows.releases.pointer import released_digest, released_digests, require_live, verified
-from flows.releases.report import HistoryPoint, bundle_lineage, render_report
+from flows.releases.report import HistoryPoint, bundle_lineage, render_report, thumbnail
 
 
 def release_page(storage: Storage, version: int | None = None) -> bytes:
@@ -29,14 +29,15 @@ def release_page(storage: Storage, version: int | None = None) -> bytes:
     files = {name: read_file(storage, manifest, name) for name in names}
     ledger = Ledger.from_jsonl(files["ledger.jsonl"].decode())
     shape = OnnxClassifier(files[model]).image_shape
-    images = {each.id: correction_file(storage, each.id, shape) for each in ledger.corrections}
+    pictures = {each.id: thumbnail(correction_file(storage, each.id, shape)) for each in ledger.corrections}
     inputs = {
         "splits": manifest.splits,
         "root model": manifest.root,
         "params.yaml": manifest.params,
         "ledger.jsonl": manifest.ledger,
     }
-    return render_report(files, images, bundle_lineage(which, files, inputs), history_points(storage, live, which))
+    lineage, history = bundle_lineage(which, files, inputs), history_points(storage, live, which)
+    return render_report(files, pictures, lineage, history, longest_side=max(shape[:2]))
 
 
 def history_points(storage: Storage, live: Live, upto: int) -> list[HistoryPoint]:

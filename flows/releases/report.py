@@ -1,7 +1,9 @@
-"""The release report: one HTML file that needs nothing else, rendered from a bundle's files and the ledger's images.
+"""The release report: one HTML file, rendered from a bundle's files.
 
 It is part of the bundle, so it is a pure function of what the release is a function of: no time, no machine, no
-history. `errata page` renders the same page on demand with what only the store knows: the releases before it.
+history. It refers to the corrections' pictures where the store keeps them and holds none itself, so that a picture that
+is erased there is gone. `errata page` renders the same page on demand, with the pictures in it and with what only the
+store knows: the releases before it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data import layout
 from data.releases.edit_record import EditRecord
@@ -61,13 +63,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class Card:
-    """A correction drawn."""
+    """A correction drawn; `picture` is its image's URL, empty if the image was erased."""
 
     outcome: CorrectionOutcome
-    thumbnail: str
+    picture: str
     reports: int
     holds: bool
-    sharp: bool
 
 
 @dataclass(frozen=True)
@@ -127,41 +128,42 @@ def criterion_bar(criterion: Criterion) -> Bar:
 
 def thumbnail(content: bytes) -> str:
     """A `data:` URL of a PNG file: the file as it is if the image is small, else a JPEG of at most LARGEST_SIDE."""
-    if longest_side(content) <= LARGEST_SIDE:
-        return f"data:image/png;base64,{base64.b64encode(content).decode()}"
     image = Image.open(io.BytesIO(content), formats=("PNG",))
+    if max(image.size) <= LARGEST_SIDE:
+        return f"data:image/png;base64,{base64.b64encode(content).decode()}"
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def longest_side(content: bytes) -> int:
-    """The longer side of a PNG file's image, in pixels, which its first bytes say: nothing is decoded."""
-    return max(Image.open(io.BytesIO(content), formats=("PNG",)).size)
+def picture_links(ledger: Ledger) -> dict[str, str]:
+    """Where each correction's picture lies in the store, as seen from a bundle's folder."""
+    return {each.id: f"../../{layout.correction_image(each.id)}" for each in ledger.corrections}
 
 
 def render_report(
     files: Mapping[str, bytes],
-    images: Mapping[str, bytes],
+    pictures: Mapping[str, str],
     lineage: Sequence[tuple[str, str]],
     history: Sequence[HistoryPoint] = (),
+    *,
+    longest_side: int,
 ) -> bytes:
-    """The page, from a bundle's `files` by name and the corrections' `images`, PNG files by id.
+    """The page, from a bundle's `files` by name and the URLs of the corrections' `pictures`.
 
-    `lineage` is (what, digest) from the inputs to the file; `history` is for pages made on demand. The same arguments
-    give the same bytes. Raises DataError if a file or an image is missing or unreadable.
+    An erased picture has no URL. `lineage` is (what, digest) from the inputs to the file; `history` is for pages made on demand; `longest_side` is
+    that of a picture in pixels. The same arguments give the same bytes. Raises DataError if a file is missing or
+    unreadable.
     """
     try:
         measured = GateMeasurements.from_json(files["gate.json"])
         edited = EditRecord.from_json(files["edit.json"])
         evaluation = Evaluation.from_json(files["evaluation.json"])
         ledger = Ledger.from_jsonl(files["ledger.jsonl"].decode())
-        cards = _cards(evaluation, ledger, images)
+        cards = _cards(evaluation, ledger, pictures)
     except KeyError as fault:
         raise DataError(f"the report needs {fault}, which is missing; run `dvc repro`") from fault
-    except UnidentifiedImageError as fault:
-        raise DataError(f"an image of a correction is no PNG file ({fault}); run `dvc repro`") from fault
     gate_result = measured.gate_result
     slots = _slots(edited, evaluation, ledger)
     page = _environment().get_template("report.html.j2")
@@ -176,6 +178,7 @@ def render_report(
         bound=bound_name(measured.confidence),
         reach=_measured(gate_result, Name.REACH),
         cards=cards,
+        sharp=longest_side <= SHARP,
         holding=sum(card.holds for card in cards),
         reports=sum(card.reports for card in cards),
         classes=evaluation.classes,
@@ -204,16 +207,10 @@ def bundle_lineage(version: int, files: Mapping[str, bytes], digests: Mapping[st
     ]
 
 
-def _cards(evaluation: Evaluation, ledger: Ledger, images: Mapping[str, bytes]) -> list[Card]:
+def _cards(evaluation: Evaluation, ledger: Ledger, pictures: Mapping[str, str]) -> list[Card]:
     reports = {each.id: len(each.reports) for each in ledger.corrections}
     cards = [
-        Card(
-            each,
-            thumbnail(images[each.id]),
-            reports[each.id],
-            each.after == each.expected,
-            sharp=longest_side(images[each.id]) <= SHARP,
-        )
+        Card(each, pictures.get(each.id, ""), reports[each.id], each.after == each.expected)
         for each in evaluation.corrections
     ]
     return sorted(cards, key=lambda card: (card.holds, card.outcome.expected, card.outcome.id))

@@ -38,9 +38,9 @@ def test_a_rewritten_or_lost_bundle_is_in_the_history_without_numbers(storage: S
 
 
 def test_the_page_says_which_releases_are_damaged() -> None:
-    files, images = a_release()
+    files, pictures = a_release()
     points = [HistoryPoint(1, 0, 0.04, 0.04), HistoryPoint(2), HistoryPoint(3, 2, 0.04, 0.03, live=True)]
-    page = render_report(files, images, LINEAGE, points).decode()
+    page = render_report(files, pictures, LINEAGE, points, longest_side=8).decode()
     assert page.count("damaged: its bundle is not the one that was live") == 1
     assert "release 3: -1.00%" in page
     assert "release 2:" not in page

@@ -10,22 +10,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data import layout
 from data.images import encode_png
 from data.releases.edit_record import EditRecord, SlotRecord
 from data.releases.evaluation import CorrectionOutcome, Evaluation
 from data.releases.ledger import Correction, Ledger
+from data.storage.local import LocalStorage
 from editing.errors import DataError
 from flows.gate.criterion import Criterion
 from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
-from flows.releases.report import HistoryPoint, criterion_bar, history_chart, render_report, thumbnail
+from flows.releases.report import HistoryPoint, criterion_bar, history_chart, picture_links, render_report, thumbnail
 from flows.stages.outcomes import class_outcomes, slot_outcomes
 from tests.browser import start_browser
 
 HOSTILE = '<script>alert("x")</script> & "a very long class name that nobody would choose"'
 
 
-def a_release(corrections: int = 30, side: int = 8, broken: int = 1) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Files and images of a release with hostile class names, a failing and an unmeasured criterion."""
+def a_release(corrections: int = 30, side: int = 8, broken: int = 1) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Files and embedded pictures of a release with hostile class names, a failing and an unmeasured criterion."""
     rng = np.random.default_rng(0)
     names = [f"{index:064x}" for index in range(1, corrections + 1)]
     classes = ("cat", HOSTILE)
@@ -60,7 +62,7 @@ def a_release(corrections: int = 30, side: int = 8, broken: int = 1) -> tuple[di
         "evaluation.json": evaluation.to_json(),
         "ledger.jsonl": ledger.to_jsonl().encode(),
     }
-    return files, {name: encode_png(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for name in names}
+    return files, {name: thumbnail(encode_png(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))) for name in names}
 
 
 LINEAGE = [("root model", "a" * 64), ("model.onnx", "b" * 64)]
@@ -112,9 +114,9 @@ def test_a_thumbnail_is_the_image() -> None:
 
 
 def test_the_page_needs_nothing_and_says_what_is_so() -> None:
-    files, images = a_release()
-    page = render_report(files, images, LINEAGE).decode()
-    assert page == render_report(files, images, LINEAGE).decode()
+    files, pictures = a_release()
+    page = render_report(files, pictures, LINEAGE, longest_side=8).decode()
+    assert page == render_report(files, pictures, LINEAGE, longest_side=8).decode()
     assert "<script" not in page  # neither ours nor a class name's
     assert "&lt;script&gt;" in page
     for link in re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page):
@@ -129,10 +131,20 @@ def test_the_page_needs_nothing_and_says_what_is_so() -> None:
         assert f"<b>{name}</b><code>{digest}</code>" in page
     del files["evaluation.json"]
     with pytest.raises(DataError, match=r"evaluation\.json"):
-        render_report(files, images, LINEAGE)
-    files, images = a_release()
-    with pytest.raises(DataError, match="no PNG file"):
-        render_report(files, dict.fromkeys(images, b"GIF89a"), LINEAGE)
+        render_report(files, pictures, LINEAGE, longest_side=8)
+
+
+def test_a_bundles_page_holds_no_picture_but_says_where_each_is() -> None:
+    files, pictures = a_release()
+    ledger = Ledger.from_jsonl(files["ledger.jsonl"].decode())
+    page = render_report(files, picture_links(ledger), LINEAGE, longest_side=8).decode()
+    assert "data:image" not in page
+    assert re.findall(r'<img src="([^"]+)"', page) == [f"../../corrections/{name}.png" for name in pictures]
+    erased = min(pictures)
+    del pictures[erased]
+    page = render_report(files, pictures, LINEAGE, longest_side=8).decode()
+    assert page.count("<img") == 29
+    assert page.count('<p class="small">erased</p>') == 1
 
 
 def test_history_is_drawn_on_demand_only() -> None:
@@ -147,15 +159,20 @@ def test_history_is_drawn_on_demand_only() -> None:
     assert heights[0] == chart["zero"]
     assert heights[1] < heights[0] < heights[2]  # a screen's y grows downwards
     assert history_chart(history[:1]) is None
-    files, images = a_release()
-    assert "+1.00%" in render_report(files, images, LINEAGE, history).decode()
+    files, pictures = a_release()
+    assert "+1.00%" in render_report(files, pictures, LINEAGE, history, longest_side=40).decode()
 
 
 def test_in_a_real_browser_at_a_desk_and_on_a_phone(tmp_path: Path) -> None:
-    files, images = a_release(side=40)
+    files, pictures = a_release(side=40)
     history = [HistoryPoint(version, 9, 0.04, 0.04 + 0.001 * version, version == 40) for version in range(1, 41)]
-    page = tmp_path / "report.html"
-    page.write_bytes(render_report(files, images, LINEAGE, history))
+    store = LocalStorage(tmp_path / "store")
+    for name, picture in pictures.items():
+        store.put_once(layout.correction_image(name), base64.b64decode(picture.partition(",")[2]))
+    links = picture_links(Ledger.from_jsonl(files["ledger.jsonl"].decode()))
+    key = layout.release_file(7, layout.REPORT)
+    store.put_once(key, render_report(files, links, LINEAGE, history, longest_side=40))
+    page = Path(store.url) / key
     colours = []
     with start_browser(tmp_path / "profile") as browser:
         for width, scheme in ((1200, "light"), (360, "dark")):
