@@ -15,6 +15,8 @@ LOG = "log/"
 OBSERVATIONS = "observations/"
 CORRECTIONS = "corrections/"
 RETRACTED = "retracted/"
+ERASED = "erased/"
+REMOVED = "removed/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -76,6 +78,26 @@ def correction_image(identity: str) -> str:
 def retraction(identity: str, number: int) -> str:
     """One decision about a correction, that it is withdrawn or back; zero-padded, so that the last one stands."""
     return f"{RETRACTED}{identity}/{number:08d}.json"
+
+
+def erasure(number: int) -> str:
+    """What somebody asked to be erased; zero-padded, so that listing is in order."""
+    return f"{ERASED}{number:08d}/asked.json"
+
+
+def erasure_done(number: int) -> str:
+    """What came of it: nothing is left."""
+    return f"{ERASED}{number:08d}/done.json"
+
+
+def removal(version: int) -> str:
+    """Which files of a release were removed on purpose."""
+    return f"{REMOVED}{version}.json"
+
+
+def removable(version: int) -> tuple[str, ...]:
+    """The files of a bundle that may be removed on purpose, its weights and its page; the others are its lineage."""
+    return model_file(version), DELTA, REPORT
 
 
 def log_entry(number: int) -> str:

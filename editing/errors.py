@@ -15,6 +15,7 @@
     │   └── StoreUnusable       the store cannot keep its contract (or cannot be reached)
     ├── NothingServed           an inference client has no release that verifies and loads
     ├── UnknownPrediction       a report on a prediction that this service never made
+    ├── Removed                 parts of a release that were erased or pruned on purpose; says when and by whom
     ├── Damaged                 bytes that do not match their recorded digest
     ├── TooLarge                more bytes or pixels than the limit allows
     ├── NotInstalled            an optional package that this needs; says what to install
@@ -86,6 +87,10 @@ class StoreUnusable(StoreError):  # noqa: N818
 
 class Damaged(ErrataError):  # noqa: N818
     """Bytes that do not match their recorded digest."""
+
+
+class Removed(ErrataError):  # noqa: N818
+    """Parts of a release that somebody erased or pruned on purpose."""
 
 
 class TooLarge(ErrataError):  # noqa: N818

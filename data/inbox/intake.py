@@ -27,18 +27,21 @@ from editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
 
 Predict = Callable[[Pixels], NDArray[np.integer[Any]]]
 IsControl = Callable[[Pixels], NDArray[np.bool_]]
+_ERASED = "this photo was erased because somebody asked for it; it is not taken again"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class IntakeSettings:
-    """Limits in bytes and pixels; `fetch_ahead`: how many reports are fetched ahead of the one at hand."""
+    """Limits in bytes and pixels; `fetch_ahead`: how many reports are fetched ahead of the one at hand; `erased`:
+    digests of image files, and of pixels at the model's input size, that are not taken again."""
 
     image: ImageLimits = field(default_factory=ImageLimits)
     max_report_bytes: int = MAX_REPORT_BYTES
     batch: BatchLimits = field(default_factory=BatchLimits)
     fetch_ahead: int = 16
+    erased: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,7 @@ def read_inbox(
         singles = (key for key in storage.keys(layout.INBOX) if is_single(key))
         for fetched in _ahead(pool, fetch, singles, settings.fetch_ahead):
             if isinstance(fetched, _Fetched):
-                yield _decode(fetched, image_shape, settings.image)
+                yield _decode(fetched, image_shape, settings)
             elif fetched is not None:
                 yield fetched
 
@@ -106,12 +109,15 @@ def _fetch(storage: Storage, key: str, classes: frozenset[str], settings: Intake
     if unknown:
         detail = f"{', '.join(map(repr, sorted(map(str, unknown))))} is none of the model's {len(classes)} classes"
         return Refusal(report_id, Reason.UNKNOWN_CLASS, detail)
-    return _with_evidence(storage, report, settings.image.max_bytes)
+    return _with_evidence(storage, report, settings)
 
 
-def _with_evidence(storage: Storage, report: Report, max_bytes: int) -> _Fetched | Refusal:
+def _with_evidence(storage: Storage, report: Report, settings: IntakeSettings) -> _Fetched | Refusal:
+    if report.image in settings.erased:
+        return Refusal(report.id, Reason.ERASED, _ERASED)
+    most = settings.image.max_bytes
     try:
-        return _Fetched(report, storage.get(layout.image(report.image), sha256=report.image, at_most=max_bytes))
+        return _Fetched(report, storage.get(layout.image(report.image), sha256=report.image, at_most=most))
     except NotStored:
         return Refusal(report.id, Reason.MISSING_IMAGE, f"no image {report.image} is stored; store it, then requeue")
     except Unreadable as error:
@@ -122,16 +128,18 @@ def _with_evidence(storage: Storage, report: Report, max_bytes: int) -> _Fetched
         return Refusal(report.id, Reason.DIGEST_MISMATCH, str(error))
 
 
-def _decode(fetched: _Fetched, image_shape: tuple[int, int, int], limits: ImageLimits) -> Accepted | Refusal:
+def _decode(fetched: _Fetched, image_shape: tuple[int, int, int], settings: IntakeSettings) -> Accepted | Refusal:
     report = fetched.report
     try:
-        sent = decode_image(fetched.image, limits)
+        sent = decode_image(fetched.image, settings.image)
         pixels = fit_image(sent, image_shape)
     except TooLarge as error:
         return Refusal(report.id, Reason.TOO_LARGE, str(error))
     except DataError as error:
         return Refusal(report.id, Reason.UNDECODABLE_IMAGE, str(error))
-    return Accepted(report, pixel_digest(pixels), pixels, width=sent.shape[1], height=sent.shape[0])
+    if (correction := pixel_digest(pixels)) in settings.erased:
+        return Refusal(report.id, Reason.ERASED, _ERASED)
+    return Accepted(report, correction, pixels, width=sent.shape[1], height=sent.shape[0])
 
 
 def _ahead(

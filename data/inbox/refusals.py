@@ -20,6 +20,7 @@ class Reason(StrEnum):
     CONTROL_IMAGE = "control-set image"  # equal or nearly equal to an image that judges releases
     NOT_REPRODUCIBLE = "not reproducible"  # the live model does not predict what the report says
     ALREADY_RIGHT = "already right"  # the live model predicts the expected class
+    ERASED = "erased"  # a person's photo that somebody asked to be erased, and that is not taken again
     RETRACTED = "retracted"  # somebody withdrew this correction, and nobody has reinstated it
     DUPLICATE = "duplicate"  # the ledger has this correction, or this reporter already said so
     CONFLICT = "conflict"  # reports of one image contradict each other, and no side has the quorum

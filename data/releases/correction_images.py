@@ -6,6 +6,7 @@ corrections/<identity>.png
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from data import layout
@@ -47,20 +48,29 @@ def _checked(storage: Storage, identity: str, image_shape: tuple[int, int, int])
     return content, pixels
 
 
-def copy_corrections(storage: Storage, folder: Path, ledger: Ledger) -> None:
+def copy_corrections(storage: Storage, folder: Path, ledger: Ledger, erased: Collection[str] = ()) -> None:
     """Write a ledger and its images as the store has them, unless they lie there; NightError if the store lost one.
 
-    Whoever reads the folder holds each image against its identity.
+    The images of `erased` are not there afterwards. Whoever reads the folder holds each image against its identity.
     """
     path, content = folder / "ledger.jsonl", ledger.to_jsonl().encode()
     if path.is_file() and path.read_bytes() == content:
+        remove_images(folder, erased)
         return
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
     for each in ledger.corrections:
+        if each.id in erased:
+            continue
         try:
             image = storage.get(layout.correction_image(each.id))
         except NotStored as fault:
             raise NightError(f"{fault}: nothing can be solved or trained with it; restore it, or retract it") from fault
         (folder / "images" / f"{each.id}.png").write_bytes(image)
     path.write_bytes(content)  # last: a folder with a ledger is whole
+
+
+def remove_images(folder: Path, erased: Iterable[str]) -> None:
+    """Remove the images of erased corrections from a folder that `copy_corrections` or `write_ledger` laid out."""
+    for each in erased:
+        (folder / "images" / f"{each}.png").unlink(missing_ok=True)

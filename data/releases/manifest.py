@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, field, replace
 from typing import Annotated, Literal
 
@@ -27,7 +28,7 @@ from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 
 FORMAT: Literal["errata-release/1"] = "errata-release/1"
-Action = Literal["released", "rolled back", "retracted", "reinstated"]
+Action = Literal["released", "rolled back", "retracted", "reinstated", "erased", "pruned"]
 Number = Annotated[int, Field(ge=1)]
 _SIGNED_AS = b"errata live.json\n"  # so that no signature of a pointer is one of a manifest
 
@@ -209,8 +210,13 @@ def read_model(storage: Storage, manifest: Manifest) -> bytes:
     return read_file(storage, manifest, layout.model_file(manifest.version))
 
 
-def verify_bundle(storage: Storage, version: int, expected: str | None = None) -> tuple[str, ...]:
-    """What is wrong with a bundle: a sentence for each changed, missing or extra file; empty if it is whole."""
+def verify_bundle(
+    storage: Storage, version: int, expected: str | None = None, removed: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """What is wrong with a bundle: a sentence for each changed, missing or extra file; empty if it is whole.
+
+    `removed`: files that may be missing, each with the digest that the manifest must have of it.
+    """
     try:
         manifest = read_manifest(storage, version, expected)
     except (NotStored, Damaged) as error:
@@ -224,7 +230,8 @@ def verify_bundle(storage: Storage, version: int, expected: str | None = None) -
         try:
             read_file(storage, manifest, name)
         except NotStored:
-            problems.append(f"missing: {name}")
+            if (removed or {}).get(name) != manifest.files[name].sha256:
+                problems.append(f"missing: {name}")
         except Damaged:
             problems.append(f"changed: {name}")
     return tuple(problems)

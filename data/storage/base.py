@@ -56,6 +56,10 @@ class Storage(Protocol):
         """The object's bytes in order, in pieces of at most `PIECE`; raises as `get`, when the first is asked for."""
         ...
 
+    def size(self, key: str) -> int:
+        """How many bytes an object has; none is read. Raises NotStored, Unreadable."""
+        ...
+
     def put_once(self, key: str, content: bytes) -> None:
         """Write a new object. The same content again is success (a retry); other content raises AlreadyStored, and
         Unreadable if what is there cannot be compared."""

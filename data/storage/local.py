@@ -59,6 +59,10 @@ class LocalStorage:
             while piece := file.read(PIECE):
                 yield piece
 
+    def size(self, key: str) -> int:
+        with self._opened(key, None) as file:
+            return os.fstat(file.fileno()).st_size
+
     def put_once(self, key: str, content: bytes) -> None:
         target = self._path(key)
         with self._usable(key), self._written(content) as temporary:

@@ -72,6 +72,10 @@ class S3Storage:
                         rest = {"Range": f"bytes={start}-", "IfMatch": answer["ETag"]}
         raise StoreUnusable(f"{self.url}/{key} breaks off again and again; check the endpoint and the network")
 
+    def size(self, key: str) -> int:
+        with self._usable(key):
+            return int(self._client.head_object(Bucket=self._bucket, Key=self._name(key))["ContentLength"])
+
     def put_once(self, key: str, content: bytes) -> None:
         if self._put(key, content, IfNoneMatch="*") is not None:
             return

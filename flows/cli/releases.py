@@ -81,22 +81,30 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a release against the digest in the log; names each changed, missing or extra file."""
+    from data.releases.removal import removal_of
     from flows.cli.store import existing_store
     from flows.releases.model_signature import release_problems
     from flows.releases.pointer import released_digest, require_live
 
     storage = existing_store(store)
-    which = require_live(storage)[0].version if version is None else version
-    problems = release_problems(storage, which, released_digest(storage, which))
+    live = require_live(storage)[0].version
+    which = live if version is None else version
+    removal = None if which == live else removal_of(storage, which)  # nothing may be missing of what is live
+    problems = release_problems(storage, which, released_digest(storage, which), removal.files if removal else None)
     if as_json:
-        say_json({"version": which, "problems": problems})
-    elif problems:
-        for problem in problems:
-            out.print(f"[red]{problem}[/]")
-    else:
-        out.print(f"release {which} is whole")
+        say_json({"version": which, "problems": problems, "removed": removal})
+    for problem in () if as_json else problems:
+        out.print(f"[red]{problem}[/]")
     if problems:
         raise typer.Exit(1)
+    if as_json:
+        return
+    if removal:
+        out.print(
+            f"release {which} was {removal.sentence}. Gone: {', '.join(sorted(removal.files))}; all else is whole"
+        )
+    else:
+        out.print(f"release {which} is whole")
 
 
 @app.command(rich_help_panel="Releases")

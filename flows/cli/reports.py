@@ -21,7 +21,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Report an image that the live model gets wrong; the next night looks at it."""
-    from data.releases.manifest import read_live
+    from data.releases.erasure import erased_digests
+    from data.releases.manifest import read_live, sha256
     from data.reports import file_report
     from editing.errors import DataError
     from flows.cli.store import existing_store
@@ -32,6 +33,8 @@ def report(
     except OSError as fault:
         raise DataError(f"{image}: {fault.strerror}") from fault
     storage = existing_store(store)
+    if sha256(content) in erased_digests(storage):
+        raise DataError(f"{image}: this photo was erased because somebody asked for it; it is not taken again")
     live = read_live(storage)
     classes = read_classes(storage, live[0]) if live else None
     if classes is None:

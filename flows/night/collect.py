@@ -26,6 +26,7 @@ from data.inbox.intake import Accepted
 from data.inbox.refusals import Reason, Refusal
 from data.inbox.validation import validate_reports
 from data.releases.correction_images import correction_image
+from data.releases.erasure import erased_digests
 from data.splits import load_split
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
@@ -69,13 +70,14 @@ def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], De
     from data.expectations.tables import ReportRow  # noqa: PLC0415
 
     moment = datetime.now(UTC)
+    settings = intake.IntakeSettings(erased=erased_digests(night.storage))
     suite = load_report_suite(night, parent, moment)  # a fault in it is told before images are fetched and looked at
     estimator = DoubtEstimator(night.workspace, parent)
     refused: list[Refusal] = []
     rows: dict[str, ReportRow] = {}
 
     def usable() -> Iterator[Accepted]:
-        for each in intake.read_inbox(night.storage, parent.classes, parent.image_shape):
+        for each in intake.read_inbox(night.storage, parent.classes, parent.image_shape, settings):
             if isinstance(each, Refusal):
                 refused.append(each)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from data.releases.correction_images import copy_corrections
+from data.releases.erasure import erased_digests
 from data.releases.ledger import Ledger
 from data.releases.manifest import Manifest, read_file, read_model
 from data.releases.replay import replay_of
@@ -10,6 +11,7 @@ from editing.errors import Damaged, DataError
 from editing.model import ModelSpec
 from flows.night.state import Night, Parent
 from flows.night.step import STORE_AWAY, step
+from flows.params import parse_params
 from flows.releases.git_tag import tag_release
 from flows.releases.outputs import restore_outputs
 from flows.releases.pointer import record, require_live, verified
@@ -42,7 +44,25 @@ def restore_root(night: Night, manifest: Manifest) -> None:
     """Make sure that the workspace holds the live release's root: from DVC's remote if it does not."""
     workspace = night.workspace
     workspace.use_remote(night.storage.url)
-    copy_corrections(night.storage, workspace.replay, replay_of(night.storage, manifest))
+    replay = replay_of(night.storage, manifest)
+    erased = erased_digests(night.storage) & {each.id for each in replay.corrections}
+    copy_corrections(night.storage, workspace.replay, replay, erased)
+    _restore_root(night, manifest)
+    if erased:
+        keep_taught_root(night, manifest)
+
+
+def keep_taught_root(night: Night, manifest: Manifest) -> None:
+    """Tell DVC that the root stays though a photo that it learned from was erased, unless its parameters changed."""
+    then = parse_params(read_file(night.storage, manifest, "params.yaml"), f"params.yaml of release {manifest.version}")
+    now = night.workspace.params
+    if (then.seed, then.model, then.train) == (now.seed, now.model, now.train):
+        night.log(f"the root of release {manifest.version} learned from an erased photo: `errata train` makes another")
+        night.workspace.dvc("commit", "--force", "--quiet", "train", log=night.log)
+
+
+def _restore_root(night: Night, manifest: Manifest) -> None:
+    workspace = night.workspace
     same_root = root_digest(workspace) == manifest.root
     if same_root and workspace.lock_is_whole:
         return

@@ -39,10 +39,11 @@ def run_night(
     the same workspace is waited for.
     """
     with alone(night, "a night"):
-        return _run_steps(night, run_step, ask_approval)
+        return night_steps(night, run_step, ask_approval)
 
 
-def _run_steps(night: Night, run_step: RunStep, ask_approval: AskApproval) -> NightSummary:
+def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lambda _gate_result: "") -> NightSummary:
+    """The steps of a night, for whoever holds the workspace."""
     parent = run_step(sync, night)
     found = run_step(collect, night, parent)
     run_step(quarantine, night, found)

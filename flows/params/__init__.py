@@ -9,6 +9,7 @@ from flows.params.sections import (
     GateParams,
     ModelParams,
     Params,
+    RetentionParams,
     TrainParams,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "GateParams",
     "ModelParams",
     "Params",
+    "RetentionParams",
     "TrainParams",
     "parse_params",
 ]

@@ -173,6 +173,15 @@ class DeferralParams(Section):
     tests: int = parameter(64, "most edits of groups in an attribution", "edits", ge=1)
 
 
+class RetentionParams(Section):
+    """What `errata prune` leaves in the store."""
+
+    releases: int = parameter(30, "newest releases that keep their weights, however old they are", "releases", ge=2)
+    days: float = parameter(
+        365.0, "how long older releases keep their weights, and settled and refused reports their images", "days", ge=0
+    )
+
+
 class ApprovalParams(Section):
     """What a person may decide."""
 
@@ -194,3 +203,4 @@ class Params(Section):
     trust: TrustSettings = TrustSettings()
     deferral: DeferralParams = DeferralParams()
     approval: ApprovalParams = ApprovalParams()
+    retention: RetentionParams = RetentionParams()

@@ -23,16 +23,17 @@ from editing.errors import Damaged
 
 Claim = tuple[str, str]
 Verb = Literal["retracted", "reinstated"]
-Cause = Literal["person", "rollback"]
+Cause = Literal["person", "rollback", "erasure"]
 
 
 @dataclass(frozen=True, config=STRICT)
 class Decision:
     """That the claim "image `correction` is of class `expected`" is withdrawn, or back; `reports` were behind it.
 
-    `cause`: "person" for a decision about this very correction, "rollback" for one that a rollback brought along. It is
-    the correction's decision number `number`, from 1; 0 if it follows from the log and has no record. (Version 0.1
-    wrote a record for each correction that a rollback took; those are read as what they say.)
+    `cause`: "person" for a decision about this very correction, "rollback" for one that a rollback brought along,
+    "erasure" where its photo was erased. It is the correction's decision number `number`, from 1; 0 if it has no record
+    of its own, for it follows from the log or from an erasure. (Version 0.1 wrote
+    a record for each correction that a rollback took; those are read as what they say.)
     """
 
     correction: str

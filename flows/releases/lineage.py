@@ -51,9 +51,10 @@ class Lineage:
 
 
 def trace(storage: Storage, version: int | None = None) -> Lineage:
-    """What a release (by default the live one) was made of; raises Damaged unless every file of it verifies."""
+    """What a release (by default the live one) was made of; raises Damaged unless every file of it verifies
+    that was not removed on purpose."""
     which = require_live(storage)[0].version if version is None else version
-    manifest = verified(storage, which, released_digest(storage, which))
+    manifest = verified(storage, which, released_digest(storage, which), spent=True)
     ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
     holds = EditRecord.from_json(read_file(storage, manifest, "edit.json")).holds
     measured = GateMeasurements.from_json(read_file(storage, manifest, "gate.json"))

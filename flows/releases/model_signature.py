@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from data import layout
 from data.releases.keys import p256_private_key, p256_public_key
 from data.releases.manifest import Manifest, read_file, read_manifest, verify_bundle
+from data.releases.removal import removal_of
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, DataError, NotStored
 
@@ -50,8 +51,8 @@ def put_model_signature(storage: Storage, version: int, files: Mapping[str, byte
 
 
 def sign_model_again(storage: Storage, manifest: Manifest) -> None:
-    """Sign a release that is there already, if a key is set; a signature that does not hold gives way."""
-    if p256_private_key(MODEL_KEY) is None:
+    """Sign a release that is there whole, if a key is set; a signature that does not hold gives way."""
+    if p256_private_key(MODEL_KEY) is None or removal_of(storage, manifest.version):
         return
     key, files = layout.release_file(manifest.version, layout.MODEL_SIGNATURE), _stored_files(storage, manifest)
     with suppress(NotStored):
@@ -60,10 +61,16 @@ def sign_model_again(storage: Storage, manifest: Manifest) -> None:
     put_model_signature(storage, manifest.version, files)
 
 
-def release_problems(storage: Storage, version: int, digest: str) -> tuple[str, ...]:
-    """What is wrong with a release, its Sigstore bundle included where a key is set that it should be by."""
-    problems = verify_bundle(storage, version, digest)
-    if problems or _trusted_key() is None:
+def release_problems(
+    storage: Storage, version: int, digest: str, removed: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """What is wrong with a release, its Sigstore bundle included where a key is set that it should be by.
+
+    `removed`: the digests of files that were removed on purpose. The Sigstore bundle is of them as well, so without
+    them it says nothing any more.
+    """
+    problems = verify_bundle(storage, version, digest, removed)
+    if problems or removed or _trusted_key() is None:
         return problems
     try:
         signature = storage.get(layout.release_file(version, layout.MODEL_SIGNATURE))

@@ -37,7 +37,7 @@ class _Output(BaseModel):
     nfiles: Annotated[int, Field(ge=0, le=FILES)]
 
 
-class _File(BaseModel):
+class ListedFile(BaseModel):
     """One file of a folder."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -45,7 +45,7 @@ class _File(BaseModel):
     md5: Digest
 
 
-_LISTING = TypeAdapter(Annotated[list[_File], Field(max_length=FILES)])
+_LISTING = TypeAdapter(Annotated[list[ListedFile], Field(max_length=FILES)])
 
 
 def restore_outputs(storage: Storage, manifest: Manifest, workspace: Workspace, log: Log) -> None:
@@ -90,10 +90,7 @@ def _output(storage: Storage, manifest: Manifest, stage: str, path: str) -> _Out
 def _fetch(storage: Storage, output: _Output, folder: Path) -> dict[str, Path | bytes]:
     """Fetch a folder's files, each checked, into the new `folder`; what DVC's cache shall hold, by MD5."""
     listing = _object(storage, output.md5, LIST_BYTES)
-    try:
-        files = _LISTING.validate_json(listing)
-    except ValidationError as error:
-        raise Damaged(f"{output.path} in the store: its list of files cannot be read") from error
+    files = _parsed(listing, output.path)
     names = [each.relpath for each in files]
     parents = {parent.as_posix() for name in names for parent in Path(name).parents}
     if bad := [name for name in names if not is_key(name) or names.count(name) > 1 or name in parents]:
@@ -111,6 +108,18 @@ def _fetch(storage: Storage, output: _Output, folder: Path) -> dict[str, Path | 
         path.write_bytes(content)
         objects[each.md5] = path
     return objects
+
+
+def read_listing(storage: Storage, md5: str) -> list[ListedFile]:
+    """The files of a folder that DVC pushed, by the name of its list, `<md5>.dir`; raises NotStored or Damaged."""
+    return _parsed(_object(storage, md5, LIST_BYTES), md5)
+
+
+def _parsed(listing: bytes, where: str) -> list[ListedFile]:
+    try:
+        return _LISTING.validate_json(listing)
+    except ValidationError as error:
+        raise Damaged(f"{where} in the store: its list of files cannot be read") from error
 
 
 def _object(storage: Storage, md5: str, at_most: int) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from data import layout
 from data.releases.correction_images import correction_file
+from data.releases.erasure import erased_digests
 from data.releases.ledger import Ledger
 from data.releases.manifest import Live, read_file, read_manifest
 from data.storage.base import Storage
@@ -19,7 +20,8 @@ from flows.releases.report import HistoryPoint, bundle_lineage, render_report, t
 def release_page(storage: Storage, version: int | None = None) -> bytes:
     """The HTML page of release `version` (None: the live one), with the drawdown of every release up to it.
 
-    Raises NightError if that release never was live, Damaged if it is not what the log says was.
+    Raises NightError if that release never was live, Damaged if it is not what the log says was, Removed if it is
+    spent.
     """
     live, _ = require_live(storage)
     which = live.version if version is None else version
@@ -29,7 +31,8 @@ def release_page(storage: Storage, version: int | None = None) -> bytes:
     files = {name: read_file(storage, manifest, name) for name in names}
     ledger = Ledger.from_jsonl(files["ledger.jsonl"].decode())
     shape = OnnxClassifier(files[model]).image_shape
-    pictures = {each.id: thumbnail(correction_file(storage, each.id, shape)) for each in ledger.corrections}
+    left = {each.id for each in ledger.corrections} - erased_digests(storage)
+    pictures = {each: thumbnail(correction_file(storage, each, shape)) for each in left}
     inputs = {
         "splits": manifest.splits,
         "root model": manifest.root,

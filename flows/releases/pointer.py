@@ -21,8 +21,11 @@ from data.releases.manifest import (
     read_manifest,
     verify_bundle,
 )
+from data.releases.removal import removal_of
 from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, NightError, Superseded
+from editing.errors import AlreadyStored, Damaged, NightError, Removed, Superseded
+
+SWAPS = 5  # attempts at live.json while others write it
 
 
 def make_live(
@@ -82,11 +85,35 @@ def log_entries(storage: Storage) -> list[Live]:
     return [read_entry(storage, key) for key in storage.keys(layout.LOG)]
 
 
-def verified(storage: Storage, version: int, expected: str | None = None) -> Manifest:
-    """The manifest of a release whose every file was just checked; raises Damaged naming what is wrong."""
+def verified(storage: Storage, version: int, expected: str | None = None, *, spent: bool = False) -> Manifest:
+    """The manifest of a release whose every file was just checked; raises Damaged naming what is wrong.
+
+    Raises Removed where it lacks no more than was removed on purpose, unless it may be `spent`.
+    """
     if problems := verify_bundle(storage, version, expected):
-        raise Damaged(f"release {version} does not verify: {'; '.join(problems)}. `errata rollback` to one that does")
+        removal = removal_of(storage, version)
+        if removal is None or verify_bundle(storage, version, expected, removal.files):
+            raise Damaged(
+                f"release {version} does not verify: {'; '.join(problems)}. `errata rollback` to one that does"
+            )
+        if not spent:
+            raise Removed(f"{', '.join(sorted(removal.files))} of release {version} were {removal.sentence}")
     return read_manifest(storage, version, expected)
+
+
+def announce(storage: Storage, action: Action, about: str, *, by: str, why: str) -> Live:
+    """Log what was done by a swap of live.json that keeps the version; once for each `about`, also after a crash.
+
+    Whoever is about to swap live.json at this moment, a night say, loses.
+    """
+    for _ in range(SWAPS):
+        live, tag = require_live(storage)
+        if any(each.about == about for each in (live, *log_entries(storage))):
+            return live
+        manifest = verified(storage, live.version, live.manifest_sha256)
+        with suppress(Superseded):
+            return make_live(storage, manifest, (live, tag), action=action, by=by, why=why, about=about)
+    raise Superseded(f"{action}, and that stands, but live.json changes too fast to log it; try again")
 
 
 def require_live(storage: Storage) -> tuple[Live, str]:

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Literal
 
 from data.releases.correction_images import copy_corrections
+from data.releases.erasure import erased_digests
 from data.releases.ledger import Ledger
 from data.releases.manifest import Manifest, read_file
 from data.releases.replay import replay_of
 from data.storage.base import Storage
-from editing.errors import ErrataError, NightError, NotStored
+from editing.errors import ErrataError, NightError, NotStored, Removed
 from flows.gate.measurements import GateMeasurements
 from flows.releases.bundle import build_bundle
 from flows.releases.outputs import restore_outputs
 from flows.releases.pipeline import INSTALLED, check_params, check_pipeline
 from flows.releases.pointer import released_digest, verified
+from flows.releases.standing import edited_by, held_by
 from flows.workspace import Log, Workspace
 
 TOLERANCE = 0.01  # of a criterion's value: one point of a rate
@@ -70,23 +72,33 @@ def reproduce(
 
     The data set's splits and the root come from the store, checked, or are made again with `from_scratch`. Only the
     installed pipeline is run, and of plugins those in `allowed_plugins`. Raises NightError if they cannot be had,
-    Damaged if bundle, splits or root do not verify, ForeignCode if the bundle asks for other code.
+    Damaged if bundle, splits or root do not verify, Removed if it was pruned or needs a photo that was erased,
+    ForeignCode if the bundle asks for other code.
     """
     manifest = verified(storage, version, released_digest(storage, version))
-    workspace = restore_workspace(storage, manifest, folder, allowed_plugins)
+    erased = erased_digests(storage) & {each.id for each in held_by(storage, manifest)}
+    if erased and (from_scratch or erased & {each.id for each in edited_by(storage, manifest)}):
+        raise Removed(f"release {version} cannot be made again: a photo that it was made with was erased")
+    workspace = restore_workspace(storage, manifest, folder, allowed_plugins, erased)
     if not from_scratch:
         try:
             restore_outputs(storage, manifest, workspace, log)
         except (NightError, NotStored) as fault:
             raise NightError(f"{fault}; --from-scratch makes splits and root again") from fault
+        if erased:  # the root stays, though what it learned from is not all there
+            workspace.dvc("commit", "--force", "--quiet", "train", log=log)
     workspace.dvc("repro", *(["--force"] if from_scratch else []), "evaluate", log=log)
     return compare(storage, manifest, workspace, tolerance)
 
 
 def restore_workspace(
-    storage: Storage, manifest: Manifest, folder: Path, allowed_plugins: Collection[str] = ()
+    storage: Storage,
+    manifest: Manifest,
+    folder: Path,
+    allowed_plugins: Collection[str] = (),
+    erased: Collection[str] = (),
 ) -> Workspace:
-    """A workspace with what the bundle says, the corrections' images, and the installed dvc.yaml."""
+    """A workspace with what the bundle says, the corrections' images but for `erased`, and the installed dvc.yaml."""
     if folder.exists() and any(folder.iterdir()):
         raise NightError(f"{folder} is not empty; a release is made again in a folder of its own")
     check_pipeline(read_file(storage, manifest, "dvc.yaml"), f"release {manifest.version}")
@@ -99,7 +111,7 @@ def restore_workspace(
     check_params(workspace.params, allowed_plugins, f"release {manifest.version}")
     ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
     copy_corrections(storage, workspace.ledger, ledger)
-    copy_corrections(storage, workspace.replay, replay_of(storage, manifest))
+    copy_corrections(storage, workspace.replay, replay_of(storage, manifest), erased)
     return workspace
 
 

@@ -15,12 +15,11 @@ from data import layout
 from data.releases.ledger import Correction, Ledger
 from data.releases.manifest import Live, read_file
 from data.storage.base import Storage
-from editing.errors import AlreadyStored, NightError, StoreError, Superseded
+from editing.errors import AlreadyStored, NightError, StoreError
 from flows.releases.decision import Claim, Decision, Verb, as_correction
-from flows.releases.pointer import log_entries, make_live, require_live, verified
+from flows.releases.pointer import announce, require_live, verified
 from flows.releases.standing import decisions
 
-SWAPS = 5  # attempts at live.json while others write it
 RECORDS = 100  # attempts at a free number while others decide about the same correction
 
 
@@ -54,7 +53,7 @@ def retract(storage: Storage, prefix: str, expected: str | None = None, *, by: s
     out = [as_correction(each) for each in standing.values() if each.action == "retracted"]
     correction = one_of(held, out, prefix, expected, f"in force in release {live.version}")
     decision = record_decision(storage, standing, correction, "retracted", by=by, why=why)
-    return decision, announce(storage, decision)
+    return decision, announce(storage, decision.action, decision.key, by=decision.by, why=decision.why)
 
 
 def reinstate(
@@ -66,28 +65,10 @@ def reinstate(
     out = [as_correction(each) for each in standing.values() if each.action == "retracted"]
     back = [as_correction(each) for each in standing.values() if each.action == "reinstated"]
     correction = one_of(out, back, prefix, expected, "retracted")
+    if standing[correction.claim].cause == "erasure":
+        raise NightError(f"the photo of {correction.id[:12]} was erased: nothing can be solved for without it")
     decision = record_decision(storage, standing, correction, "reinstated", by=by, why=why)
-    return decision, announce(storage, decision)
-
-
-def announce(storage: Storage, decision: Decision) -> Live:
-    """Log the decision by a swap of live.json that keeps the version; once, also if a crash came before."""
-    for _ in range(SWAPS):
-        live, tag = require_live(storage)
-        if any(each.about == decision.key for each in (live, *log_entries(storage))):
-            return live
-        manifest = verified(storage, live.version, live.manifest_sha256)
-        with suppress(Superseded):
-            return make_live(
-                storage,
-                manifest,
-                (live, tag),
-                action=decision.action,
-                by=decision.by,
-                why=decision.why,
-                about=decision.key,
-            )
-    raise Superseded(f"{decision.action}, and that stands, but live.json changes too fast to log it; try again")
+    return decision, announce(storage, decision.action, decision.key, by=decision.by, why=decision.why)
 
 
 def one_of(

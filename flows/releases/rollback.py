@@ -5,14 +5,18 @@ The corrections that it lacks stay out until somebody says otherwise; that is de
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from data import layout
+from data.releases.erasure import erased_digests
 from data.releases.manifest import Live, read_manifest
+from data.releases.removal import removal_of
+from data.releases.replay import replay_of
 from data.storage.base import Storage
-from editing.errors import Damaged, NightError, NotStored
+from editing.errors import Damaged, NightError, NotStored, Removed
 from flows.releases.pointer import log_entries, make_live, require_live, verified
-from flows.releases.standing import Held, decisions, effect_of, held_by
+from flows.releases.standing import Held, decisions, edited_by, effect_of, held_by
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ def rollback(storage: Storage, version: int | None = None, *, by: str, why: str)
     corrections which the target lacks stay out, and that those which a rollback took return when going forward again,
     follows from the log (`flows.releases.standing`).
 
-    Raises NightError if there is nothing to go back to, Damaged if the target does not verify, and Superseded if
-    somebody else changed what is live meanwhile: then all stays as it was.
+    Raises NightError if there is nothing to go back to, Removed if the target was pruned or holds an erased photo,
+    Damaged if it does not verify, and Superseded if somebody else changed what is live meanwhile: then all stays as it
+    was.
     """
     live, tag, readable = current(storage)
     digests = {each.version: each.manifest_sha256 for each in (*log_entries(storage), live)}
@@ -42,6 +47,10 @@ def rollback(storage: Storage, version: int | None = None, *, by: str, why: str)
         raise NightError(f"release {live.version} is the first; there is nothing to go back to")
     if target not in digests:
         raise NightError(f"release {target} never was live, so no gate vouches for it; `errata releases` lists those")
+    if target != live.version and (bar := why_not(storage, target, digests[target], live)):
+        others = sorted((each for each in digests if each < live.version and each != target), reverse=True)
+        free = next((each for each in others if not why_not(storage, each, digests[each], live)), None)
+        raise Removed(bar + (f". `errata rollback {free}` goes back to the newest that may be live" if free else ""))
     manifest = verified(storage, target, digests[target])
     if target == live.version and readable:
         return Rollback(live, live.version, ())
@@ -52,6 +61,28 @@ def rollback(storage: Storage, version: int | None = None, *, by: str, why: str)
     about = layout.release_file(live.version, "ledger.jsonl") if held is not None and target != live.version else ""
     new = make_live(storage, manifest, (live, tag), action="rolled back", by=by, why=why, about=about)
     return Rollback(new, live.version, None if held is None else effect.dropped, effect.regained)
+
+
+def why_not(storage: Storage, version: int, digest: str, live: Live) -> str:
+    """Why an earlier release may never be live again, or nothing; raises Damaged if it cannot say what it holds.
+
+    It was pruned, or it holds an erased photo: in a slot, or in a root that learned from it and is not live any more.
+    """
+    if removal := removal_of(storage, version):
+        return f"release {version} was {removal.sentence}: it cannot be live again"
+    erased = erased_digests(storage)
+    try:
+        manifest = read_manifest(storage, version, digest)
+        edited = edited_by(storage, manifest)
+        taught = replay_of(storage, manifest).corrections
+    except NotStored as fault:
+        raise Damaged(f"release {version} does not verify: {fault}. `errata rollback` to one that does") from fault
+    with suppress(Damaged, NotStored):
+        if manifest.root == read_manifest(storage, live.version, live.manifest_sha256).root:
+            taught = ()
+    if any(each.id in erased for each in (*edited, *taught)):
+        return f"release {version} holds a photo that was erased: it cannot be live again"
+    return ""
 
 
 def left_by(storage: Storage, live: Live) -> Held | None:

@@ -2,7 +2,8 @@
 
 A rollback writes nothing but live.json and its entry of the log. What it means for corrections is derived from that
 entry by whoever asks: what the release that it left held and its target lacks stays out. Going forward to a later
-release, what rollbacks took and this release holds returns. What a person decided afterwards overrides both.
+release, what rollbacks took and this release holds returns. What a person decided afterwards overrides both. What was
+erased stays out for good.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from data.releases.erasure import erasures
 from data.releases.ledger import Correction, Ledger
 from data.releases.manifest import Live, Manifest, read_file, read_manifest
 from data.releases.replay import replay_of
@@ -45,6 +47,11 @@ def decisions(storage: Storage, live: Live) -> dict[Claim, Decision]:
             standing[decision.claim] = decision
         else:
             standing |= _derived(storage, log, serial, standing, held)
+    for erasure in erasures(storage):
+        for each in erasure.corrections:
+            standing[each.claim] = Decision(
+                each.id, each.expected, each.reports, 0, "retracted", "erasure", erasure.by, erasure.why, erasure.at
+            )
     return standing
 
 
@@ -63,8 +70,12 @@ def held_by(storage: Storage, manifest: Manifest) -> Held:
 
     Raises NotStored or Damaged.
     """
-    ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
-    return replay_of(storage, manifest).grown(0, ledger.corrections).corrections
+    return replay_of(storage, manifest).grown(0, edited_by(storage, manifest)).corrections
+
+
+def edited_by(storage: Storage, manifest: Manifest) -> Held:
+    """The corrections of a release's ledger, to which its root was edited. Raises NotStored or Damaged."""
+    return Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode()).corrections
 
 
 def _is_rollback(entry: Live) -> bool:

@@ -109,6 +109,10 @@ class Watched:
         self._before("get", key)
         return self.inner.stream(key, at_most=at_most)
 
+    def size(self, key: str) -> int:
+        self._before("get", key)
+        return self.inner.size(key)
+
     def put_once(self, key: str, content: bytes) -> None:
         self._before("put", key)
         self.inner.put_once(key, content)

@@ -1,0 +1,65 @@
+"""DVC's objects in the store that no release needs any more, by what each release's dvc.lock says.
+
+An object is spent if only releases need it whose weights were removed. A list of files that no release's dvc.lock names
+(a night that is under way pushed it, or a run that died) is left alone, and so is every file in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import yaml
+
+from data import layout
+from data.storage.base import Storage
+from editing.errors import Damaged, NotStored, TooLarge, Unreadable
+from flows.releases.outputs import OBJECTS, read_listing
+from flows.releases.stored import StoredBundle
+
+
+def spent_objects(storage: Storage, bundles: Iterable[StoredBundle], spent: Iterable[int]) -> list[str]:
+    """The keys of objects that only the releases `spent` need; of each folder its files before its list.
+
+    In this order they may be deleted: killed in between, what is left is found again. Raises Damaged if what another
+    release needs cannot be told.
+    """
+    gone: set[str] = set()
+    needed: set[str] = set()
+    numbers = set(spent)
+    for each in bundles:
+        (gone if each.version in numbers else needed).update(_folders(storage, each.version))
+    gone -= needed
+    lists = {key.rsplit("/", 2)[-2] + key.rsplit("/", 1)[-1] for key in storage.keys(f"{OBJECTS}/")}
+    lists = {md5 for md5 in lists if md5.endswith(".dir")}
+    kept = {md5 for folder in sorted(lists - gone) for md5 in _files(storage, folder, must=folder in needed)}
+    keys = []
+    for folder in sorted(gone & lists):
+        files = _files(storage, folder, must=False) - kept
+        keys += [_key(md5) for md5 in sorted(files)] + [_key(folder)]
+    return list(dict.fromkeys(keys))
+
+
+def _folders(storage: Storage, version: int) -> set[str]:
+    """The lists of files that a release's dvc.lock names."""
+    try:
+        lock = yaml.safe_load(storage.get(layout.release_file(version, "dvc.lock")))
+        outs = [out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", ())]
+    except (NotStored, Unreadable):
+        return set()
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise Damaged(f"dvc.lock of release {version} cannot be read ({fault}); restore it from a copy") from fault
+    return {md5 for md5 in outs if isinstance(md5, str) and md5.endswith(".dir")}
+
+
+def _files(storage: Storage, folder: str, *, must: bool) -> set[str]:
+    """The files of a folder; of one that cannot be read none, if it need not."""
+    try:
+        return {each.md5 for each in read_listing(storage, folder)}
+    except (NotStored, Damaged, TooLarge, Unreadable):
+        if must:
+            raise
+        return set()
+
+
+def _key(md5: str) -> str:
+    return f"{OBJECTS}/{md5[:2]}/{md5[2:]}"

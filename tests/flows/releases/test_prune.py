@@ -1,0 +1,221 @@
+"""What leaves by the stated retention, and what never does."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import yaml
+
+from data import layout
+from data.images import encode_png
+from data.inbox.quarantine import quarantine, settle
+from data.inbox.refusals import Reason, Refusal
+from data.releases.erasure import Erasure, ask
+from data.releases.ledger import Correction, Ledger
+from data.releases.manifest import FileEntry, read_live, sha256, verify_bundle
+from data.releases.removal import removal_of
+from data.reports import file_report
+from data.storage.base import Storage
+from editing.errors import Damaged, Removed, Superseded
+from flows.releases.bundle import Bundle
+from flows.releases.pointer import log_entries, released_digest, require_live, verified
+from flows.releases.prune import PrunePlan, plan_prune, prune
+from flows.releases.remote import OBJECTS
+from flows.releases.rollback import rollback
+from flows.releases.standing import decisions
+from tests.conftest import NewStore
+from tests.flows.conftest import duplicate
+from tests.flows.night.faults import Watched
+from tests.flows.releases.small import correction, make_bundle, release
+
+LATER = datetime.now(UTC) + timedelta(days=100)
+
+
+def weighty(version: int, names: str = "", folders: Iterable[str] = ()) -> Bundle:
+    """A release with weights, a page, and a dvc.lock that names the `folders` that DVC pushed for it."""
+    small = make_bundle(version, names)
+    lock = {"stages": {"all": {"outs": [{"path": each, "md5": each} for each in folders]}}}
+    files = {
+        **small.files,
+        layout.model_file(version): b"weights %d" % version,
+        layout.DELTA: b"delta %d" % version,
+        layout.REPORT: b"page %d" % version,
+        "dvc.lock": yaml.safe_dump(lock).encode(),
+    }
+    entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
+    return Bundle(replace(small.manifest, files=entries), files)
+
+
+def push(storage: Storage, *files: bytes) -> str:
+    """Put a folder of such files where DVC puts it; the name of its list."""
+    names = [hashlib.md5(each, usedforsecurity=False).hexdigest() for each in files]
+    listing = json.dumps([{"md5": name, "relpath": name} for name in names]).encode()
+    folder = hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir"
+    for name, content in zip([*names, folder], [*files, listing], strict=True):
+        storage.put_once(f"{OBJECTS}/{name[:2]}/{name[2:]}", content)
+    return folder
+
+
+def pushed(storage: Storage) -> set[bytes]:
+    """What DVC's remote holds, but for lists."""
+    return {storage.get(key) for key in storage.keys(f"{OBJECTS}/") if not key.endswith(".dir")}
+
+
+def plan(storage: Storage, keep: int = 2, days: float = 30) -> PrunePlan:
+    """Made a hundred days later."""
+    return plan_prune(storage, keep=keep, days=days, now=LATER)
+
+
+def gone(storage: Storage, found: PrunePlan) -> None:
+    prune(storage, found, by="ada", why="a test")
+
+
+def test_old_weights_go_and_what_is_live_before_or_first_stays(storage: Storage) -> None:
+    for version in range(1, 7):
+        release(storage, weighty(version, "abcdef"[:version]))
+    before = sorted(storage.keys(""))
+    found = plan(storage)
+    assert [each.version for each in found.releases] == [2, 3, 4]
+    assert sorted(storage.keys("")) == before  # a plan changes nothing
+    assert found.size == sum(len(b"weights 2") + len(b"delta 2") + len(b"page 2") for _ in found.releases)
+    gone(storage, found)
+    assert set(before) - set(storage.keys("")) == {
+        layout.release_file(version, name) for version in (2, 3, 4) for name in layout.removable(version)
+    }
+    for version in (2, 3, 4):
+        removal, digest = removal_of(storage, version), released_digest(storage, version)
+        assert removal is not None
+        assert verify_bundle(storage, version, digest, removal.files) == ()
+        assert verified(storage, version, digest, spent=True).version == version
+        with pytest.raises(Removed, match=r"were pruned on .* by ada"):
+            verified(storage, version, digest)
+        with pytest.raises(Removed, match=f"release {version} was pruned"):
+            rollback(storage, version, by="me", why="")
+    for version in (1, 5, 6):
+        assert verify_bundle(storage, version, released_digest(storage, version)) == ()
+    assert log_entries(storage)[-1].action == "pruned"
+    assert plan(storage).size == 0
+    assert rollback(storage, by="me", why="").live.version == 5
+
+
+def test_what_is_young_or_among_the_newest_stays(storage: Storage) -> None:
+    for version in range(1, 7):
+        release(storage, weighty(version))
+    assert plan(storage, keep=6).releases == plan(storage, days=200).releases == ()
+    assert [each.version for each in plan(storage, keep=4).releases] == [2]
+
+
+def test_a_file_that_is_missing_without_a_record_or_changed_is_not_pruned_but_damaged(storage: Storage) -> None:
+    for version in range(1, 6):
+        release(storage, weighty(version))
+    gone(storage, plan(storage))
+    storage.delete(layout.release_file(2, "ledger.jsonl"))
+    storage.put_once(layout.release_file(3, layout.REPORT), b"another page")
+    for version in (2, 3):
+        with pytest.raises(Damaged, match="does not verify"):
+            verified(storage, version, released_digest(storage, version), spent=True)
+
+
+def test_rollbacks_keep_their_meaning(storage: Storage) -> None:
+    release(storage, weighty(1))
+    release(storage, weighty(2, "a"))
+    release(storage, weighty(3, "ab"))
+    rollback(storage, 2, by="me", why="b was wrong")
+    for version in (4, 5, 6):
+        release(storage, weighty(version, "a"))
+    standing = {claim: each.action for claim, each in decisions(storage, require_live(storage)[0]).items()}
+    assert standing == {correction("b").claim: "retracted"}
+    gone(storage, plan(storage))
+    assert removal_of(storage, 3) and removal_of(storage, 2)
+    after = {claim: each.action for claim, each in decisions(storage, require_live(storage)[0]).items()}
+    assert after == standing
+
+
+def test_dvcs_objects_go_that_only_pruned_releases_need(storage: Storage) -> None:
+    old, new = push(storage, b"old root"), push(storage, b"new root")
+    folders = [push(storage, b"the same", b"candidate %d" % version) for version in range(1, 6)]
+    push(storage, b"of a night that is under way", b"candidate 3")
+    for version, folder in enumerate(folders, 1):
+        root = old if version in (2, 3) else new
+        release(storage, weighty(version, folders=[root, folder]))
+    before, lists = pushed(storage), len(list(storage.keys(f"{OBJECTS}/"))) - len(pushed(storage))
+    found = plan(storage)
+    assert [each.version for each in found.releases] == [2, 3]
+    gone(storage, found)
+    assert before - pushed(storage) == {b"old root", b"candidate 2"}
+    assert len(list(storage.keys(f"{OBJECTS}/"))) - len(pushed(storage)) == lists - 3  # the root's and two candidates'
+
+
+def test_evidence_is_spent_once_only_old_reports_speak_of_it(storage: Storage) -> None:
+    shades = [encode_png(np.full((4, 4, 3), shade, np.uint8)) for shade in range(5)]
+    held, old, young, waits, unspoken = (layout.image(sha256(each)) for each in shades)
+    storage.put_once(unspoken, shades[4])
+    reports = [file_report(storage, picture, "7") for picture in shades[:4]]
+    small = make_bundle(1)
+    ledger = Ledger(1, (Correction("a" * 64, "7", (reports[0].id,)),)).to_jsonl().encode()
+    files = {**small.files, "ledger.jsonl": ledger}
+    entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
+    release(storage, Bundle(replace(small.manifest, files=entries), files))
+    settle(storage, [reports[0].id, reports[1].id], 1)
+    refusal = Refusal(reports[2].id, Reason.CONFLICT, "a test")
+    quarantine(storage, refusal, LATER - timedelta(days=1))
+    assert set(plan(storage).images) == {old}
+    gone(storage, plan(storage))
+    assert set(storage.keys(layout.IMAGES)) == {held, young, waits, unspoken}
+    assert set(plan_prune(storage, keep=2, days=0, now=LATER).images) == {young}
+    storage.put_once(f"{layout.INBOX}monday.jsonl", b"")  # a batch, not filed yet, may speak of it
+    assert plan_prune(storage, keep=2, days=0, now=LATER).images == {}
+    storage.put_once(old, shades[1])
+    ask(storage, Erasure(1, (old.removeprefix(layout.IMAGES),), (), (), (), "ada", "they asked", "2026-01-01"))
+    assert set(plan(storage).images) == {old}  # filed again after it was erased
+
+
+def test_somebody_who_goes_back_meanwhile_is_not_left_without_weights(storage: Storage) -> None:
+    for version in range(1, 6):
+        release(storage, weighty(version))
+    found = plan(storage)
+    rollback(storage, 2, by="me", why="complaints")
+    with pytest.raises(Superseded):
+        gone(storage, found)
+    live, _ = require_live(storage)
+    assert live.version == 2
+    assert verify_bundle(storage, 2, live.manifest_sha256) == ()
+    assert [removal_of(storage, version) for version in range(1, 6)] == [None] * 5
+    assert [each.version for each in plan(storage).releases] == [3]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_killed_before_each_change_the_next_prune_ends_it(new_store: NewStore) -> None:
+    first = new_store()
+    for version in range(1, 6):
+        release(first, weighty(version))
+    counted, changes = duplicate(first, new_store()), list[tuple[str, str]]()
+
+    def noted(operation: str, key: str) -> None:
+        if operation in ("put", "swap", "delete"):
+            changes.append((operation, key))
+
+    gone(Watched(counted, noted), plan(counted))
+    whole = set(counted.keys("releases/"))
+    assert len(changes) == 2 + 3 + 6  # records; the swap between two entries of the log; files
+    for fatal in changes:
+
+        def strike(operation: str, key: str, fatal: tuple[str, str] = fatal) -> None:
+            if (operation, key) == fatal:
+                raise Killed
+
+        victim = duplicate(first, new_store())
+        with pytest.raises(Killed):
+            gone(Watched(victim, strike), plan(victim))
+        live = read_live(victim)
+        assert live is not None
+        assert verify_bundle(victim, live[0].version, live[0].manifest_sha256) == ()
+        gone(victim, plan(victim))
+        assert set(victim.keys("releases/")) == whole, fatal
