@@ -58,13 +58,17 @@ class TrustSettings(Section):
 
 @dataclass(frozen=True, order=True)
 class Waiting:
-    """A side that waits in the inbox: image, class, its doubt, its reports, and what it waits for."""
+    """A side that waits in the inbox: image, class, its doubt, its reports, and what it waits for.
+
+    `more`: how many more people would have to say the same; None where only a trusted reporter's word helps.
+    """
 
     correction: str
     expected: str
     doubt: float
     reports: tuple[str, ...]
     needs: str
+    more: int | None
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,10 @@ class _Night:
             needs = self._needs(correction, expected)
             patient = tuple(claim.report_id for claim in claims if self._now - claim.filed_at <= patience)
             if patient:
-                self._waiting.append(Waiting(correction, expected, self._doubt(correction, expected), patient, needs))
+                needed, people = self._needed(correction, expected), {same_reporter(each.reporter) for each in claims}
+                more = None if needed is None else max(0, needed - len(people))
+                doubt = self._doubt(correction, expected)
+                self._waiting.append(Waiting(correction, expected, doubt, patient, needs, more))
             detail = f"{needs} did not say the same within {self._settings.patience_days:g} days"
             self._refusals += [
                 Refusal(claim.report_id, Reason.NO_QUORUM, detail) for claim in claims if claim.report_id not in patient
@@ -230,7 +237,7 @@ class _Night:
             else:
                 doubt = self._doubt(each.id, each.expected)
                 self._waiting.append(
-                    Waiting(each.id, each.expected, doubt, each.reports, "another night: its class is full")
+                    Waiting(each.id, each.expected, doubt, each.reports, "another night: its class is full", 0)
                 )
         return Aggregate(
             agreed=tuple(sorted(agreed)),

@@ -58,6 +58,31 @@ def report(
 
 
 @app.command(rich_help_panel="Reports")
+def waiting(store: Store = None, as_json: AsJson = False) -> None:
+    """List the claims that wait for more people: how doubtful each is, and what it needs."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from data.belief.waiting import still_waiting
+    from flows.cli.store import existing_store
+    from flows.night.summary import WAITING_HEAD, waiting_rows
+
+    found, others = still_waiting(existing_store(store))
+    if as_json:
+        say_json({"at": found.at if found else None, "claims": found.claims if found else (), "not_looked_at": others})
+        return
+    if found and found.claims:
+        table = Table(*WAITING_HEAD, title=f"As the night of {found.at[:16]} UTC left them", title_justify="left")
+        for cells in waiting_rows(found.claims):
+            table.add_row(*map(Text, cells))
+        out.print(table)
+    else:
+        out.print("no claim waits for more people")
+    if others:
+        out.print(f"{others} more reports are in the inbox: the next night looks at them", highlight=False)
+
+
+@app.command(rich_help_panel="Reports")
 def quarantine(store: Store = None, as_json: AsJson = False) -> None:
     """List the reports that could not be used, and why."""
     from rich.table import Table

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from data.belief.waiting import WaitingClaims, keep_waiting
 from data.expectations.observations import Observations, claimed_before, keep_observations, partition
 from data.inbox.refusals import Reason, Refusal
 from flows.night.state import Batch, Night, Parent
@@ -58,6 +59,8 @@ def check_reports(
 
 @step("keep observations", waits=STORE_AWAY)
 def keep_observed(night: Night, batch: Batch) -> None:
-    """Leave what was observed of the batch for the nights to come."""
+    """Leave what was observed of the batch for the nights to come, and what waits for whoever asks."""
     if batch.observed is not None:
         keep_observations(night.storage, batch.observed)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    keep_waiting(night.storage, WaitingClaims(now, night.name, batch.sides_waiting))

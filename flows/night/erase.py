@@ -27,6 +27,7 @@ from flows.night.summary import NightSummary
 from flows.releases.photo import Shape, find_photo
 from flows.releases.pointer import announce
 from flows.releases.remote import spent_objects
+from flows.releases.standing import edited_by
 from flows.releases.stored import StoredBundle, record_removals, removed_keys, stored_bundles
 
 
@@ -147,8 +148,10 @@ def delete_evidence(night: Night, erasure: Erasure) -> None:
 def is_live(night: Night, erasure: Erasure) -> bool:
     """Whether the live release holds the photo."""
     found = read_live(night.storage)
-    bundles = stored_bundles(night.storage, found[0] if found else None)
-    return found is not None and found[0].version in {each.version for each in _holding(erasure, bundles)}
+    if found is None:
+        return False
+    manifest = read_manifest(night.storage, found[0].version, found[0].manifest_sha256)
+    return any(each.id in erasure.identities for each in edited_by(night.storage, manifest))
 
 
 @step("remove weights", waits=STORE_AWAY)

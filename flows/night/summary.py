@@ -83,6 +83,12 @@ WAITING_HEAD = ("correction", "should be", "doubt", "reports", "waits for")
 def waiting_rows(waiting: Iterable[Waiting]) -> list[tuple[str, ...]]:
     """The claims that wait, for any table: the least doubtful first, for a person's word settles those soonest."""
     return [
-        (each.correction[:12], each.expected, f"{each.doubt:.0%}", str(len(each.reports)), each.needs)
+        (
+            each.correction[:12],
+            each.expected,
+            f"{each.doubt:.0%}",
+            str(len(each.reports)),
+            f"{each.needs}, {each.more} more" if each.more else each.needs,
+        )
         for each in sorted(waiting, key=lambda each: (each.doubt, each.correction, each.expected))
     ]

@@ -57,6 +57,8 @@ def find_photo(
     identities |= {each.id for each in held.values() if reports & set(each.reports)}
     corrections = sorted(each for each in held.values() if each.id in identities)
     reports |= {report for each in corrections for report in each.reports}
+    if not reports and not images & set(seen):
+        raise DataError(f"no photo like this is in {storage.url}: no file, no report, no correction of it")
     return Photo(tuple(sorted(images)), tuple(sorted(identities)), tuple(corrections), tuple(sorted(reports)))
 
 

@@ -109,6 +109,7 @@ def announce(storage: Storage, action: Action, about: str, *, by: str, why: str)
     for _ in range(SWAPS):
         live, tag = require_live(storage)
         if any(each.about == about for each in (live, *log_entries(storage))):
+            record(storage, live)  # where a crash came between swap and log
             return live
         manifest = verified(storage, live.version, live.manifest_sha256)
         with suppress(Superseded):

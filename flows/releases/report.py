@@ -153,8 +153,8 @@ def render_report(
     """The page, from a bundle's `files` by name and the URLs of the corrections' `pictures`.
 
     An erased picture has no URL. `lineage` is (what, digest) from the inputs to the file; `history` is for pages made
-    on demand; `longest_side` is that of a picture in pixels. The same arguments give the same bytes. Raises DataError if a
-    file is missing or unreadable.
+    on demand; `longest_side` is that of a picture in pixels. The same arguments give the same bytes. Raises DataError
+    if a file is missing or unreadable.
     """
     try:
         measured = GateMeasurements.from_json(files["gate.json"])

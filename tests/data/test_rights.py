@@ -21,6 +21,7 @@ from data.inbox.refusals import Reason, Refusal
 from data.reports import file_report
 from data.storage.s3 import S3Storage
 from editing.errors import StoreUnusable, Unreadable
+from tests.servers.s3_server import ROLES
 
 POLICY = Path(__file__).parents[2] / "docs" / "store-policy.json"
 IMAGE = encode_png(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
@@ -58,7 +59,7 @@ def refused(work: Callable[[], Any]) -> bool:
 
 def test_the_documented_policy_names_every_role_and_no_other() -> None:
     users = {user for each in json.loads(POLICY.read_text())["Statement"] for user in each["Principal"]["AWS"]}
-    assert users == {f"arn:aws:iam:::user/{role}" for role in ("reporter", "client", "service", "worker", "auditor")}
+    assert users == {f"arn:aws:iam:::user/{role}" for role in ROLES}
 
 
 @pytest.mark.parametrize(("role", "other"), [("reporter", "service"), ("service", "reporter")])
@@ -106,6 +107,23 @@ def test_the_worker_probes_moves_reports_and_releases_on_real_s3(real_s3_role: R
     storage.swap(layout.LIVE, b"[]", expected=tag)
     assert refused(lambda: storage.delete(layout.release_file(1, "x")))  # a release is never removed by a night
     assert refused(lambda: storage.delete(layout.image(kept.image)))
+
+
+def test_the_operator_removes_what_erase_and_prune_remove_and_no_record_on_real_s3(real_s3_role: Role) -> None:
+    owner, storage = real_s3_role("owner"), real_s3_role("operator")
+    goes = [
+        layout.image("a" * 64), layout.correction_image("b" * 64), layout.release_file(1, "patch.safetensors"),
+        layout.removal(1), "dvc/files/md5/aa/b", layout.settled_report(1, "c"), layout.inbox_report("c"),
+    ]  # fmt: skip
+    stays = [layout.log_entry(1), layout.erasure(1), layout.erasure_done(1), layout.retraction("b", 1), layout.LIVE]
+    for key in (*goes, *stays):
+        owner.put_once(key, b"{}")
+    for key in goes:
+        storage.delete(key)
+    assert all(refused(lambda key=key: storage.delete(key)) for key in stays)  # type: ignore[misc]
+    assert set(storage.keys("")) == set(stays)
+    storage.put_once(layout.erasure(2), b"{}")
+    assert storage.size(layout.erasure(2)) == 2
 
 
 def test_the_auditor_reads_everything_and_changes_nothing_on_real_s3(real_s3_role: Role) -> None:

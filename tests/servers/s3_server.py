@@ -44,7 +44,14 @@ SETTINGS = {
 }
 
 
-ROLES = ("reporter", "client", "service", "worker", "auditor")  # users without any right but what a policy gives
+ROLES = (
+    "reporter",
+    "client",
+    "service",
+    "worker",
+    "operator",
+    "auditor",
+)  # users without any right but what a policy gives
 
 
 class UnavailableError(Exception):

@@ -88,6 +88,7 @@ def test_doubt_decides_how_many_people_it_takes(doubt: float, people: int | None
             (side,) = decision.sides_waiting
             needs = "a trusted reporter" if people is None else f"{people} reporters"
             assert (side.doubt, side.needs, len(side.reports)) == (doubt, needs, count)
+            assert side.more == (None if people is None else people - count)
     trusted = judge(claim("t", reporter="ann"), doubts=doubts, **limits, trusted=("ann",))
     assert agreed(trusted) == {"image": "cat"}
 

@@ -69,7 +69,7 @@ def test_a_claim_that_is_doubted_waits_with_its_doubt_until_a_trusted_person_say
     found = collect(tonight, parent)
     assert found.corrections == ()
     (side,) = found.sides_waiting
-    assert (set(side.reports), side.expected, side.needs) == (lies, wrong, "a trusted reporter")
+    assert (set(side.reports), side.expected, side.needs, side.more) == (lies, wrong, "a trusted reporter", None)
     assert side.doubt > 0.5
     vouched = file_report(place.storage, image, wrong, reporter="Ann").id
     assert [set(each.reports) for each in collect(tonight, parent).corrections] == [{*lies, vouched}]

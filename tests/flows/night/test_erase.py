@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from data import layout
@@ -15,20 +17,25 @@ from data.images import decode_image, encode_png
 from data.inbox.quarantine import quarantined
 from data.inbox.refusals import Reason
 from data.releases.erasure import erasures, outcome_of
-from data.releases.manifest import read_live, verify_bundle
+from data.releases.ledger import Ledger
+from data.releases.manifest import read_live, read_manifest, verify_bundle
 from data.releases.removal import removal_of
 from data.reports import Report, file_report
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import DataError, NightError, Removed, Superseded
 from flows.night.erase import ErasureOutcome, erase, plan_erasure
+from flows.night.new_root import train_new_root
+from flows.night.parent import keep_taught_root
 from flows.night.run import run_night
 from flows.releases.page import release_page
-from flows.releases.pointer import log_entries, released_digest
+from flows.releases.pointer import log_entries, released_digest, require_live
 from flows.releases.retraction import reinstate
 from flows.releases.rollback import rollback
-from tests.flows.conftest import Place, duplicate
+from tests.conftest import NewStore
+from tests.flows.conftest import Place, duplicate, expect_little, play
 from tests.flows.night.faults import Watched, before
+from tests.flows.night.test_new_root import learn_everything, training
 from tests.flows.releases.test_retraction import in_force
 
 
@@ -52,14 +59,30 @@ def traces(place: Place, photo: bytes) -> list[str]:
     return [name for name, content in all_bytes(place).items() if any(each in content for each in looked_for)]
 
 
+@pytest.fixture(scope="session")
+def _corrected(
+    _released: Place, _unsolvable: frozenset[int], _solved: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Place, list[Report]]:
+    folder = tmp_path_factory.mktemp("corrected")
+    shutil.copytree(_released.folder, folder, symlinks=True, dirs_exist_ok=True)
+    place = Place(folder, _unsolvable)
+    expect_little(place.workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        play(patch, _solved)
+        reports = place.report_mistakes(2)
+        assert run_night(place.night()).version == 2
+        reports += place.report_mistakes(1)
+        assert run_night(place.night()).version == 3
+    return place, reports
+
+
 @pytest.fixture
-def corrected(quick: Place) -> tuple[Place, list[Report]]:
-    """Release 2 corrects two photos, release 3 a third one; nobody has anything against the other ones."""
-    reports = quick.report_mistakes(2)
-    assert run_night(quick.night()).version == 2
-    reports += quick.report_mistakes(1)
-    assert run_night(quick.night()).version == 3
-    return quick, reports
+def corrected(
+    _corrected: tuple[Place, list[Report]], played: None, new_store: NewStore, tmp_path: Path
+) -> tuple[Place, list[Report]]:
+    """Release 2 corrects two photos, release 3 a third one."""
+    before, reports = _corrected
+    return before.beside(tmp_path / "corrected", duplicate(before.storage, new_store())), reports
 
 
 def test_nothing_of_it_is_left_and_all_else_verifies(corrected: tuple[Place, list[Report]]) -> None:
@@ -128,8 +151,8 @@ def test_copies_and_claims_that_wait_go_too(quick: Place) -> None:
 
 def test_a_name_must_mean_one_photo(corrected: tuple[Place, list[Report]]) -> None:
     place, _ = corrected
-    for name, said in (("", "no photo"), ("zz", "no photo")):
-        with pytest.raises(DataError, match=said):
+    for name in ("", "zz"):
+        with pytest.raises(DataError, match="no photo"):
             plan_erasure(place.storage, name=name, by="ada", why="")
     with pytest.raises(DataError, match="no photo"):
         plan_erasure(place.storage, content=b"no image", by="ada", why="")
@@ -146,11 +169,64 @@ def test_a_page_of_an_older_version_that_embeds_the_picture_goes_and_the_proof_h
     assert len(removal.files[layout.REPORT]) == hashlib.sha256().digest_size * 2
 
 
+def test_a_root_that_learned_from_it_is_named_and_nights_go_on_until_there_is_another(
+    corrected: tuple[Place, list[Report]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, reports = corrected
+    photo = place.storage.get(layout.image(reports[0].image))
+    with monkeypatch.context() as patch:
+        training(patch, learn_everything)
+        assert train_new_root(place.night()).version == 4
+    done = erased(place, reports[0].id)
+    assert done.night is None  # no slot of the live release holds it
+    assert done.erased is not None
+    assert (done.erased.version, done.erased.taught) == (4, (4,))
+    assert traces(place, photo) == []
+    shutil.rmtree(place.workspace.replay)  # as in another workspace
+    place.report_mistakes(1)
+    assert run_night(place.night()).version == 5
+    assert traces(place, photo) == []
+    assert rollback(place.storage, 4, by="me", why="complaints").live.version == 4  # no worse than what is live
+    training(monkeypatch, lambda _workspace: None)
+    train_new_root(place.night())
+    taught = Ledger.from_jsonl((place.workspace.replay / "ledger.jsonl").read_text())
+    assert taught.corrections
+    assert not {each.id for each in taught.corrections} & set(done.erasure.identities)
+
+
+def test_dvc_keeps_a_root_whose_replay_set_changed_unless_its_parameters_did(place: Place) -> None:
+    live, _ = require_live(place.storage)
+    manifest = read_manifest(place.storage, live.version, live.manifest_sha256)
+
+    def trains_again() -> bool:
+        said: list[str] = []
+        place.workspace.dvc("status", "train", log=said.append)
+        return any("changed deps" in line for line in said)
+
+    assert not trains_again()
+    (place.workspace.replay / "images").mkdir(exist_ok=True)
+    (place.workspace.replay / "images" / "one.png").write_bytes(b"stands for one that went")
+    assert trains_again()
+    keep_taught_root(place.night(), manifest)
+    assert not trains_again()
+    params = yaml.safe_load(place.workspace.params_file)
+    changed = yaml.safe_dump({**params, "seed": 7})
+    (place.workspace.folder / "params.yaml").write_text(changed)
+    keep_taught_root(place.night(), manifest)
+    assert trains_again()
+
+
+def kept(place: Place) -> list[str]:
+    """Every object in the store, but for what each night calls after itself."""
+    return [key for key in place.storage.keys("") if not key.startswith(layout.OBSERVATIONS)]
+
+
 class Killed(BaseException):
     """The process ends here."""
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("new_store", ["local"], indirect=True)
 def test_killed_before_each_change_it_goes_on_where_it_was(
     corrected: tuple[Place, list[Report]], tmp_path: Path
 ) -> None:
@@ -171,7 +247,7 @@ def test_killed_before_each_change_it_goes_on_where_it_was(
     kinds = {key.split("/")[0] for _, key in changes}
     assert kinds >= {"erased", "removed", "images", "corrections", "reports", "releases", layout.LIVE, "log"}
     night = [change for change in changes if change[0] != "delete" and change[1].startswith("releases/")]
-    whole = sorted(counted.storage.keys(""))
+    whole = kept(counted)
     for number, fatal in enumerate(change for change in changes if change not in night[1:]):
 
         def strike(operation: str, key: str, fatal: tuple[str, str] = fatal) -> None:
@@ -186,7 +262,7 @@ def test_killed_before_each_change_it_goes_on_where_it_was(
         assert verify_bundle(victim.storage, found[0].version, found[0].manifest_sha256) == ()
         if fatal != changes[-1] or outcome_of(victim.storage, expected) is None:
             assert erased(victim, gone.id).erased is not None, fatal
-        assert sorted(victim.storage.keys("")) == whole, fatal
+        assert kept(victim) == whole, fatal
         assert traces(victim, photo) == [], fatal
 
 
