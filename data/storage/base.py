@@ -57,7 +57,7 @@ class Storage(Protocol):
         ...
 
     def size(self, key: str) -> int:
-        """How many bytes an object has; none is read. Raises NotStored, Unreadable."""
+        """How many bytes an object has; none is read. Raises NotStored; Unreadable or StoreUnusable."""
         ...
 
     def put_once(self, key: str, content: bytes) -> None:

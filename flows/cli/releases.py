@@ -26,6 +26,7 @@ Expected = Annotated[str | None, typer.Option(help="The claimed class, where one
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from data import layout
+    from data.releases.erasure import erasures, outcome_of
     from data.releases.manifest import read_live, read_manifest
     from flows.cli.store import existing_store
 
@@ -36,6 +37,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
         "live": None,
         "waiting": sum(1 for _ in storage.keys(layout.INBOX)),
         "quarantined": sum(1 for _ in storage.keys(layout.QUARANTINE)),
+        "open_erasures": [each.number for each in erasures(storage) if outcome_of(storage, each) is None],
     }
     if found:
         manifest = read_manifest(storage, found[0].version, found[0].manifest_sha256)

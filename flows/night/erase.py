@@ -164,7 +164,7 @@ def remove_weights(night: Night, erasure: Erasure) -> None:
     record_removals(storage, whole, "erased", by=erasure.by, why=erasure.why, at=erasure.at, erasure=erasure.number)
     bundles = stored_bundles(storage, live)
     removals = [each.removal for each in bundles if each.removal and (live is None or each.version != live.version)]
-    spent = {each.version for each in (*removals, *holding)}
+    spent = {each.version for each in removals} | {each.version for each in holding}
     for key in (*spent_objects(storage, bundles, spent), *removed_keys(removals)):
         storage.delete(key)
     for each in holding:

@@ -15,7 +15,7 @@ from data.inbox.batches import is_single
 from data.releases.erasure import erased_digests
 from data.releases.manifest import Live
 from data.storage.base import Storage
-from editing.errors import NotStored, Superseded
+from editing.errors import NotStored, Superseded, Unreadable
 from flows.releases.evidence import kept_reports
 from flows.releases.pointer import log_entries, make_live, require_live, verified
 from flows.releases.remote import spent_objects
@@ -113,11 +113,13 @@ def prune(storage: Storage, plan: PrunePlan, *, by: str, why: str) -> None:
 
 
 def _sizes(storage: Storage, keys: Iterable[str]) -> dict[str, int]:
-    """The bytes of each object that is there, in the same order."""
+    """The bytes of each object that is there, in the same order; of one that cannot be read, none."""
     found = {}
     for key in keys:
         try:
             found[key] = storage.size(key)
+        except Unreadable:
+            found[key] = 0
         except NotStored:
             continue
     return found

@@ -29,8 +29,14 @@ def test_an_object_is_written_once(storage: Storage) -> None:
     assert storage.get("k") == b"one"
 
 
+def test_a_size_is_that_of_the_bytes(storage: Storage) -> None:
+    storage.put_once("k", b"x" * 100)
+    assert storage.size("k") == 100
+
+
 def test_what_is_not_there_is_said_so(storage: Storage) -> None:
-    for ask in (storage.get, storage.read):
+    asks: tuple[Callable[[str], object], ...] = (storage.get, storage.read, storage.size)
+    for ask in asks:
         with pytest.raises(NotStored, match="a/b is not stored"):
             ask("a/b")
 

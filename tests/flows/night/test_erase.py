@@ -120,6 +120,29 @@ def test_nobody_goes_back_to_a_release_that_holds_it(corrected: tuple[Place, lis
     assert rollback(place.storage, 2, by="me", why="complaints").live.version == 2
 
 
+def test_where_the_gate_says_no_the_pictures_are_gone_and_the_same_command_goes_on(
+    corrected: tuple[Place, list[Report]],
+) -> None:
+    place, reports = corrected
+    photo = place.storage.get(layout.image(reports[0].image))
+    params = place.workspace.folder / "params.yaml"
+    before = params.read_bytes()
+    asked = yaml.safe_load(before)
+    asked["gate"]["accuracy"] = 1.0
+    params.write_text(yaml.safe_dump(asked))
+    done = erased(place, reports[0].id)
+    assert done.erased is None
+    assert done.night is not None
+    assert (done.night.outcome, done.night.version) == ("not released", 3)
+    assert traces(place, photo) == []
+    assert release_page(place.storage).decode().count('<p class="small">erased</p>') == 1
+    params.write_bytes(before)
+    done = erased(place, reports[0].id)
+    assert done.erased is not None
+    assert done.erased.version == 4
+    assert [each.number for each in erasures(place.storage)] == [1]
+
+
 def test_it_is_not_taken_again_however_it_is_encoded(corrected: tuple[Place, list[Report]]) -> None:
     place, reports = corrected
     photo = place.storage.get(layout.image(reports[0].image))

@@ -22,9 +22,9 @@ from data.reports import file_report
 from data.storage.base import Storage
 from editing.errors import Damaged, Removed, Superseded
 from flows.releases.bundle import Bundle
+from flows.releases.outputs import OBJECTS
 from flows.releases.pointer import log_entries, released_digest, require_live, verified
 from flows.releases.prune import PrunePlan, plan_prune, prune
-from flows.releases.remote import OBJECTS
 from flows.releases.rollback import rollback
 from flows.releases.standing import decisions
 from tests.conftest import NewStore
