@@ -192,6 +192,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.parametrize("new_store", ["local", pytest.param("mock_s3", marks=pytest.mark.slow)], indirect=True)
 def test_killed_before_each_change_the_next_prune_ends_it(new_store: NewStore) -> None:
     first = new_store()
     for version in range(1, 6):
