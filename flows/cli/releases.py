@@ -26,18 +26,18 @@ Expected = Annotated[str | None, typer.Option(help="The claimed class, where one
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from data import layout
-    from data.releases.erasure import erasures, outcome_of
     from data.releases.manifest import read_live, read_manifest
     from flows.cli.store import existing_store
 
     storage = existing_store(store)
     found = read_live(storage)
+    erasures = {(layout.stem(key), key.split("/")[1]) for key in storage.keys(layout.ERASED)}
     content: dict[str, Any] = {
         "store": storage.url,
         "live": None,
         "waiting": sum(1 for _ in storage.keys(layout.INBOX)),
         "quarantined": sum(1 for _ in storage.keys(layout.QUARANTINE)),
-        "open_erasures": [each.number for each in erasures(storage) if outcome_of(storage, each) is None],
+        "open_erasures": sorted(each for what, each in erasures if what == "asked" and ("done", each) not in erasures),
     }
     if found:
         manifest = read_manifest(storage, found[0].version, found[0].manifest_sha256)

@@ -115,7 +115,7 @@ def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
 
 
 def test_a_damaged_bundle_is_named_and_never_goes_live(corrected: Place, errata: Errata) -> None:
-    assert errata("verify") == (0, {"version": 2, "problems": []})
+    assert errata("verify") == (0, {"version": 2, "problems": [], "removed": None})
     storage, damaged = corrected.storage, layout.release_file(1, "params.yaml")
     content = storage.get(damaged)
     storage.delete(damaged)
@@ -126,7 +126,7 @@ def test_a_damaged_bundle_is_named_and_never_goes_live(corrected: Place, errata:
     code, said = errata("rollback", "1", "--why", "complaints")
     assert code == 1
     assert "changed: params.yaml" in said.replace("\n", " ")
-    assert errata("verify") == (0, {"version": 2, "problems": []})
+    assert errata("verify") == (0, {"version": 2, "problems": [], "removed": None})
     code, said = errata("status")
     assert (code, said["live"]) == (0, 2)
 

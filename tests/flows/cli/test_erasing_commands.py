@@ -43,6 +43,9 @@ def test_a_photo_is_erased_from_the_command_line(quick: Place) -> None:
     assert "release 2 was erased on" in errata(quick, "verify", "2")
     assert json.loads(errata(quick, "verify", "2", "--json"))["removed"]["cause"] == "erased"
     assert "release 3 is whole" in errata(quick, "verify")
+    assert json.loads(errata(quick, "status", "--json"))["open_erasures"] == []
+    quick.storage.delete(layout.erasure_done(1))
+    assert json.loads(errata(quick, "status", "--json"))["open_erasures"] == ["00000001"]
     assert "Release 2" in errata(quick, "show", "2")
     assert "erased" in errata(quick, "releases")
     errata(quick, "report", str(photo), "--expected", "7", code=1)

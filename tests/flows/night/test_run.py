@@ -58,11 +58,13 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     assert "Drawdown over releases" in page
     assert "Drawdown over releases" not in shown
 
-    # a correction's image was encoded once: the stages and the report have the very file that the store has
+    # a correction's image was encoded once: the stages and the page have the very file that the store has
     for each in ledger.corrections:
         stored = place.storage.get(layout.correction_image(each.id))
         assert (place.workspace.ledger / "images" / f"{each.id}.png").read_bytes() == stored
-        assert base64.b64encode(stored).decode() in shown
+        assert f'src="../../{layout.correction_image(each.id)}"' in shown
+        assert base64.b64encode(stored).decode() not in shown
+        assert base64.b64encode(stored).decode() in page
     assert ", bound (95%) " in shown  # at the confidence of params.yaml
 
     # what ships does not depend on those images any more: `export` reads the ledger alone
