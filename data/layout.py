@@ -15,6 +15,7 @@ LOG = "log/"
 OBSERVATIONS = "observations/"
 CORRECTIONS = "corrections/"
 RETRACTED = "retracted/"
+LOOKS = "looks/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -75,6 +76,16 @@ def correction_image(identity: str) -> str:
 def retraction(identity: str, number: int) -> str:
     """One decision about a correction, that it is withdrawn or back; zero-padded, so that the last one stands."""
     return f"{RETRACTED}{identity}/{number:08d}.json"
+
+
+def look(split: str, number: int, model: str) -> str:
+    """That a model was judged on a split, each by its digest; zero-padded, so that listing is in order."""
+    return f"{LOOKS}{split}/judged/{number:08d}-{model}.json"
+
+
+def judging_images(split: str) -> str:
+    """Which images a split holds that models are judged on, by the digests of their pixels."""
+    return f"{LOOKS}{split}/images.txt"
 
 
 def log_entry(number: int) -> str:

@@ -1,17 +1,23 @@
-"""The gate's step of a night: read what DVC measured, measure the rest, hold all of it against params.yaml's limits."""
+"""The gate's step of a night: read what DVC measured, measure the rest, hold all of it against params.yaml's limits.
+
+The look is counted in the store first, so that no verdict is known of a look that is not.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from data.images import pixel_digest
+from data.releases.looks import Looks
 from data.releases.manifest import sha256
-from data.splits import load_split, splits_digest
+from data.splits import load_split, read_record, splits_digest
 from editing.errors import Damaged
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, limit_of, not_computed
 from flows.gate.measurements import GateMeasurements
 from flows.gate.measures import drawdown_live, root_against_live
+from flows.gate.spending import confidence_at, share_spent
 from flows.params import GateParams
 from flows.workspace import Workspace
 
@@ -25,8 +31,10 @@ class LiveModel:
     splits: str
 
 
-def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: bool = False) -> GateResult:
-    """The gate's answer on the workspace's candidate, and on it against `live` where there is one.
+def judge_candidate(
+    workspace: Workspace, live: LiveModel | None, looks: Looks, *, new_root: bool = False
+) -> GateResult:
+    """The gate's answer on the workspace's candidate, and on it against `live` where there is one: one of the `looks`.
 
     `new_root`: the candidate has another root than `live`, so it must prove more against it.
 
@@ -36,11 +44,14 @@ def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: b
     now = (splits_digest(workspace.splits), sha256((workspace.onnx / "model.onnx").read_bytes()))
     if (measured.splits, measured.model) != now:
         raise Damaged(f"{workspace.gate} was measured on another model or control set; run `dvc repro` again")
+    gate = [pixel_digest(image) for image in load_split(workspace.splits, "gate").images]
+    look = looks.count(read_record(workspace.splits).splits["gate"].sha256, gate, measured.model)
     params = workspace.params.gate
-    criteria = tuple(against_params(each, params) for each in measured.rows)
+    spent, confidence = share_spent(look, params), confidence_at(look, params)
+    criteria = tuple(against_params(each, params).at(confidence) for each in measured.rows)
     if live is not None:
-        criteria += against_live(workspace, live, params, new_root)
-    return GateResult(measured.kind, criteria, measured.confidence)
+        criteria += tuple(each.at(confidence) for each in against_live(workspace, live, params, new_root))
+    return GateResult(measured.kind, criteria, confidence, look, spent)
 
 
 def against_params(row: Criterion, params: GateParams) -> Criterion:

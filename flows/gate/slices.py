@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.releases.evaluation import SliceOutcome
-from editing.metrics import compare_predictions, rate_upper_bound
-from flows.gate.criterion import Criterion, Name, criterion, not_applicable
+from editing.metrics import compare_predictions
+from flows.gate.counts import Counts, Sample
+from flows.gate.criterion import Criterion, Name, not_applicable, sampled
 from flows.params import GateParams
 
 Classes = NDArray[np.int64]
@@ -89,7 +90,7 @@ def slice_criterion(outcomes: Sequence[SliceOutcome], params: GateParams) -> Cri
     """The slice that loses most, and the largest bound of any: all slices' bounds hold at once (Bonferroni)."""
     if not outcomes:
         return not_applicable(Name.SLICE_FLIPS, f"no slice has {params.slice_images} images", params)
-    confidence = 1 - (1 - params.confidence) / len(outcomes)
-    value, n = max((each.negative_flips / each.n, each.n) for each in outcomes)
-    bound = max(rate_upper_bound(each.negative_flips, each.n, confidence) for each in outcomes)
-    return criterion(Name.SLICE_FLIPS, value, bound, n, params)
+    _, n = max((each.negative_flips / each.n, each.n) for each in outcomes)
+    return sampled(
+        Name.SLICE_FLIPS, Sample("rate", tuple(Counts(each.n, each.negative_flips) for each in outcomes)), n, params
+    )

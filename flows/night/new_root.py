@@ -81,7 +81,7 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
             except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
                 night.log(f"{fault}; taking the next version")
                 continue
-        since = since_first_root(night, inherited)
+        since = since_first_root(night, inherited, gate_result)
         summary = run_step(summarise, night, ledger, Batch(), gate_result, released=passes)
         return replace(summary, since_first_root=since)
     raise NightError(f"versions {first} to {version} are taken by runs that died; look at releases/")
@@ -170,7 +170,7 @@ def root_classes(workspace: Workspace) -> tuple[str, ...]:
 @step("gate", waits=STORE_AWAY)
 def judge_root(night: Night, inherited: Inherited) -> GateResult:
     """The gate's answer, and the old ledger as a regression test: what was promised holds, learned or edited."""
-    gate_result = judge_candidate(night.workspace, inherited.live, new_root=True)
+    gate_result = judge_candidate(night.workspace, inherited.live, night.looks, new_root=True)
     count = len(inherited.ledger.corrections)
     if not count:
         return gate_result
@@ -184,10 +184,14 @@ def apart_from(gate_result: GateResult, names: frozenset[Name]) -> GateResult:
     return replace(gate_result, criteria=tuple(each for each in gate_result.criteria if each.name not in names))
 
 
-def since_first_root(night: Night, inherited: Inherited) -> str:
-    """The error that all roots since the first have added up to, in words: measured between the first and this one."""
+def since_first_root(night: Night, inherited: Inherited, gate_result: GateResult) -> str:
+    """The error that all roots since the first have added up to, in words: measured between the first and this one.
+
+    Bounded as the other rows of this look.
+    """
     if inherited.first is None:
         return "" if inherited.live is None else "not measured: the first root's bundle cannot be had"
     rows = against_live(night.workspace, inherited.first, night.workspace.params.gate, new_root=True)
     (row,) = (each for each in rows if each.name == Name.DRAWDOWN_LIVE)
+    row = row if gate_result.confidence is None else row.at(gate_result.confidence)
     return f"{row.value:+.2%}, at most {row.bound:.2%}" if row.n else "not measured: the first root had other classes"

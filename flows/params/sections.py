@@ -110,9 +110,18 @@ class EditParams(Section):
 
 
 class GateParams(Section):
-    """What a release must prove: one-sided bounds, each at `confidence`, must lie within their limits."""
+    """What a release must prove: one-sided bounds must lie within their limits, at every look at one gate split."""
 
-    confidence: float = parameter(0.95, "of each bound", "probability", gt=0.5, lt=1)
+    confidence: float = parameter(
+        0.95,
+        "that no candidate beyond a limit passes, however often one gate split is looked at",
+        "probability",
+        gt=0.5,
+        lt=1,
+    )
+    looks: int = parameter(
+        10, "half of the error (1 - confidence) is spent over so many looks at a gate split", "looks", ge=1
+    )
     drawdown: float = parameter(
         0.03, "most error added, against the root and against the live release", "share of images", gt=0, lt=1
     )
