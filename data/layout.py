@@ -16,6 +16,7 @@ OBSERVATIONS = "observations/"
 CORRECTIONS = "corrections/"
 RETRACTED = "retracted/"
 LOOKS = "looks/"
+GATES = "gates/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -81,6 +82,11 @@ def retraction(identity: str, number: int) -> str:
 def look(split: str, number: int, model: str) -> str:
     """That a model was judged on a split, each by its digest; zero-padded, so that listing is in order."""
     return f"{LOOKS}{split}/judged/{number:08d}-{model}.json"
+
+
+def gate_images(sha256: str) -> str:
+    """Labelled images that `errata control add` brought as a gate split."""
+    return f"{GATES}{sha256}.npz"
 
 
 def judging_images(split: str) -> str:

@@ -85,6 +85,11 @@ class Looks:
         looks, _ = self._related(split, images)
         return max([len(looks), *(each.number for each in looks)])
 
+    def judged_images(self) -> set[str]:
+        """The pixel digests of all images on which a model was ever judged."""
+        _, splits = self._listed()
+        return {each for split in splits for each in self._images(split)}
+
     def number_of(self, model: str) -> int | None:
         """At which look a model was judged, the last one if it was on several splits; None if it never was."""
         return max((each.number for each in self._listed()[0] if each.model == model), default=None)
@@ -111,8 +116,10 @@ class Looks:
         return looks, splits
 
     def _shares(self, other: str, images: Collection[str]) -> bool:
+        return not set(images).isdisjoint(self._images(other))
+
+    def _images(self, split: str) -> list[str]:
         try:
-            held = self.storage.get(layout.judging_images(other)).decode("ascii").split()
+            return self.storage.get(layout.judging_images(split)).decode("ascii").split()
         except (NotStored, UnicodeDecodeError) as fault:
-            raise Damaged(f"{self.storage.url}/{layout.judging_images(other)}: {fault}; restore it") from fault
-        return not set(images).isdisjoint(held)
+            raise Damaged(f"{self.storage.url}/{layout.judging_images(split)}: {fault}; restore it") from fault

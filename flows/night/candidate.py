@@ -62,7 +62,7 @@ def run_pipeline(night: Night, *, root: str | None = None) -> None:
 @step("gate", waits=STORE_AWAY)
 def judge(night: Night, parent: Parent) -> GateResult:
     """The gate's answer on the candidate, also against the live release."""
-    live = LiveModel(parent.model, parent.classes, parent.manifest.splits)
+    live = LiveModel(parent.model, parent.classes, parent.manifest.splits, parent.learned)
     return judge_candidate(night.workspace, live, night.looks)
 
 

@@ -31,6 +31,7 @@ from flows.night.run import VERSIONS, summarise
 from flows.night.state import Batch, Night
 from flows.night.step import STORE_AWAY, RunStep, run_here, step
 from flows.night.summary import NightSummary
+from flows.releases.gate_images import fetch_gates
 from flows.releases.pointer import log_entries, verified
 from flows.releases.standing import decisions
 from flows.workspace import Workspace
@@ -90,6 +91,7 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
 @step("inherit", waits=STORE_AWAY)
 def inherit(night: Night) -> Inherited:
     """The corrections in force, which the new root shall learn; raises Damaged if the live release does not verify."""
+    fetch_gates(night.storage, night.workspace)
     found = read_live(night.storage)
     if found is None:
         return Inherited(Ledger(1), NONE)

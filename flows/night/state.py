@@ -14,6 +14,7 @@ from data.inbox.refusals import Refusal
 from data.releases.ledger import Correction, Ledger
 from data.releases.looks import Looks
 from data.releases.manifest import Live, Manifest
+from data.splits import SplitEntry
 from data.storage.base import Storage
 from flows.gate.criterion import GateResult
 from flows.night.summary import DeferredCorrection
@@ -61,6 +62,7 @@ class Parent:
     model: bytes = field(repr=False)
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    learned: Mapping[str, SplitEntry] | None = None
 
 
 @dataclass(frozen=True)

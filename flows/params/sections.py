@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from data.belief.trust import TrustSettings
+from data.records import Sha256
 from editing.settings import EditableSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool
@@ -23,6 +24,7 @@ class SplitSizes(Section):
     gate: int = parameter(350, "the release decision rests on them, and nothing else does", "images", ge=-1)
     test: int = parameter(147, "reported, never decided on", "images", ge=-1)
     traffic: int = parameter(400, "stand for the day's requests, in `errata demo`; 0: none", "images", ge=-1)
+    sealed: int = parameter(0, "looked at by `errata control sealed` alone; 0: none", "images", ge=-1)
 
 
 class DataParams(Section):
@@ -34,6 +36,9 @@ class DataParams(Section):
         None, "what images are fitted to: height, width, channels; null: as the data set has them", "pixels"
     )
     classes: tuple[str, ...] = parameter((), "the classes in the model's order; empty: in alphabetical order")
+    gates: tuple[Sha256, ...] = parameter(
+        (), "gate splits that `errata control add` brought, each by the SHA-256 of its file; the last one judges"
+    )
     splits: SplitSizes = SplitSizes()
 
 

@@ -22,6 +22,7 @@ from data.storage.base import Storage
 from editing.errors import ErrataError, NightError, NotStored
 from flows.gate.measurements import GateMeasurements
 from flows.releases.bundle import build_bundle
+from flows.releases.gate_images import fetch_gates
 from flows.releases.outputs import restore_outputs
 from flows.releases.pipeline import INSTALLED, check_params, check_pipeline
 from flows.releases.pointer import released_digest, verified
@@ -74,7 +75,9 @@ def reproduce(
     """
     manifest = verified(storage, version, released_digest(storage, version))
     workspace = restore_workspace(storage, manifest, folder, allowed_plugins)
-    if not from_scratch:
+    if from_scratch:
+        fetch_gates(storage, workspace)
+    else:
         try:
             restore_outputs(storage, manifest, workspace, log)
         except (NightError, NotStored) as fault:
