@@ -25,6 +25,7 @@ from editing.errors import Damaged, DataError
 
 RECORD = "splits.json"
 REST = -1
+COLUMN = "column_"  # of what else is known of the images, in a split's file
 LEARNED = ("train", "reference", "calibration")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
@@ -127,6 +128,7 @@ def pack_split(split: LabelledImages) -> bytes:
         "images": split.images,
         "labels": split.labels,
         "classes": np.array(split.classes),
+        **{f"{COLUMN}{name}": values for name, values in split.columns.items()},
     }
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -155,7 +157,8 @@ def unpack_split(content: bytes) -> LabelledImages:
     """The split of a file whose digest was checked: `unpack_split(pack_split(s))` is `s`."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         classes = tuple(str(label) for label in arrays["classes"])
-        return LabelledImages(arrays["images"], arrays["labels"], classes)
+        columns = {name.removeprefix(COLUMN): arrays[name] for name in arrays.files if name.startswith(COLUMN)}
+        return LabelledImages(arrays["images"], arrays["labels"], classes, columns)
 
 
 def splits_digest(folder: Path) -> str:

@@ -90,9 +90,9 @@ class Looks:
         _, splits = self._listed()
         return {each for split in splits for each in self._images(split)}
 
-    def number_of(self, model: str) -> int | None:
-        """At which look a model was judged, the last one if it was on several splits; None if it never was."""
-        return max((each.number for each in self._listed()[0] if each.model == model), default=None)
+    def number_of(self, split: str, model: str) -> int | None:
+        """At which look at `split` a model was judged; None if it never was."""
+        return next((each.number for each in self._listed()[0] if (each.split, each.model) == (split, model)), None)
 
     def _related(self, split: str, images: Collection[str]) -> tuple[list[Look], bool]:
         """The looks at `split` and at those that share images with it; and whether its own images are recorded."""

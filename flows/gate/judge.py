@@ -52,11 +52,12 @@ def judge_candidate(
     gate = [pixel_digest(image) for image in load_split(workspace.splits, "gate").images]
     look = looks.count(read_record(workspace.splits).splits["gate"].sha256, gate, measured.model)
     params = workspace.params.gate
-    spent, confidence = share_spent(look, params), confidence_at(look, params)
-    criteria = tuple(against_params(each, params).at(confidence) for each in measured.rows)
+    confidence = confidence_at(look, params)
+    criteria = tuple(against_params(each, params) for each in measured.rows)
     if live is not None:
-        criteria += tuple(each.at(confidence) for each in against_live(workspace, live, params, new_root))
-    return GateResult(measured.kind, criteria, confidence, look, spent)
+        criteria += against_live(workspace, live, params, new_root)
+    criteria = tuple(each.at(confidence) for each in criteria)
+    return GateResult(measured.kind, criteria, confidence, look, share_spent(look, params))
 
 
 def against_params(row: Criterion, params: GateParams) -> Criterion:

@@ -14,6 +14,8 @@ from pydantic.dataclasses import dataclass
 from data.records import STRICT, Count, Real, Sha256, canonical_json, parse_record
 from flows.gate.counts import Sample
 from flows.gate.criterion import Criterion, Direction, GateResult, Kind, Verdict
+from flows.gate.spending import confidence_at, share_spent
+from flows.params import GateParams
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -92,6 +94,12 @@ class GateMeasurements:
     def gate_result(self) -> GateResult:
         """What the rows come to by themselves: without the live release, and with the limits in the file."""
         return GateResult(self.kind, self.rows, confidence=self.confidence)
+
+    def judged(self, look: int, params: GateParams) -> GateResult:
+        """The same rows as look number `look` at the gate split sees them."""
+        confidence = confidence_at(look, params)
+        rows = tuple(each.at(confidence) for each in self.rows)
+        return GateResult(self.kind, rows, confidence, look, share_spent(look, params))
 
     def to_json(self) -> bytes:
         """Canonical bytes."""

@@ -1,9 +1,10 @@
 """Slices: parts of the gate split in which an edit may do all of its harm, unseen in the whole split's rate.
 
 A hundred flips among ten thousand images are 1%, within most limits; all in one kind of image they destroy that kind.
-So the gate split is cut in two ways, and negative flips are bounded in every slice:
+So the gate split is cut in three ways, and negative flips are bounded in every slice:
 
 - by class pair: an image's class and the other class that the root thinks of most, which is where edits do harm first;
+- by the values of each column that params.yaml declares (`data.columns`): a camera, a site;
 - by cluster of the root's features, found on the reference split (k-means), which need no names.
 
 A slice counts if it has enough images for its bound to say something.
@@ -11,7 +12,7 @@ A slice counts if it has enough images for its bound to say something.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,16 @@ def class_pairs(labels: Classes, logits: Floats, names: Sequence[str], least: in
             own, rival = divmod(int(pair), logits.shape[1])
             found.append(Slice(f"{names[own]} near {names[rival]}", members))
     return found
+
+
+def declared(columns: Mapping[str, NDArray[np.str_]], least: int) -> list[Slice]:
+    """A slice for each value of each column (text `[n]`, by name) that at least `least` images have."""
+    return [
+        Slice(f"{name} {value}", members)
+        for name, values in sorted(columns.items())
+        for value in np.unique(values)
+        if len(members := np.flatnonzero(values == value)) >= least
+    ]
 
 
 def clusters(reference: Floats, features: Floats, least: int, seed: int) -> list[Slice]:

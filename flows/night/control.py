@@ -52,7 +52,10 @@ def add_gate(night: Night, source: Path) -> AddedGate:
         before = splits["gate"]
         height, width, channels = before.images.shape[1:]
         found = load_dataset(
-            "folder" if source.is_dir() else "csv", source, image_shape=(height, width, channels)
+            "folder" if source.is_dir() else "csv",
+            source,
+            image_shape=(height, width, channels),
+            columns=workspace.params.data.columns,
         ).ordered(before.classes)
         fresh, left_out = usable(night, found, splits)
         if missing := [name for index, name in enumerate(fresh.classes) if not (fresh.labels == index).any()]:

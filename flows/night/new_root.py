@@ -24,6 +24,7 @@ from editing.metrics import predicted_classes
 from editing.model import ModelSpec
 from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
 from flows.gate.judge import LiveModel, against_live, judge_candidate
+from flows.gate.standing import gate_standing
 from flows.night.candidate import run_pipeline
 from flows.night.one_at_a_time import alone
 from flows.night.release import release
@@ -82,6 +83,7 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
             except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
                 night.log(f"{fault}; taking the next version")
                 continue
+        run_step(tell_tolerances, night)
         since = since_first_root(night, inherited, gate_result)
         summary = run_step(summarise, night, ledger, Batch(), gate_result, released=passes)
         return replace(summary, since_first_root=since)
@@ -184,6 +186,14 @@ def judge_root(night: Night, inherited: Inherited) -> GateResult:
 def apart_from(gate_result: GateResult, names: frozenset[Name]) -> GateResult:
     """The same answer without some of its rows."""
     return replace(gate_result, criteria=tuple(each for each in gate_result.criteria if each.name not in names))
+
+
+@step("tell tolerances", waits=STORE_AWAY)
+def tell_tolerances(night: Night) -> None:
+    """Log how many flips each of an edit's limits will let pass, from the next look on."""
+    standing = gate_standing(night.workspace, night.storage)
+    for row in standing.tolerances:
+        night.log(", ".join(f"{name} {cell}" for name, cell in zip(standing.head, row.cells, strict=True)))
 
 
 def since_first_root(night: Night, inherited: Inherited, gate_result: GateResult) -> str:

@@ -36,6 +36,9 @@ class DataParams(Section):
         None, "what images are fitted to: height, width, channels; null: as the data set has them", "pixels"
     )
     classes: tuple[str, ...] = parameter((), "the classes in the model's order; empty: in alphabetical order")
+    columns: tuple[str, ...] = parameter(
+        (), "columns of the CSV file, a camera or a site say, by whose values the gate split is judged in slices"
+    )
     gates: tuple[Sha256, ...] = parameter(
         (), "gate splits that `errata control add` brought, each by the SHA-256 of its file; the last one judges"
     )

@@ -12,6 +12,7 @@ from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 from editing.export import OnnxClassifier
 from flows.gate.measurements import GateMeasurements
+from flows.releases.lineage import judged
 from flows.releases.pointer import released_digest, released_digests, require_live, verified
 from flows.releases.report import HistoryPoint, bundle_lineage, render_report
 
@@ -36,7 +37,9 @@ def release_page(storage: Storage, version: int | None = None) -> bytes:
         "params.yaml": manifest.params,
         "ledger.jsonl": manifest.ledger,
     }
-    return render_report(files, images, bundle_lineage(which, files, inputs), history_points(storage, live, which))
+    history = history_points(storage, live, which)
+    gate_result = judged(storage, manifest, GateMeasurements.from_json(files["gate.json"]))
+    return render_report(files, images, bundle_lineage(which, files, inputs), history, gate_result)
 
 
 def history_points(storage: Storage, live: Live, upto: int) -> list[HistoryPoint]:

@@ -27,7 +27,7 @@ def prepare(workspace: Workspace, params: Params) -> None:
     expectation of severity `critical`. What breaks one of severity `warning` is printed.
     """
     root = Path(params.data.root) if params.data.root else None
-    dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape)
+    dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape, columns=params.data.columns)
     if params.data.classes:
         dataset = dataset.ordered(params.data.classes)
     sizes = {name: size for name, size in params.data.splits if size != 0}

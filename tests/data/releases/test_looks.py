@@ -24,7 +24,7 @@ def test_each_model_is_a_look_and_the_same_again_is_the_same_look(storage: Stora
     looks = Looks(storage, "ada", "a run")
     assert [looks.count(SPLIT, IMAGES, model(each)) for each in (7, 8, 7, 9, 8)] == [1, 2, 1, 3, 2]
     assert looks.so_far(SPLIT, IMAGES) == 3
-    assert (looks.number_of(model(9)), looks.number_of(model(1))) == (3, None)
+    assert (looks.number_of(SPLIT, model(9)), looks.number_of(SPLIT, model(1))) == (3, None)
     found = RECORD.validate_json(storage.get(layout.look(SPLIT, 3, model(9))))
     assert (found.split, found.number, found.model, found.by, found.run) == (SPLIT, 3, model(9), "ada", "a run")
     # another machine, which has only the store
