@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from flows.gate.counts import Counts, Sample
 from flows.gate.criterion import Name, limit_of
+from flows.gate.slices import MOST_CLUSTERS
 from flows.gate.spending import confidence_at
 from flows.params import GateParams
 
 LATER = (1, 10, 35, 150)  # looks that are told of
-_NEVER, _MOST = 0, 2**30
+_NEVER, _MOST = 0, 10**5
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Tolerance:
     def cells(self) -> tuple[str, ...]:
         """As columns."""
         told = ("-" if each is None else str(each) for each in self.flips)
-        last = "for ever" if self.last >= _MOST else f"look {self.last}" if self.last else "never"
+        last = f"beyond look {_MOST}" if self.last >= _MOST else f"look {self.last}" if self.last else "never"
         return (self.name.replace("_", " "), str(self.n), f"{self.limit:.2%}", *told, last)
 
 
@@ -63,12 +64,14 @@ def tolerances(
 
 
 def _groups(labels: NDArray[np.int64], classes: int, params: GateParams) -> Iterator[tuple[Name, int, int]]:
-    """Each criterion with the images of its smallest group, and how many groups are bounded together."""
+    """Each criterion with the images of its smallest group, and how many groups (at most) are bounded together."""
     yield Name.NEGATIVE_FLIPS, len(labels), 1
     yield Name.DRAWDOWN, len(labels), 1
     yield Name.BOUNDARY_FLIPS, math.ceil(params.boundary * len(labels)), 1
     yield Name.RECALL_DROP, int(np.bincount(labels, minlength=classes).min()), classes
-    yield Name.SLICE_FLIPS, params.slice_images, max(len(labels) // params.slice_images, 1)
+    fewest = params.slice_images
+    slices = min(len(labels) // fewest, classes * (classes - 1)) + min(MOST_CLUSTERS, len(labels) // (2 * fewest))
+    yield Name.SLICE_FLIPS, fewest, max(slices, 1)
 
 
 def _passes(name: Name, flips: int, n: int, groups: int, confidence: float, params: GateParams) -> bool:

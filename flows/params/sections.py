@@ -131,13 +131,13 @@ class GateParams(Section):
         10, "half of the error (1 - confidence) is spent over so many looks at a gate split", "looks", ge=1
     )
     drawdown: float = parameter(
-        0.03, "most error added, against the root and against the live release", "share of images", gt=0, lt=1
+        0.05, "most error added, against the root and against the live release", "share of images", gt=0, lt=1
     )
-    negative_flips: float = parameter(0.03, "most images right before and wrong after", "share of images", gt=0, lt=1)
+    negative_flips: float = parameter(0.05, "most images right before and wrong after", "share of images", gt=0, lt=1)
     root_negative_flips: float = parameter(
         0.06, "most negative flips of a new root against the live release", "share of images", gt=0, lt=1
     )
-    recall_drop: float = parameter(0.3, "most recall lost by any class", "share of its images", gt=0, lt=1)
+    recall_drop: float = parameter(0.35, "most recall lost by any class", "share of its images", gt=0, lt=1)
     boundary: float = parameter(
         0.2,
         "images that count as near a boundary: those of the least margins of the root",
@@ -145,16 +145,19 @@ class GateParams(Section):
         gt=0,
         le=1,
     )
-    boundary_flips: float = parameter(0.15, "most negative flips among those", "share of them", gt=0, lt=1)
+    boundary_flips: float = parameter(0.2, "most negative flips among those", "share of them", gt=0, lt=1)
     slice_flips: float = parameter(
-        0.3,
-        "most negative flips in any slice: a class pair or a cluster of features",
+        0.35,
+        "most negative flips in any slice: a class pair, a declared column's value, a cluster of features",
         "share of its images",
         gt=0,
         lt=1,
     )
     slice_images: int = parameter(
-        35, "fewest images of a slice that counts; at a limit of 30% two flips among so many still pass", "images", ge=1
+        35,
+        "fewest images of a slice that counts; `errata control show` says how many flips among so many pass",
+        "images",
+        ge=1,
     )
     trigger: float = parameter(
         0.3,
