@@ -19,7 +19,7 @@ IMAGES, ERROR = 350, 0.04  # the digits' gate split, and about the error of its 
 
 
 def passes(rng: np.random.Generator, n: int, negative: float, positive: float) -> dict[str, bool]:
-    """One simulated candidate at the first look: which criteria pass, when right images break and wrong ones mend at these rates."""
+    """One simulated candidate at the first look: which criteria pass, when images break and mend at these rates."""
     labels = np.arange(n) % 10
     wrong = rng.random(n) < ERROR
     before = np.where(wrong, (labels + 1) % 10, labels)
