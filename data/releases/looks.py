@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -23,7 +24,7 @@ from pydantic.dataclasses import dataclass as record
 from data import layout
 from data.records import STRICT, Sha256, canonical_json
 from data.storage.base import Storage
-from editing.errors import Damaged, NotStored
+from editing.errors import AlreadyStored, Damaged, NotStored
 
 _KEY = re.compile(rf"{layout.LOOKS}([0-9a-f]{{64}})/(?:images\.txt|judged/([0-9]{{8}})-([0-9a-f]{{64}})\.json)")
 
@@ -76,7 +77,8 @@ class Looks:
             number = max([len(looks), *(each.number for each in looks)]) + 1
             now = datetime.now(UTC).isoformat(timespec="seconds")
             content = canonical_json(LookRecord(split, number, model, self.by, now, self.run))
-            self.storage.put_once(layout.look(split, number, model), content)
+            with suppress(AlreadyStored):  # another run judges the same model at this moment: it is the same look
+                self.storage.put_once(layout.look(split, number, model), content)
             looks, _ = self._related(split, images)
         return max(number, sum(each.number <= number for each in looks))
 

@@ -76,6 +76,14 @@ def test_two_that_count_at_the_same_moment_never_share_the_earlier_number(tmp_pa
     assert Looks(storage).count(SPLIT, IMAGES, model(4)) == 4
 
 
+def test_two_that_count_the_same_model_at_the_same_moment_count_one_look(tmp_path: Path) -> None:
+    storage = Racing(tmp_path / "store")
+    Looks(storage).count(SPLIT, IMAGES, model(1))
+    storage.rival = model(2)
+    assert Looks(storage, "ada").count(SPLIT, IMAGES, model(2)) == 2
+    assert Looks(storage).so_far(SPLIT, IMAGES) == 2
+
+
 def test_a_record_that_was_removed_gives_no_look_back(storage: Storage) -> None:
     looks = Looks(storage)
     for each in range(1, 5):
