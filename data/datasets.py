@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,19 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images uint8 `[n, height, width, channels]`, labels int64 `[n]`, and the classes that the labels count."""
+    """Images uint8 `[n, height, width, channels]`, labels int64 `[n]`, and the classes that the labels count.
+
+    `columns`: what else is known of each image, by name: text `[n]`.
+    """
 
     images: Pixels
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    columns: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if wrong := [name for name, values in self.columns.items() if len(values) != len(self.labels)]:
+            raise DataError(f"the column {wrong[0]} has not one value for each image")
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or len(self.images) != len(self.labels):
             raise DataError(
                 f"{self.images.dtype} {self.images.shape} and {len(self.labels)} labels are no data set; "
@@ -42,28 +48,39 @@ class LabelledImages:
             strange = sorted(set(classes) ^ set(self.classes)) or ["one twice"]
             raise DataError(f"the declared classes are not those of the data set ({', '.join(strange)}); correct them")
         places = np.array([classes.index(name) for name in self.classes], dtype=np.int64)
-        return LabelledImages(self.images, places[self.labels], tuple(classes))
+        return replace(self, labels=places[self.labels], classes=tuple(classes))
 
     def take(self, indices: NDArray[np.int64]) -> LabelledImages:
         """The images at `indices`, in that order."""
-        return LabelledImages(self.images[indices], self.labels[indices], self.classes)
+        columns = {name: values[indices] for name, values in self.columns.items()}
+        return LabelledImages(self.images[indices], self.labels[indices], self.classes, columns)
 
 
 def load_dataset(
-    name: str, root: Path | None = None, *, image_shape: ImageShape | None = None, download: bool = False
+    name: str,
+    root: Path | None = None,
+    *,
+    image_shape: ImageShape | None = None,
+    columns: Sequence[str] = (),
+    download: bool = False,
 ) -> LabelledImages:
     """The data set of that name: `digits`, `cifar10` (all 60,000), `folder` or `csv`.
 
     `root` is where it lies: for cifar10 the folder that holds `cifar-10-batches-py` (fetched if absent and `download`),
     for folder one that has a folder of images for each class, for csv a file with the columns `path` (relative to the
-    file) and `label`. The latter two are fitted to `image_shape` (height, width, channels). Raises DataError.
+    file), `label` and those of `columns`. The latter two are fitted to `image_shape` (height, width, channels). Raises
+    DataError.
     """
+    if columns and name != "csv":
+        raise DataError(f"{', '.join(columns)}: only a CSV file has columns; give one, or set data.columns to []")
     if name == "digits":
         return _digits()
-    if name not in _ROOTED:
-        raise DataError(f"no data set {name!r}; use one of digits, {', '.join(_ROOTED)}")
+    if name not in {*_ROOTED, "csv"}:
+        raise DataError(f"no data set {name!r}; use one of digits, {', '.join(_ROOTED)}, csv")
     if root is None:
         raise DataError(f"the data set {name!r} needs a root: set where it lies")
+    if name == "csv":
+        return _csv(root, image_shape, columns)
     return _ROOTED[name](root, image_shape, download)
 
 
@@ -102,13 +119,17 @@ def _folder(root: Path, image_shape: ImageShape | None, _download: bool) -> Labe
     return _read(rows, image_shape, str(root))
 
 
-def _csv(root: Path, image_shape: ImageShape | None, _download: bool) -> LabelledImages:
+def _csv(root: Path, image_shape: ImageShape | None, columns: Sequence[str]) -> LabelledImages:
+    wanted = ["path", "label", *columns]
     try:
         with root.open(newline="", encoding="utf-8") as lines:
-            rows = [(root.parent / row["path"], row["label"]) for row in csv.DictReader(lines)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError) as error:
-        raise DataError(f"{root}: {error!r}; give a UTF-8 CSV file with the columns path and label") from error
-    return _read(rows, image_shape, str(root))
+            found = [[row[name].strip() for name in wanted] for row in csv.DictReader(lines)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
+        named = f"{', '.join(wanted[:-1])} and {wanted[-1]}"
+        raise DataError(f"{root}: {error!r}; give a UTF-8 CSV file with the columns {named}") from error
+    images = _read([(root.parent / path, label) for path, label, *_ in found], image_shape, str(root))
+    more = {name: np.array([row[place] for row in found]) for place, name in enumerate(wanted) if name in columns}
+    return replace(images, columns=more)
 
 
 def _read(rows: Sequence[tuple[Path, str]], image_shape: ImageShape | None, where: str) -> LabelledImages:
@@ -130,5 +151,4 @@ def _read(rows: Sequence[tuple[Path, str]], image_shape: ImageShape | None, wher
 _ROOTED: dict[str, Callable[[Path, ImageShape | None, bool], LabelledImages]] = {
     "cifar10": _cifar10,
     "folder": _folder,
-    "csv": _csv,
 }

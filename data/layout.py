@@ -18,6 +18,8 @@ CORRECTIONS = "corrections/"
 RETRACTED = "retracted/"
 ERASED = "erased/"
 REMOVED = "removed/"
+LOOKS = "looks/"
+GATES = "gates/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -99,6 +101,21 @@ def removal(version: int) -> str:
 def removable(version: int) -> tuple[str, ...]:
     """The files of a bundle that may be removed on purpose, its weights and its page; the others are its lineage."""
     return model_file(version), DELTA, REPORT
+
+
+def look(split: str, number: int, model: str) -> str:
+    """That a model was judged on a split, each by its digest; zero-padded, so that listing is in order."""
+    return f"{LOOKS}{split}/judged/{number:08d}-{model}.json"
+
+
+def gate_images(sha256: str) -> str:
+    """Labelled images that `errata control add` brought as a gate split."""
+    return f"{GATES}{sha256}.npz"
+
+
+def judging_images(split: str) -> str:
+    """Which images a split holds that models are judged on, by the digests of their pixels."""
+    return f"{LOOKS}{split}/images.txt"
 
 
 def log_entry(number: int) -> str:

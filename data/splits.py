@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,8 @@ from editing.errors import Damaged, DataError
 
 RECORD = "splits.json"
 REST = -1
+COLUMN = "column_"  # of what else is known of the images, in a split's file
+LEARNED = ("train", "reference", "calibration")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 
@@ -41,6 +44,11 @@ class SplitsRecord:
 
     splits: dict[str, SplitEntry]
     format: Literal["errata-splits/1"]
+
+    @property
+    def learned(self) -> dict[str, SplitEntry]:
+        """The splits that a release is made from; the others only judge it."""
+        return {name: self.splits[name] for name in LEARNED if name in self.splits}
 
 
 _RECORD = TypeAdapter(SplitsRecord)
@@ -86,24 +94,41 @@ def _spread(dataset: LabelledImages, rng: np.random.Generator) -> NDArray[np.int
     return distinct[np.argsort(place, kind="stable")]
 
 
+def refreshed(splits: dict[str, LabelledImages], gates: Sequence[LabelledImages]) -> dict[str, LabelledImages]:
+    """The same splits with the last of `gates` as the gate split; all that judged before it are the split `retired`.
+
+    Raises DataError if the images are of another shape or other classes.
+    """
+    if not gates:
+        return splits
+    before = splits["gate"]
+    for each in gates:
+        if each.classes != before.classes or each.images.shape[1:] != before.images.shape[1:]:
+            raise DataError("a gate split that was added has other classes or images of another size than the data set")
+    retired = [before, *gates[:-1]]
+    images, labels = (np.concatenate([getattr(each, name) for each in retired]) for name in ("images", "labels"))
+    return {**splits, "gate": gates[-1], "retired": LabelledImages(images, labels, before.classes)}
+
+
 def save_splits(splits: dict[str, LabelledImages], folder: Path) -> None:
     """Write `<name>.npz` for each split and `splits.json` with their digests; the same splits give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     record = {}
     for name, split in splits.items():
-        content = _pack(split)
+        content = pack_split(split)
         (folder / f"{name}.npz").write_bytes(content)
         record[name] = SplitEntry(len(split), hashlib.sha256(content).hexdigest())
     (folder / RECORD).write_bytes(canonical_json(SplitsRecord(record, "errata-splits/1")))
 
 
-def _pack(split: LabelledImages) -> bytes:
+def pack_split(split: LabelledImages) -> bytes:
     """An uncompressed .npz in which nothing depends on the time or on the version of a compressor."""
     out = io.BytesIO()
     arrays: dict[str, NDArray[Any]] = {
         "images": split.images,
         "labels": split.labels,
         "classes": np.array(split.classes),
+        **{f"{COLUMN}{name}": values for name, values in split.columns.items()},
     }
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -125,9 +150,15 @@ def load_split(folder: Path, name: str) -> LabelledImages:
         raise Damaged(f"{path}: {error.strerror}; make the splits again (dvc repro prepare)") from error
     if hashlib.sha256(content).hexdigest() != record[name].sha256:
         raise Damaged(f"{path} is not the file that {RECORD} records; make the splits again (dvc repro prepare)")
+    return unpack_split(content)
+
+
+def unpack_split(content: bytes) -> LabelledImages:
+    """The split of a file whose digest was checked: `unpack_split(pack_split(s))` is `s`."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         classes = tuple(str(label) for label in arrays["classes"])
-        return LabelledImages(arrays["images"], arrays["labels"], classes)
+        columns = {name.removeprefix(COLUMN): arrays[name] for name in arrays.files if name.startswith(COLUMN)}
+        return LabelledImages(arrays["images"], arrays["labels"], classes, columns)
 
 
 def splits_digest(folder: Path) -> str:
@@ -143,4 +174,9 @@ def read_record(folder: Path) -> SplitsRecord:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; make the splits (dvc repro prepare)") from error
-    return parse_record(_RECORD, content, str(path), "make the splits again (dvc repro prepare)")
+    return parse_splits(content, str(path))
+
+
+def parse_splits(content: bytes, where: str) -> SplitsRecord:
+    """The record in a file's bytes; raises Damaged on any other document."""
+    return parse_record(_RECORD, content, where, "make the splits again (dvc repro prepare)")

@@ -86,6 +86,10 @@ class Workspace:
         return self.folder / "metrics" / "evaluation.json"
 
     @property
+    def gates(self) -> Path:
+        return self.folder / "gates"
+
+    @property
     def expectations(self) -> Path:
         return self.folder / "expectations"
 

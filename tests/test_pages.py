@@ -109,6 +109,7 @@ def test_no_page_takes_for_granted_that_the_user_has_a_name() -> None:
 def test_every_command_shown_exists() -> None:
     """Each `errata COMMAND` in any page is a command of errata's."""
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    known |= {str(group.name) for group in app.registered_groups}
     for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
         for name in re.findall(r"(?:^|`)errata ([a-z]+)\b(?!\.json)", page.read_text(), re.MULTILINE):
             assert name in known, f"{page.name}: errata {name}"

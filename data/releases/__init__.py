@@ -1,1 +1,1 @@
-"""What a release consists of: ledger, replay set, manifest and its signature, and the records of how it was made."""
+"""What a release consists of: ledger, replay set, manifest and its signature; how it was made, and looked at."""

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.datasets import LabelledImages
-from editing.metrics import rate_upper_bound
 from flows.gate.added_marks import added_marks
-from flows.gate.criterion import Criterion, Name, criterion, not_applicable
+from flows.gate.counts import Counts, Sample
+from flows.gate.criterion import Criterion, Name, not_applicable, not_computed, sampled
 from flows.gate.marks import Classes, Pixels, Predict, Shared, evenly
 from flows.gate.replaced_marks import replaced_marks
 from flows.gate.window_marks import turned, window_marks
@@ -70,8 +70,5 @@ def trigger_criterion(answers: list[TriggerMeasure], params: GateParams) -> Crit
         return not_applicable(Name.TRIGGER, "there are no corrections", params)
     fewest = min(each.n for each in answers)
     if fewest == 0:
-        return criterion(Name.TRIGGER, float("nan"), float("nan"), 0, params)
-    confidence = 1 - (1 - params.confidence) / len(answers)
-    value = max(each.turned / each.n for each in answers)
-    bound = max(rate_upper_bound(each.turned, each.n, confidence) for each in answers)
-    return criterion(Name.TRIGGER, value, bound, fewest, params)
+        return not_computed(Name.TRIGGER, params)
+    return sampled(Name.TRIGGER, Sample("rate", tuple(Counts(each.n, each.turned) for each in answers)), fewest, params)

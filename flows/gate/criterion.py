@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from flows.gate.counts import Sample
 from flows.params import GateParams
 
 Verdict = Literal["pass", "fail", "inconclusive", "not applicable"]
@@ -56,6 +57,7 @@ LIMITED_AS = {  # criteria whose limit has another name in params.yaml
     Name.REACH_TRAFFIC: "reach",
 }
 MAY_NOT_APPLY = frozenset({Name.SLICE_FLIPS, Name.TRIGGER})  # the others always have something to measure
+COUNTED_IN_FULL = frozenset({Name.PARITY, Name.CORRECTIONS_HOLD, Name.GENERALIZATION})  # the others are of a sample
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Criterion:
 
     `n` is how many images (or corrections) it rests on. What is counted in full, not sampled, has its value for bound.
     `not_applicable` says why there is nothing to measure; empty for all that was, or should have been, measured.
+    `sample` is what was counted on the gate split: of what is wrong, where the criterion is `at least`.
     """
 
     name: str
@@ -92,6 +95,16 @@ class Criterion:
     direction: Direction
     n: int
     not_applicable: str = ""
+    sample: Sample | None = None
+
+    def at(self, confidence: float) -> Criterion:
+        """The same with its bound at another confidence; one of a sample that was not recorded is not measured then."""
+        if self.name in COUNTED_IN_FULL or self.n == 0:
+            return self
+        if self.sample is None:
+            return replace(self, bound=math.nan)
+        bound = self.sample.bound(confidence)
+        return replace(self, bound=bound if self.direction == "at most" else 1 - bound)
 
     @property
     def verdict(self) -> Verdict:
@@ -123,6 +136,12 @@ def criterion(name: Name, value: float, bound: float, n: int, params: GateParams
     return Criterion(name.value, value, bound, limit.value, limit.direction, n)
 
 
+def sampled(name: Name, sample: Sample, n: int, params: GateParams) -> Criterion:
+    """A row of a sample of `n` images, bounded at the gate's confidence."""
+    row = replace(criterion(name, sample.value, math.nan, n, params), sample=sample)
+    return (row if row.direction == "at most" else replace(row, value=1 - row.value)).at(params.confidence)
+
+
 def not_computed(name: Name, params: GateParams) -> Criterion:
     """The row of what could not be measured: never a pass."""
     return criterion(name, math.nan, math.nan, 0, params)
@@ -135,11 +154,17 @@ def not_applicable(name: Name, why: str, params: GateParams) -> Criterion:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The gate's whole answer. `confidence` is that of the bounds; None where it was not recorded."""
+    """The gate's whole answer. `confidence` is that of the bounds; None where it was not recorded.
+
+    `look` is which look at the gate split this was, from 1, and `spent` the share of the gate's error that is spent
+    with it; None for measurements that nobody judged.
+    """
 
     kind: Kind
     criteria: tuple[Criterion, ...]
     confidence: float | None = None
+    look: int | None = None
+    spent: float | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -162,3 +187,10 @@ class GateResult:
         words = [f"{each.name} {each.verdict}" for each in self.criteria if each.stands_in_the_way]
         words += [f"{name} was not computed" for name in self.missing]
         return ", ".join(words)
+
+    @property
+    def looks_sentence(self) -> str:
+        """Which look this was and what it spent, for a person; nothing where nobody judged."""
+        if self.look is None or self.spent is None:
+            return ""
+        return f"this was look {self.look}; {self.spent:.0%} of the gate's error is spent with it"

@@ -1,32 +1,45 @@
-"""The gate's step of a night: read what DVC measured, measure the rest, hold all of it against params.yaml's limits."""
+"""The gate's step of a night: read what DVC measured, measure the rest, hold all of it against params.yaml's limits.
+
+The look is counted in the store first, so that no verdict is known of a look that is not.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from data.images import pixel_digest
+from data.releases.looks import Looks
 from data.releases.manifest import sha256
-from data.splits import load_split, splits_digest
+from data.splits import SplitEntry, load_split, read_record, splits_digest
 from editing.errors import Damaged
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, limit_of, not_computed
 from flows.gate.measurements import GateMeasurements
 from flows.gate.measures import drawdown_live, root_against_live
+from flows.gate.spending import confidence_at, share_spent
 from flows.params import GateParams
 from flows.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class LiveModel:
-    """The live release: the bytes of its model, its classes, and the digest of the control set that judged it."""
+    """The live release: the bytes of its model, its classes, and the digest of the control set that judged it.
+
+    `learned`: the splits that it was made from; None if its bundle is older than that record.
+    """
 
     model: bytes = field(repr=False)
     classes: tuple[str, ...]
     splits: str
+    learned: Mapping[str, SplitEntry] | None = None
 
 
-def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: bool = False) -> GateResult:
-    """The gate's answer on the workspace's candidate, and on it against `live` where there is one.
+def judge_candidate(
+    workspace: Workspace, live: LiveModel | None, looks: Looks, *, new_root: bool = False
+) -> GateResult:
+    """The gate's answer on the workspace's candidate, and on it against `live` where there is one: one of the `looks`.
 
     `new_root`: the candidate has another root than `live`, so it must prove more against it.
 
@@ -36,11 +49,15 @@ def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: b
     now = (splits_digest(workspace.splits), sha256((workspace.onnx / "model.onnx").read_bytes()))
     if (measured.splits, measured.model) != now:
         raise Damaged(f"{workspace.gate} was measured on another model or control set; run `dvc repro` again")
+    gate = [pixel_digest(image) for image in load_split(workspace.splits, "gate").images]
+    look = looks.count(read_record(workspace.splits).splits["gate"].sha256, gate, measured.model)
     params = workspace.params.gate
+    confidence = confidence_at(look, params)
     criteria = tuple(against_params(each, params) for each in measured.rows)
     if live is not None:
         criteria += against_live(workspace, live, params, new_root)
-    return GateResult(measured.kind, criteria, measured.confidence)
+    criteria = tuple(each.at(confidence) for each in criteria)
+    return GateResult(measured.kind, criteria, confidence, look, share_spent(look, params))
 
 
 def against_params(row: Criterion, params: GateParams) -> Criterion:
@@ -58,9 +75,10 @@ def against_params(row: Criterion, params: GateParams) -> Criterion:
 def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool) -> tuple[Criterion, ...]:
     """The candidate against the live release: measured here, for DVC's function knows no parent.
 
-    An edit whose live release was judged on another control set cannot be compared: its row is not computed, never a
-    pass. A new root is held against the live release on today's control set, also if the live one's was another: what
-    the live model had seen of it only makes the comparison harder for the new root. Both must have the same classes.
+    An edit whose live release was made from other splits cannot be compared: it may have learned what is now in the
+    gate split. Its row is not computed, never a pass. (A gate split of new images it cannot have learned.) A new root
+    is held against the live release on today's control set, also if the live one's was another: what the live model had
+    seen of it only makes the comparison harder for the new root. Both must have the same classes.
     """
     gate = load_split(workspace.splits, "gate")
     before, after = OnnxClassifier(live.model), OnnxClassifier(workspace.onnx / "model.onnx")
@@ -69,7 +87,7 @@ def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_
             return tuple(not_computed(name, params) for name in sorted(AGAINST_LIVE))
         was, now = (predicted_classes(each.predict(gate.images).logits) for each in (before, after))
         return root_against_live(gate.labels, was, now, len(gate.classes), params)
-    if live.splits != splits_digest(workspace.splits):
+    if live.splits != splits_digest(workspace.splits) and live.learned != read_record(workspace.splits).learned:
         return (not_computed(Name.DRAWDOWN_LIVE, params),)
     was, now = (predicted_classes(each.predict(gate.images).logits) for each in (before, after))
     return (drawdown_live(gate.labels, was, now, params),)

@@ -5,14 +5,17 @@ A number that could not be measured is null in the file and NaN here; infinity i
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from data.records import STRICT, Count, Real, Sha256, canonical_json, parse_record
+from flows.gate.counts import Sample
 from flows.gate.criterion import Criterion, Direction, GateResult, Kind, Verdict
+from flows.gate.spending import confidence_at, share_spent
+from flows.params import GateParams
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -27,16 +30,20 @@ class CriterionRow:
     n: Count
     verdict: Verdict
     not_applicable: str = ""
+    sample: Sample | None = None
 
     @staticmethod
     def of(criterion: Criterion) -> CriterionRow:
         """`CriterionRow.of(c).criterion == c`."""
-        return CriterionRow(**asdict(criterion), verdict=criterion.verdict)
+        shallow = {each.name: getattr(criterion, each.name) for each in fields(criterion)}
+        return CriterionRow(**shallow, verdict=criterion.verdict)
 
     @property
     def criterion(self) -> Criterion:
         """The criterion, its verdict computed anew."""
-        return Criterion(self.name, self.value, self.bound, self.limit, self.direction, self.n, self.not_applicable)
+        return Criterion(
+            self.name, self.value, self.bound, self.limit, self.direction, self.n, self.not_applicable, self.sample
+        )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -60,7 +67,8 @@ class GateMeasurements:
     """What was measured of the candidate of release `version`: `GateMeasurements.from_json(m.to_json()) == m`.
 
     `model` is the digest of the file that was measured, `splits` that of the control set; `corrections` are in its
-    ledger. `confidence` is that of the bounds (None: the file is older than this field).
+    ledger. `confidence` is that of the bounds (None: the file is older than this field), as if this were the only look
+    at the gate split; the gate judges by the bounds at the confidence that is left (flows/gate/spending.py).
     """
 
     kind: Kind
@@ -86,6 +94,12 @@ class GateMeasurements:
     def gate_result(self) -> GateResult:
         """What the rows come to by themselves: without the live release, and with the limits in the file."""
         return GateResult(self.kind, self.rows, confidence=self.confidence)
+
+    def judged(self, look: int, params: GateParams) -> GateResult:
+        """The same rows as look number `look` at the gate split sees them."""
+        confidence = confidence_at(look, params)
+        rows = tuple(each.at(confidence) for each in self.rows)
+        return GateResult(self.kind, rows, confidence, look, share_spent(look, params))
 
     def to_json(self) -> bytes:
         """Canonical bytes."""

@@ -15,7 +15,8 @@ from scipy.special import softmax
 
 from editing import metrics
 from editing.export import Parity
-from flows.gate.criterion import Criterion, Name, criterion, not_computed
+from flows.gate.counts import Counts, Sample, rate
+from flows.gate.criterion import Criterion, Name, criterion, not_computed, sampled
 from flows.params import GateParams
 
 Classes = NDArray[np.int64]
@@ -34,15 +35,11 @@ def control_criteria(
         return []
     old, new = metrics.predicted_classes(before), metrics.predicted_classes(after)
     paired = metrics.compare_predictions(old, new, labels)
-    right = n - paired.negative_flips - paired.both_wrong
-    floor = metrics.rate_lower_bound(right, n, params.confidence)
-    criteria = [criterion(Name.ACCURACY, right / n, floor, n, params)]
+    criteria = [sampled(Name.ACCURACY, rate(paired.negative_flips + paired.both_wrong, n), n, params)]
     if edited:
-        increase = paired.error_increase_bound(params.confidence)
-        flips = paired.negative_flip_bound(params.confidence)
         criteria += [
-            criterion(Name.DRAWDOWN, paired.error_increase, increase, n, params),
-            criterion(Name.NEGATIVE_FLIPS, paired.negative_flip_rate, flips, n, params),
+            sampled(Name.DRAWDOWN, Sample("difference", (flips_of(paired),)), n, params),
+            sampled(Name.NEGATIVE_FLIPS, rate(paired.negative_flips, n), n, params),
             recall_drop(labels, old, new, before.shape[1], params),
             boundary_flips(labels, before, new, params),
             reach(Name.REACH, before, after, params),
@@ -63,18 +60,17 @@ def recall_drop(
 
     `n` is the smallest class's images: a class that the gate split lacks gives 0, which is never a pass.
     """
-    confidence = 1 - (1 - params.confidence) / classes  # Bonferroni: all classes' bounds hold at once
     counts = np.bincount(labels, minlength=classes)
     if counts.min() == 0:
         return not_computed(name, params)
-    each = [metrics.compare_predictions(before[own], after[own], labels[own]) for own in _by_class(labels, classes)]
-    value = max(paired.error_increase for paired in each)
-    bound = max(paired.error_increase_bound(confidence) for paired in each)
-    return criterion(name, value, bound, int(counts.min()), params)
+    by_class = (np.flatnonzero(labels == index) for index in range(classes))
+    each = tuple(flips_of(metrics.compare_predictions(before[own], after[own], labels[own])) for own in by_class)
+    return sampled(name, Sample("difference", each), int(counts.min()), params)
 
 
-def _by_class(labels: Classes, classes: int) -> list[NDArray[np.intp]]:
-    return [np.flatnonzero(labels == index) for index in range(classes)]
+def flips_of(paired: metrics.PairedOutcomes) -> Counts:
+    """Negative flips are worse, positive ones better."""
+    return Counts(paired.n, paired.negative_flips, paired.positive_flips)
 
 
 def boundary_flips(labels: Classes, before: Logits, after: Classes, params: GateParams) -> Criterion:
@@ -87,8 +83,7 @@ def boundary_flips(labels: Classes, before: Logits, after: Classes, params: Gate
     near = np.argsort(top[:, 1] - top[:, 0], kind="stable")[:count]
     old = metrics.predicted_classes(before)[near]
     paired = metrics.compare_predictions(old, after[near], labels[near])
-    bound = paired.negative_flip_bound(params.confidence)
-    return criterion(Name.BOUNDARY_FLIPS, paired.negative_flip_rate, bound, count, params)
+    return sampled(Name.BOUNDARY_FLIPS, rate(paired.negative_flips, count), count, params)
 
 
 def reach(name: Name, before: Logits, after: Logits, params: GateParams) -> Criterion:
@@ -102,14 +97,13 @@ def reach(name: Name, before: Logits, after: Logits, params: GateParams) -> Crit
         return not_computed(name, params)
     moved = np.abs(softmax(before, axis=1) - softmax(after, axis=1)).max(axis=1)
     changed = int((~(moved <= params.reach_tolerance)).sum())  # NaN has changed
-    return criterion(name, changed / n, metrics.rate_upper_bound(changed, n, params.confidence), n, params)
+    return sampled(name, rate(changed, n), n, params)
 
 
 def drawdown_live(labels: Classes, live: Classes, after: Classes, params: GateParams) -> Criterion:
     """The error added against the live release, from predicted classes `[n]` on the gate split."""
     paired = metrics.compare_predictions(live, after, labels)
-    bound = paired.error_increase_bound(params.confidence)
-    return criterion(Name.DRAWDOWN_LIVE, paired.error_increase, bound, paired.n, params)
+    return sampled(Name.DRAWDOWN_LIVE, Sample("difference", (flips_of(paired),)), paired.n, params)
 
 
 def root_against_live(
@@ -121,10 +115,9 @@ def root_against_live(
     flips have a limit of their own (`root_negative_flips`); their drawdown has the limit of an edit.
     """
     paired = metrics.compare_predictions(live, after, labels)
-    flips = paired.negative_flip_bound(params.confidence)
     return (
         drawdown_live(labels, live, after, params),
-        criterion(Name.NEGATIVE_FLIPS_LIVE, paired.negative_flip_rate, flips, paired.n, params),
+        sampled(Name.NEGATIVE_FLIPS_LIVE, rate(paired.negative_flips, paired.n), paired.n, params),
         recall_drop(labels, live, after, classes, params, name=Name.RECALL_DROP_LIVE),
     )
 

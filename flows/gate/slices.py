@@ -1,9 +1,10 @@
 """Slices: parts of the gate split in which an edit may do all of its harm, unseen in the whole split's rate.
 
 A hundred flips among ten thousand images are 1%, within most limits; all in one kind of image they destroy that kind.
-So the gate split is cut in two ways, and negative flips are bounded in every slice:
+So the gate split is cut in three ways, and negative flips are bounded in every slice:
 
 - by class pair: an image's class and the other class that the root thinks of most, which is where edits do harm first;
+- by the values of each column that params.yaml declares (`data.columns`): a camera, a site;
 - by cluster of the root's features, found on the reference split (k-means), which need no names.
 
 A slice counts if it has enough images for its bound to say something.
@@ -11,15 +12,16 @@ A slice counts if it has enough images for its bound to say something.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.releases.evaluation import SliceOutcome
-from editing.metrics import compare_predictions, rate_upper_bound
-from flows.gate.criterion import Criterion, Name, criterion, not_applicable
+from editing.metrics import compare_predictions
+from flows.gate.counts import Counts, Sample
+from flows.gate.criterion import Criterion, Name, not_applicable, sampled
 from flows.params import GateParams
 
 Classes = NDArray[np.int64]
@@ -52,6 +54,16 @@ def class_pairs(labels: Classes, logits: Floats, names: Sequence[str], least: in
             own, rival = divmod(int(pair), logits.shape[1])
             found.append(Slice(f"{names[own]} near {names[rival]}", members))
     return found
+
+
+def declared(columns: Mapping[str, NDArray[np.str_]], least: int) -> list[Slice]:
+    """A slice for each value of each column (text `[n]`, by name) that at least `least` images have."""
+    return [
+        Slice(f"{name} {value}", members)
+        for name, values in sorted(columns.items())
+        for value in np.unique(values)
+        if len(members := np.flatnonzero(values == value)) >= least
+    ]
 
 
 def clusters(reference: Floats, features: Floats, least: int, seed: int) -> list[Slice]:
@@ -89,7 +101,7 @@ def slice_criterion(outcomes: Sequence[SliceOutcome], params: GateParams) -> Cri
     """The slice that loses most, and the largest bound of any: all slices' bounds hold at once (Bonferroni)."""
     if not outcomes:
         return not_applicable(Name.SLICE_FLIPS, f"no slice has {params.slice_images} images", params)
-    confidence = 1 - (1 - params.confidence) / len(outcomes)
-    value, n = max((each.negative_flips / each.n, each.n) for each in outcomes)
-    bound = max(rate_upper_bound(each.negative_flips, each.n, confidence) for each in outcomes)
-    return criterion(Name.SLICE_FLIPS, value, bound, n, params)
+    _, n = max((each.negative_flips / each.n, each.n) for each in outcomes)
+    return sampled(
+        Name.SLICE_FLIPS, Sample("rate", tuple(Counts(each.n, each.negative_flips) for each in outcomes)), n, params
+    )

@@ -59,10 +59,11 @@ def run_pipeline(night: Night, *, root: str | None = None) -> None:
         raise NightError("the root was trained anew, for code or parameters changed; release it first: `errata train`")
 
 
-@step("gate")
+@step("gate", waits=STORE_AWAY)
 def judge(night: Night, parent: Parent) -> GateResult:
     """The gate's answer on the candidate, also against the live release."""
-    return judge_candidate(night.workspace, LiveModel(parent.model, parent.classes, parent.manifest.splits))
+    live = LiveModel(parent.model, parent.classes, parent.manifest.splits, parent.learned)
+    return judge_candidate(night.workspace, live, night.looks)
 
 
 @step("find harm")

@@ -27,7 +27,7 @@ from data.inbox.refusals import Reason, Refusal
 from data.inbox.validation import validate_reports
 from data.releases.correction_images import correction_image
 from data.releases.erasure import erased_digests
-from data.splits import load_split
+from data.splits import load_split, read_record
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
 from flows.night.check_reports import check_reports, load_report_suite
@@ -37,7 +37,7 @@ from flows.night.step import STORE_AWAY, step
 from flows.releases.decision import Decision, as_correction
 from flows.releases.standing import decisions
 
-CONTROL = ("reference", "calibration", "gate", "test")
+OPEN = {"train", "traffic"}  # splits whose images may be reported; all others judge, have judged, or set thresholds
 
 
 @step("collect", waits=STORE_AWAY)
@@ -125,7 +125,10 @@ class Control:
 
     def __call__(self, pixels: Pixels) -> NDArray[np.bool_]:
         if self._guard is None:
-            images = [load_split(self._night.workspace.splits, name).images for name in CONTROL]
+            folder = self._night.workspace.splits
+            images = [
+                load_split(folder, name).images for name in sorted(read_record(folder).splits) if name not in OPEN
+            ]
             self._guard = self._night.make_guard(np.concatenate(images))
         return np.asarray(self._guard.match(pixels) >= 0)
 

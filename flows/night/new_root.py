@@ -24,6 +24,7 @@ from editing.metrics import predicted_classes
 from editing.model import ModelSpec
 from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
 from flows.gate.judge import LiveModel, against_live, judge_candidate
+from flows.gate.standing import gate_standing
 from flows.night.candidate import run_pipeline
 from flows.night.one_at_a_time import alone
 from flows.night.release import release
@@ -31,6 +32,7 @@ from flows.night.run import VERSIONS, summarise
 from flows.night.state import Batch, Night
 from flows.night.step import STORE_AWAY, RunStep, run_here, step
 from flows.night.summary import NightSummary
+from flows.releases.gate_images import fetch_gates
 from flows.releases.pointer import log_entries, verified
 from flows.releases.standing import decisions
 from flows.workspace import Workspace
@@ -81,7 +83,8 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
             except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version
                 night.log(f"{fault}; taking the next version")
                 continue
-        since = since_first_root(night, inherited)
+        run_step(tell_tolerances, night)
+        since = since_first_root(night, inherited, gate_result)
         summary = run_step(summarise, night, ledger, Batch(), gate_result, released=passes)
         return replace(summary, since_first_root=since)
     raise NightError(f"versions {first} to {version} are taken by runs that died; look at releases/")
@@ -90,6 +93,7 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
 @step("inherit", waits=STORE_AWAY)
 def inherit(night: Night) -> Inherited:
     """The corrections in force, which the new root shall learn; raises Damaged if the live release does not verify."""
+    fetch_gates(night.storage, night.workspace)
     found = read_live(night.storage)
     if found is None:
         return Inherited(Ledger(1), NONE)
@@ -170,7 +174,7 @@ def root_classes(workspace: Workspace) -> tuple[str, ...]:
 @step("gate", waits=STORE_AWAY)
 def judge_root(night: Night, inherited: Inherited) -> GateResult:
     """The gate's answer, and the old ledger as a regression test: what was promised holds, learned or edited."""
-    gate_result = judge_candidate(night.workspace, inherited.live, new_root=True)
+    gate_result = judge_candidate(night.workspace, inherited.live, night.looks, new_root=True)
     count = len(inherited.ledger.corrections)
     if not count:
         return gate_result
@@ -184,10 +188,22 @@ def apart_from(gate_result: GateResult, names: frozenset[Name]) -> GateResult:
     return replace(gate_result, criteria=tuple(each for each in gate_result.criteria if each.name not in names))
 
 
-def since_first_root(night: Night, inherited: Inherited) -> str:
-    """The error that all roots since the first have added up to, in words: measured between the first and this one."""
+@step("tell tolerances", waits=STORE_AWAY)
+def tell_tolerances(night: Night) -> None:
+    """Log how many flips each of an edit's limits will let pass, from the next look on."""
+    standing = gate_standing(night.workspace, night.storage)
+    for row in standing.tolerances:
+        night.log(", ".join(f"{name} {cell}" for name, cell in zip(standing.head, row.cells, strict=True)))
+
+
+def since_first_root(night: Night, inherited: Inherited, gate_result: GateResult) -> str:
+    """The error that all roots since the first have added up to, in words: measured between the first and this one.
+
+    Bounded as the other rows of this look.
+    """
     if inherited.first is None:
         return "" if inherited.live is None else "not measured: the first root's bundle cannot be had"
     rows = against_live(night.workspace, inherited.first, night.workspace.params.gate, new_root=True)
     (row,) = (each for each in rows if each.name == Name.DRAWDOWN_LIVE)
+    row = row if gate_result.confidence is None else row.at(gate_result.confidence)
     return f"{row.value:+.2%}, at most {row.bound:.2%}" if row.n else "not measured: the first root had other classes"

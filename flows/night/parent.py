@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from data.releases.correction_images import copy_corrections
 from data.releases.erasure import erased_digests
 from data.releases.ledger import Ledger
 from data.releases.manifest import Manifest, read_file, read_model
 from data.releases.replay import replay_of
+from data.splits import RECORD, SplitEntry, parse_splits
+from data.storage.base import Storage
 from editing.errors import Damaged, DataError
 from editing.model import ModelSpec
 from flows.night.state import Night, Parent
 from flows.night.step import STORE_AWAY, step
 from flows.params import parse_params
+from flows.releases.gate_images import fetch_gates
 from flows.releases.git_tag import tag_release
 from flows.releases.outputs import restore_outputs
 from flows.releases.pointer import record, require_live, verified
@@ -27,6 +32,7 @@ def sync(night: Night) -> Parent:
     manifest = verified(storage, live.version, live.manifest_sha256)
     record(storage, live)  # a crash between swap and log left no entry
     tag_release(workspace, storage, manifest, night.log)  # nor a tag
+    fetch_gates(storage, workspace)
     restore_root(night, manifest)
     spec = ModelSpec.from_json(workspace.read(workspace.root / "model.json").decode())
     return Parent(
@@ -37,7 +43,15 @@ def sync(night: Night) -> Parent:
         model=read_model(storage, manifest),
         classes=spec.classes,
         image_shape=spec.image_shape,
+        learned=learned_splits(storage, manifest),
     )
+
+
+def learned_splits(storage: Storage, manifest: Manifest) -> Mapping[str, SplitEntry] | None:
+    """The splits that a release was made from; None if its bundle does not say."""
+    if RECORD not in manifest.files:
+        return None
+    return parse_splits(read_file(storage, manifest, RECORD), f"{RECORD} of release {manifest.version}").learned
 
 
 def restore_root(night: Night, manifest: Manifest) -> None:

@@ -61,6 +61,7 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
             why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
             why += f"; inconclusive, let pass by {yes}" if yes else ""
             why += drawdown_sentence(gate_result, parent.live.version)
+            why += f"; look {gate_result.look} at the gate split"
             try:
                 run_step(release, night, (parent.live, parent.tag), why=why)
             except AlreadyStored as fault:  # a run that died before its swap left other bytes under this version

@@ -12,7 +12,9 @@ from data.images import Pixels
 from data.inbox.control_guard import ControlGuard
 from data.inbox.refusals import Refusal
 from data.releases.ledger import Correction, Ledger
+from data.releases.looks import Looks
 from data.releases.manifest import Live, Manifest
+from data.splits import SplitEntry
 from data.storage.base import Storage
 from flows.gate.criterion import GateResult
 from flows.night.summary import DeferredCorrection
@@ -32,6 +34,11 @@ class Night:
     log: Log
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     make_guard: Callable[[Pixels], ControlGuard] = ControlGuard
+
+    @property
+    def looks(self) -> Looks:
+        """Where this night counts what it judges."""
+        return Looks(self.storage, self.by, self.name)
 
 
 def open_night(store: str | None, folder: str | None, by: str | None, log: Log, *, create: bool = False) -> Night:
@@ -55,6 +62,7 @@ class Parent:
     model: bytes = field(repr=False)
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    learned: Mapping[str, SplitEntry] | None = None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class NightSummary:
         """Plain data."""
         plain = {key: value for key, value in asdict(self).items() if key not in {"gate_result", "refused", "deferred"}}
         criteria = self.gate_result.criteria if self.gate_result else ()
+        plain["look"] = self.gate_result and self.gate_result.look
+        plain["spent"] = self.gate_result and self.gate_result.spent
         plain["criteria"] = [asdict(CriterionRow.of(each)) for each in criteria]
         plain["deferred"] = [asdict(each) for each in self.deferred]
         plain["quarantined"] = [asdict(each) for each in self.refused]
@@ -65,6 +67,8 @@ class NightSummary:
         ]
         if self.error_before is not None and self.error_after is not None:
             rows.append(("error on the gate split", f"{self.error_before:.2%} before, {self.error_after:.2%} after"))
+        if looks := self.gate_result and self.gate_result.looks_sentence:
+            rows.append(("looks at the gate split", looks))
         if self.since_first_root:
             rows.append(("error added since the first root", self.since_first_root))
         rows.append(("outcome", f"{self.outcome}{': ' + self.sentence if self.sentence else ''}"))

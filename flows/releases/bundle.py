@@ -11,7 +11,7 @@ from data.releases.ledger import Ledger
 from data.releases.manifest import FileEntry, Manifest, sha256
 from data.releases.replay import NAME as REPLAY
 from data.releases.signing import signature_of
-from data.splits import read_record, splits_digest
+from data.splits import RECORD, read_record, splits_digest
 from data.storage.base import Storage
 from editing.errors import AlreadyStored, Damaged, DataError
 from editing.model import ModelSpec
@@ -45,6 +45,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
         "gate.json": workspace.gate,
         "edit.json": workspace.candidate / "edit.json",
         "evaluation.json": workspace.evaluation,
+        RECORD: workspace.splits / RECORD,
         "dvc.yaml": workspace.folder / "dvc.yaml",
         "dvc.lock": workspace.folder / "dvc.lock",
         "params.yaml": workspace.folder / "params.yaml",

@@ -8,12 +8,15 @@ from typing import Any
 from data import layout
 from data.releases.edit_record import EditRecord
 from data.releases.ledger import Correction, Ledger
+from data.releases.looks import Looks
 from data.releases.manifest import Manifest, read_file
 from data.reports import Report, parse_report
+from data.splits import RECORD, parse_splits
 from data.storage.base import Storage
 from editing.errors import DataError
 from flows.gate.criterion import GateResult
 from flows.gate.measurements import CriterionRow, GateMeasurements
+from flows.params import parse_params
 from flows.releases.pointer import released_digest, require_live, verified
 
 
@@ -65,8 +68,19 @@ def trace(storage: Storage, version: int | None = None) -> Lineage:
             Traced(each, holds.get(each.id), tuple(reports[name] for name in each.reports if name in reports))
             for each in ledger.corrections
         ),
-        gate=measured.gate_result,
+        gate=judged(storage, manifest, measured),
     )
+
+
+def judged(storage: Storage, manifest: Manifest, measured: GateMeasurements) -> GateResult:
+    """The gate's rows as the look saw them at which the release was judged; as measured, if the store does not say."""
+    if RECORD not in manifest.files:
+        return measured.gate_result
+    split = parse_splits(read_file(storage, manifest, RECORD), RECORD).splits["gate"].sha256
+    look = Looks(storage).number_of(split, measured.model)
+    if look is None:
+        return measured.gate_result
+    return measured.judged(look, parse_params(read_file(storage, manifest, "params.yaml")).gate)
 
 
 def settled_reports(storage: Storage, wanted: set[str]) -> dict[str, Report]:

@@ -27,6 +27,8 @@ USES = {
     "gate": "the release was decided on it",
     "test": "reported, nothing is decided on it",
     "traffic": "unlabelled, reach is measured on it",
+    "sealed": "kept apart: whether the gate split was selected by is asked of it",
+    "retired": "earlier releases were decided on it",
 }
 LEDGERS = {
     "ledger.jsonl": "the corrections that the release holds: images by digest, and their classes",
@@ -137,7 +139,7 @@ def _considerations(measured: GateMeasurements, spec: ModelSpec) -> dict[str, An
         "technicalLimitations": [
             "the numbers are of control images, drawn as the data set was; of other images nothing was measured",
             "a correction was shown to hold for its image and augmented views of it, whose share is `generalization`",
-            "each bound holds by itself"
+            "each bound holds by itself, as of a single look at the gate split"
             + ("" if measured.confidence is None else f", one-sided, at {100 * measured.confidence:g}% confidence"),
         ],
         "performanceTradeoffs": [f"error rate on the gate split {error.after} instead of the root's {error.before}"],

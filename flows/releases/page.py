@@ -13,6 +13,7 @@ from data.storage.base import Storage
 from editing.errors import Damaged, NotStored
 from editing.export import OnnxClassifier
 from flows.gate.measurements import GateMeasurements
+from flows.releases.lineage import judged
 from flows.releases.pointer import released_digest, released_digests, require_live, verified
 from flows.releases.report import HistoryPoint, bundle_lineage, render_report, thumbnail
 
@@ -40,7 +41,8 @@ def release_page(storage: Storage, version: int | None = None) -> bytes:
         "ledger.jsonl": manifest.ledger,
     }
     lineage, history = bundle_lineage(which, files, inputs), history_points(storage, live, which)
-    return render_report(files, pictures, lineage, history, longest_side=max(shape[:2]))
+    gate_result = judged(storage, manifest, GateMeasurements.from_json(files["gate.json"]))
+    return render_report(files, pictures, lineage, history, gate_result, longest_side=max(shape[:2]))
 
 
 def history_points(storage: Storage, live: Live, upto: int) -> list[HistoryPoint]:

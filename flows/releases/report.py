@@ -42,7 +42,7 @@ MEANING: dict[str, str] = {
     Name.NEGATIVE_FLIPS: "control images that the root gets right and the release wrong",
     Name.RECALL_DROP: "recall lost by the class that loses most",
     Name.BOUNDARY_FLIPS: "negative flips among the control images that the root is least sure of",
-    Name.SLICE_FLIPS: "negative flips in the slice that loses most: a class and its rival, or a cluster of features",
+    Name.SLICE_FLIPS: "negative flips in the slice that loses most: a class and its rival, a column, a cluster",
     Name.TRIGGER: "control images that turn to a class when what its corrections have in common is laid over them",
     Name.REACH: "control images that any slot can change at all",
     Name.REACH_TRAFFIC: "unlabelled traffic that any slot can change at all",
@@ -147,14 +147,16 @@ def render_report(
     pictures: Mapping[str, str],
     lineage: Sequence[tuple[str, str]],
     history: Sequence[HistoryPoint] = (),
+    judged: GateResult | None = None,
     *,
     longest_side: int,
 ) -> bytes:
     """The page, from a bundle's `files` by name and the URLs of the corrections' `pictures`.
 
-    An erased picture has no URL. `lineage` is (what, digest) from the inputs to the file; `history` is for pages made
-    on demand; `longest_side` is that of a picture in pixels. The same arguments give the same bytes. Raises DataError
-    if a file is missing or unreadable.
+    An erased picture has no URL. `lineage` is (what, digest) from the inputs to the file; `history` and `judged`, the
+    gate's rows as the look saw them at which the release was judged, are for pages made on demand; `longest_side` is
+    that of a picture in pixels. The same arguments give the same bytes. Raises DataError if a file is missing or
+    unreadable.
     """
     try:
         measured = GateMeasurements.from_json(files["gate.json"])
@@ -164,7 +166,7 @@ def render_report(
         cards = _cards(evaluation, ledger, pictures)
     except KeyError as fault:
         raise DataError(f"the report needs {fault}, which is missing; run `dvc repro`") from fault
-    gate_result = measured.gate_result
+    gate_result = judged or measured.gate_result
     slots = _slots(edited, evaluation, ledger)
     page = _environment().get_template("report.html.j2")
     return page.render(
@@ -175,7 +177,8 @@ def render_report(
         bars=[criterion_bar(each) for each in gate_result.criteria],
         missing=[name.replace("_", " ") for name in gate_result.missing],
         error=measured.error,
-        bound=bound_name(measured.confidence),
+        bound=bound_name(gate_result.confidence),
+        looks=gate_result.looks_sentence,
         reach=_measured(gate_result, Name.REACH),
         cards=cards,
         sharp=longest_side <= SHARP,

@@ -23,6 +23,7 @@ from data.storage.base import Storage
 from editing.errors import ErrataError, NightError, NotStored, Removed
 from flows.gate.measurements import GateMeasurements
 from flows.releases.bundle import build_bundle
+from flows.releases.gate_images import fetch_gates
 from flows.releases.outputs import restore_outputs
 from flows.releases.pipeline import INSTALLED, check_params, check_pipeline
 from flows.releases.pointer import released_digest, verified
@@ -80,7 +81,9 @@ def reproduce(
     if erased and (from_scratch or erased & {each.id for each in edited_by(storage, manifest)}):
         raise Removed(f"release {version} cannot be made again: a photo that it was made with was erased")
     workspace = restore_workspace(storage, manifest, folder, allowed_plugins, erased)
-    if not from_scratch:
+    if from_scratch:
+        fetch_gates(storage, workspace)
+    else:
         try:
             restore_outputs(storage, manifest, workspace, log)
         except (NightError, NotStored) as fault:

@@ -23,7 +23,7 @@ from flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
 from flows.gate.criterion import Criterion, Name, not_computed
 from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from flows.gate.measures import Logits, control_criteria, correction_criteria, parity_criterion, reach
-from flows.gate.slices import Slice, class_pairs, clusters, slice_criterion, slice_outcomes
+from flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
 from flows.params import Params
 from flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
 from flows.stages.plots import write_headline, write_recall
@@ -91,6 +91,7 @@ def slices_of(workspace: Workspace, gate: LabelledImages, root_logits: Logits, p
     known, judged = (batched_features(root, torch.from_numpy(each.images)).numpy() for each in (reference, gate))
     return [
         *class_pairs(gate.labels, root_logits, gate.classes, least),
+        *declared(gate.columns, least),
         *clusters(known, judged, least, params.seed),
     ]
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from data import layout
 from data.datasets import LabelledImages, load_dataset
 from data.expectations.observations import Outcome, partition
-from data.splits import make_splits, save_splits
+from data.splits import make_splits, refreshed, save_splits, unpack_split
+from data.storage.base import check_digest
 from editing.errors import DataError
 from flows.params import Params
 from flows.workspace import Workspace
@@ -25,16 +27,28 @@ def prepare(workspace: Workspace, params: Params) -> None:
     expectation of severity `critical`. What breaks one of severity `warning` is printed.
     """
     root = Path(params.data.root) if params.data.root else None
-    dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape)
+    dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape, columns=params.data.columns)
     if params.data.classes:
         dataset = dataset.ordered(params.data.classes)
     sizes = {name: size for name, size in params.data.splits if size != 0}
-    splits = make_splits(dataset, sizes, params.seed)
+    splits = refreshed(
+        make_splits(dataset, sizes, params.seed), [load_gate(workspace, each) for each in params.data.gates]
+    )
     for name, outcomes in check_splits(workspace, splits).items():
         for outcome in outcomes:
             if outcome.severity == "warning" and not outcome.holds:
                 print(f"warning: split {name}: {outcome.sentence}", flush=True)
     save_splits(splits, workspace.splits)
+
+
+def load_gate(workspace: Workspace, digest: str) -> LabelledImages:
+    """The gate split that was added under this digest; raises DataError if it is gone, Damaged if it is another."""
+    path = workspace.gates / f"{digest}.npz"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; the store has it under {layout.gate_images(digest)}") from error
+    return unpack_split(check_digest(content, digest, str(path)))
 
 
 def check_splits(workspace: Workspace, splits: Mapping[str, LabelledImages]) -> dict[str, tuple[Outcome, ...]]:

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from data.datasets import LabelledImages, load_dataset
 from data.images import encode_png
+from data.splits import load_split, save_splits
 from editing.errors import DataError
 
 
@@ -46,6 +47,21 @@ def test_a_table_of_paths(tmp_path: Path) -> None:
     assert found.classes == ("cat", "dog")
     assert found.labels.tolist() == [1, 0]
     assert np.array_equal(found.images[..., 0], np.stack([pixels[2], pixels[1]])[..., 0])
+
+
+def test_declared_columns_follow_their_images_into_a_split_and_back(tmp_path: Path) -> None:
+    write(tmp_path)
+    table = tmp_path / "table.csv"
+    table.write_text("camera,label,path\nnorth,dog,dog/x.png\nsouth,cat,cat/2.png\n")
+    found = load_dataset("csv", table, image_shape=(6, 6, 1), columns=["camera"])
+    assert found.columns["camera"].tolist() == ["north", "south"]
+    save_splits({"gate": found.ordered(["dog", "cat"]).take(np.array([1, 0]))}, tmp_path / "splits")
+    back = load_split(tmp_path / "splits", "gate")
+    assert (back.labels.tolist(), back.columns["camera"].tolist()) == ([1, 0], ["south", "north"])
+    with pytest.raises(DataError, match="columns path, label and site"):
+        load_dataset("csv", table, image_shape=(6, 6, 1), columns=["site"])
+    with pytest.raises(DataError, match="only a CSV file has columns"):
+        load_dataset("folder", tmp_path, image_shape=(6, 6, 1), columns=["camera"])
 
 
 def test_each_fault_says_what_to_do(tmp_path: Path) -> None:

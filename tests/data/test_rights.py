@@ -18,6 +18,7 @@ from data.inbox.intake import Accepted, read_inbox
 from data.inbox.quarantine import quarantine as quarantine_report
 from data.inbox.quarantine import quarantined, settle
 from data.inbox.refusals import Reason, Refusal
+from data.releases.looks import Looks
 from data.reports import file_report
 from data.storage.s3 import S3Storage
 from editing.errors import StoreUnusable, Unreadable
@@ -78,6 +79,7 @@ def test_who_files_files_a_picture_that_is_there_already_on_real_s3(real_s3_role
     assert refused(lambda: storage.delete(inbox))
     assert refused(lambda: list(storage.keys(layout.INBOX)))
     assert refused(lambda: storage.put_once(layout.release_file(1, "report.html"), b"mine"))
+    assert refused(lambda: storage.put_once(layout.look("a" * 64, 1, "b" * 64), b"{}"))
     assert refused(lambda: storage.swap(layout.LIVE, b"{}", expected=None))
 
 
@@ -106,6 +108,8 @@ def test_the_worker_probes_moves_reports_and_releases_on_real_s3(real_s3_role: R
     tag = storage.swap(layout.LIVE, b"{}", expected=None).tag
     storage.swap(layout.LIVE, b"[]", expected=tag)
     assert refused(lambda: storage.delete(layout.release_file(1, "x")))  # a release is never removed by a night
+    assert Looks(storage).count("a" * 64, ["c" * 64], "b" * 64) == 1
+    assert refused(lambda: storage.delete(layout.look("a" * 64, 1, "b" * 64)))  # nor is a look
     assert refused(lambda: storage.delete(layout.image(kept.image)))
 
 

@@ -34,6 +34,7 @@ from flows.stages.edit import edit
 from flows.stages.editors import build_editor
 from flows.stages.evaluate import evaluate
 from flows.stages.export import export
+from flows.stages.prepare import prepare
 from flows.workspace import Workspace
 from tests.conftest import NewStore, make_stores
 
@@ -201,7 +202,9 @@ def play(patch: pytest.MonkeyPatch, memory: Path) -> None:
     """
 
     def dvc(workspace: Workspace, *words: str, log: Callable[[str], None], env: object = None) -> None:
-        if words[0] == "repro":
+        if words == ("repro", "prepare"):
+            prepare(workspace, workspace.params)
+        elif words[0] == "repro":
             solve(workspace, memory)
 
     patch.setattr(Workspace, "dvc", dvc)

@@ -191,3 +191,18 @@ def test_a_file_that_cannot_be_written_is_named(corrected: Place, errata: Errata
     assert code == 1
     assert "artifacts/ledger/ledger.jsonl: Is a directory" in said.replace("\n", "")
     assert "not foreseen" not in said
+
+
+def test_the_gate_split_tells_how_often_it_was_looked_at(corrected: Place, errata: Errata) -> None:
+    code, said = errata("control", "show")
+    assert (code, said["looks"], said["images"]) == (0, 2, 350)  # the root's, and the night's
+    assert said["spent"] == pytest.approx(2 / 12)
+    assert {each["name"] for each in said["tolerances"]} >= {"negative_flips", "recall_drop"}
+    assert [each["look"] for each in (errata("correct")[1],)] == [None]  # nothing to judge: no look
+    assert errata("control", "show")[1]["looks"] == 2
+    assert errata("control", "sealed") == (
+        1,
+        "Error: there is no sealed split; give it images in params.yaml: data.splits.sealed\n",
+    )
+    code, said = errata("control", "add", str(corrected.folder / "nowhere"))
+    assert code == 1 and "nowhere" in said

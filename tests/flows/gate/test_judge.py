@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from data.releases.looks import Looks
 from editing.errors import Damaged
 from flows.gate.criterion import Direction, Name
 from flows.gate.judge import against_params, judge_candidate
@@ -27,10 +28,10 @@ def test_a_criterion_that_there_is_not_is_refused() -> None:
 def test_a_gate_file_in_which_limits_were_loosened_does_not_pass(place: Place) -> None:
     path = place.workspace.gate
     measured = json.loads(path.read_text())
-    assert judge_candidate(place.workspace, None).verdict == "pass"
+    assert judge_candidate(place.workspace, None, Looks(place.storage)).verdict == "pass"
     measured["criteria"][Name.ACCURACY] |= {"value": 0.1, "bound": 0.05, "limit": 0.01}
     path.write_text(json.dumps(measured))
-    found = judge_candidate(place.workspace, None)
+    found = judge_candidate(place.workspace, None, Looks(place.storage))
     assert found.verdict == "fail"
     assert found.sentence == "accuracy fail"
 
@@ -41,7 +42,7 @@ def test_a_gate_file_with_a_hole_does_not_pass(place: Place, damage: dict[str, o
     measured = json.loads(path.read_text())
     measured["criteria"][Name.PARITY] |= damage
     path.write_text(json.dumps(measured))
-    assert judge_candidate(place.workspace, None).verdict == "inconclusive"
+    assert judge_candidate(place.workspace, None, Looks(place.storage)).verdict == "inconclusive"
     del measured["criteria"][Name.PARITY]
     path.write_text(json.dumps(measured))
-    assert judge_candidate(place.workspace, None).sentence == "parity was not computed"
+    assert judge_candidate(place.workspace, None, Looks(place.storage)).sentence == "parity was not computed"

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from flows.gate.measures import control_criteria
-from flows.gate.slices import Slice, class_pairs, clusters, slice_criterion, slice_outcomes
+from flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
 from tests.flows.gate.gate_rows import PARAMS, one_hot
 
 
@@ -61,3 +61,21 @@ def test_one_kind_of_image_wholly_destroyed_is_seen(images: int) -> None:
 def test_without_a_slice_of_enough_images_nothing_looks_measured() -> None:
     row = slice_criterion((), PARAMS)
     assert (row.verdict, row.n) == ("not applicable", 0)
+
+
+def test_declared_columns_make_slices_of_each_value_with_enough_images() -> None:
+    camera = np.array(["north", "south"])[np.arange(300) % 2]
+    site = np.where(np.arange(300) < 270, "yard", "gate")
+    found = declared({"camera": camera, "site": site}, 35)
+    assert {each.name: len(each.members) for each in found} == {
+        "camera north": 150,
+        "camera south": 150,
+        "site yard": 270,
+    }
+    after = labels = np.arange(300) % 10
+    after = np.where((camera == "south") & (np.arange(300) % 4 == 1), (labels + 1) % 10, labels)  # half of that camera
+    outcomes = {each.name: each.negative_flips for each in slice_outcomes(labels, labels, after, found)}
+    assert outcomes["camera north"] == 0
+    assert outcomes["camera south"] == 75
+    row = slice_criterion(slice_outcomes(labels, labels, after, found), PARAMS)
+    assert (row.value, row.verdict) == (0.5, "fail")

@@ -67,7 +67,7 @@ def test_every_fault_is_told_with_its_path_and_what_is_allowed() -> None:
             'seed: "2" is not allowed; it takes: integer, at least 0',
             "data.image_shape: [8, 8] is not allowed; it takes: list of 3 integers or null",
             "data.splits.holdout: no parameter is called so; "
-            "there are train, reference, calibration, gate, test, traffic",
+            "there are train, reference, calibration, gate, test, traffic, sealed",
             'model.mean: ["a", 0.3] is not allowed; it takes: list of numbers',
             'model.arguments: {"width": [1]} is not allowed; '
             "it takes: mapping of names to integer or number or text or true or false",

@@ -37,7 +37,7 @@ def test_a_gate_without_its_confidence_is_read() -> None:
         name: before[name] for name in before if name != "criteria"
     }
     for name, row in before["criteria"].items():
-        assert again["criteria"][name] == {**row, "not_applicable": ""}
+        assert again["criteria"][name] == {**row, "not_applicable": "", "sample": None}
     assert {each.verdict for each in found.gate_result.criteria} == {"pass"}
     assert found.gate_result.missing == ("slice_flips",)  # a criterion that there was not: it does not look measured
 

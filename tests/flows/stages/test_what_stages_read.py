@@ -49,7 +49,7 @@ def test_other_limits_ship_the_same_bytes(quick: Place) -> None:
     file = quick.workspace.onnx / "model.onnx"
     before = file.read_bytes()
     path = quick.workspace.folder / "params.yaml"
-    path.write_text(path.read_text().replace("  drawdown: 0.03", "  drawdown: 0.5").replace("reach: 0.3", "reach: 0.9"))
+    path.write_text(path.read_text().replace("  drawdown: 0.05", "  drawdown: 0.5").replace("reach: 0.3", "reach: 0.9"))
     workspace = Workspace(quick.workspace.folder)
     assert workspace.params.gate.drawdown == 0.5 and workspace.params.gate.reach == 0.9
     export(workspace)

@@ -1,0 +1,138 @@
+"""A gate split of new labelled images: it starts anew with looks, and what judged before is never forgotten.
+
+No new image may be in any split, have judged before, or have been reported: each such image is left out. The old gate
+images are kept as the split `retired`, which no report may touch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from data import layout
+from data.datasets import LabelledImages, load_dataset
+from data.images import Pixels, decode_image, fit_image, pixel_digest
+from data.releases.manifest import sha256
+from data.splits import load_split, pack_split, read_record, refreshed
+from editing.errors import DataError, ErrataError, NotStored, StoreUnusable
+from flows.night.one_at_a_time import alone
+from flows.night.state import Night
+from flows.releases.gate_images import keep_gate
+from flows.stages.prepare import check_splits
+from flows.workspace import Workspace
+
+BLOCK = 256  # reported images that are compared at once
+
+
+@dataclass(frozen=True)
+class AddedGate:
+    """The new gate split: its file's digest, its images, and how many were left out because of what."""
+
+    digest: str
+    images: int
+    left_out: dict[str, int]
+
+
+def add_gate(night: Night, source: Path) -> AddedGate:
+    """Make the labelled images of `source`, a folder of folders or a CSV file, the gate split from now on.
+
+    Raises DataError if images or classes are not like the data set's, if a class has no image left, or if the split
+    breaks an expectation of severity `critical`; nothing has changed then.
+    """
+    with alone(night, "the adding of a gate split"):
+        workspace = night.workspace
+        splits = {name: load_split(workspace.splits, name) for name in read_record(workspace.splits).splits}
+        before = splits["gate"]
+        height, width, channels = before.images.shape[1:]
+        found = load_dataset(
+            "folder" if source.is_dir() else "csv",
+            source,
+            image_shape=(height, width, channels),
+            columns=workspace.params.data.columns,
+        ).ordered(before.classes)
+        fresh, left_out = usable(night, found, splits)
+        if missing := [name for index, name in enumerate(fresh.classes) if not (fresh.labels == index).any()]:
+            told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none"
+            raise DataError(f"no image of {', '.join(missing)} is left to judge by (left out: {told}); add some")
+        check_splits(workspace, refreshed(splits, [fresh]))
+        content = pack_split(fresh)
+        digest = sha256(content)
+        keep_gate(night.storage, workspace, digest, content)
+        name_in_params(workspace, digest)
+        Workspace(workspace.folder).dvc("repro", "prepare", log=night.log)
+        return AddedGate(digest, len(fresh), left_out)
+
+
+def usable(
+    night: Night, found: LabelledImages, splits: dict[str, LabelledImages]
+) -> tuple[LabelledImages, dict[str, int]]:
+    """Those of the images that nobody has seen, and how many others there are, by why."""
+    digests = [pixel_digest(image) for image in found.images]
+    labels: dict[str, set[int]] = {}
+    for digest, label in zip(digests, found.labels, strict=True):
+        labels.setdefault(digest, set()).add(int(label))
+    known = {pixel_digest(image) for split in splits.values() for image in split.images}
+    known |= night.looks.judged_images()
+    reported = reported_among(night, found.images)
+    kept: list[int] = []
+    why: Counter[str] = Counter()
+    seen: set[str] = set()
+    for index, digest in enumerate(digests):
+        if len(labels[digest]) > 1:
+            why["labelled as two classes"] += 1
+        elif digest in seen:
+            why["there twice"] += 1
+        elif digest in known:
+            why["in the data set already"] += 1
+        elif index in reported:
+            why["reported before"] += 1
+        else:
+            kept.append(index)
+        seen.add(digest)
+    return found.take(np.array(kept, np.int64)), dict(why)
+
+
+def reported_among(night: Night, images: Pixels) -> set[int]:
+    """Indices of the images that were ever reported or corrected, or of which a copy was."""
+    guard = night.make_guard(images)
+    hit: set[int] = set()
+    reported = reported_images(night, images.shape[1:])
+    while block := list(islice(reported, BLOCK)):
+        hit |= {int(index) for index in guard.match(np.stack(block)) if index >= 0}
+    return hit
+
+
+def reported_images(night: Night, shape: tuple[int, ...]) -> Iterator[Pixels]:
+    """Every reported image that can be decoded, and those of corrections, at the model's input size."""
+    height, width, channels = shape
+    for prefix in (layout.IMAGES, layout.CORRECTIONS):
+        for key in night.storage.keys(prefix):
+            try:
+                yield fit_image(decode_image(night.storage.get(key)), (height, width, channels))
+            except StoreUnusable:
+                raise
+            except (ErrataError, NotStored) as fault:
+                night.log(f"{key} cannot be compared with: {fault}")
+
+
+def name_in_params(workspace: Workspace, digest: str) -> None:
+    """Add the digest to `data.gates` in params.yaml, where its comments stay; once."""
+    if digest in workspace.params.data.gates:
+        return
+    yaml = YAML()
+    yaml.width = 10_000
+    document = yaml.load(workspace.params_file)
+    document["data"]["gates"] = [*workspace.params.data.gates, digest]
+    out = BytesIO()
+    yaml.dump(document, out)
+    path = workspace.folder / "params.yaml"
+    whole = path.with_suffix(".new")
+    whole.write_bytes(out.getvalue())
+    whole.replace(path)

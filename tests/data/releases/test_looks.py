@@ -1,0 +1,121 @@
+"""Looks at a split: counted once for each model, never forgotten, whatever crashes or gets lost."""
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from data import layout
+from data.releases.looks import RECORD, Looks
+from data.storage.base import Storage
+from data.storage.local import LocalStorage
+from editing.errors import Damaged, StoreUnusable
+
+SPLIT, OTHER = "a" * 64, "b" * 64
+IMAGES = [f"{index:064x}" for index in range(5)]
+FRESH = [f"{index:064x}" for index in range(5, 9)]
+
+
+def model(number: int) -> str:
+    return f"{number:064x}"
+
+
+def test_each_model_is_a_look_and_the_same_again_is_the_same_look(storage: Storage) -> None:
+    looks = Looks(storage, "ada", "a run")
+    assert [looks.count(SPLIT, IMAGES, model(each)) for each in (7, 8, 7, 9, 8)] == [1, 2, 1, 3, 2]
+    assert looks.so_far(SPLIT, IMAGES) == 3
+    assert (looks.number_of(SPLIT, model(9)), looks.number_of(SPLIT, model(1))) == (3, None)
+    found = RECORD.validate_json(storage.get(layout.look(SPLIT, 3, model(9))))
+    assert (found.split, found.number, found.model, found.by, found.run) == (SPLIT, 3, model(9), "ada", "a run")
+    # another machine, which has only the store
+    assert Looks(storage, "grace", "another run").count(SPLIT, IMAGES, model(10)) == 4
+
+
+def test_new_images_start_anew_and_the_old_looks_stay(storage: Storage) -> None:
+    looks = Looks(storage)
+    for each in range(4):
+        looks.count(SPLIT, IMAGES, model(each))
+    before = set(storage.keys(layout.LOOKS))
+    assert looks.count(OTHER, FRESH, model(0)) == 1  # the live model itself, on images that nobody judged by
+    assert looks.count(OTHER, FRESH, model(9)) == 2
+    assert before < set(storage.keys(layout.LOOKS))
+    assert looks.count(SPLIT, IMAGES, model(9)) == 5  # whoever goes back to the old images finds what was spent
+
+
+def test_a_split_of_the_same_images_does_not_start_anew(storage: Storage) -> None:
+    """Another seed or another size: one image in common is enough."""
+    looks = Looks(storage)
+    for each in range(4):
+        looks.count(SPLIT, IMAGES, model(each))
+    assert looks.so_far(OTHER, [*FRESH, IMAGES[3]]) == 4
+    assert looks.count(OTHER, [*FRESH, IMAGES[3]], model(0)) == 5
+    assert looks.so_far(OTHER, [*FRESH, IMAGES[3]]) == 5
+    assert looks.count(SPLIT, IMAGES, model(7)) == 6
+    assert looks.count(SPLIT, IMAGES, model(3)) == 4  # what was judged then is what it was
+
+
+class Racing(LocalStorage):
+    """Between this run's listing and its record another run counts a look."""
+
+    rival: str | None = None
+
+    def put_once(self, key: str, content: bytes) -> None:
+        rival, self.rival = self.rival, None
+        if rival is not None and "/judged/" in key:
+            Looks(LocalStorage(Path(self.url))).count(SPLIT, IMAGES, rival)
+        elif rival is not None:
+            self.rival = rival
+        super().put_once(key, content)
+
+
+def test_two_that_count_at_the_same_moment_never_share_the_earlier_number(tmp_path: Path) -> None:
+    storage = Racing(tmp_path / "store")
+    Looks(storage).count(SPLIT, IMAGES, model(1))
+    storage.rival = model(2)
+    assert Looks(storage).count(SPLIT, IMAGES, model(3)) == 3  # the rival was told 2
+    assert Looks(storage).count(SPLIT, IMAGES, model(4)) == 4
+
+
+def test_two_that_count_the_same_model_at_the_same_moment_count_one_look(tmp_path: Path) -> None:
+    storage = Racing(tmp_path / "store")
+    Looks(storage).count(SPLIT, IMAGES, model(1))
+    storage.rival = model(2)
+    assert Looks(storage, "ada").count(SPLIT, IMAGES, model(2)) == 2
+    assert Looks(storage).so_far(SPLIT, IMAGES) == 2
+
+
+def test_a_record_that_was_removed_gives_no_look_back(storage: Storage) -> None:
+    looks = Looks(storage)
+    for each in range(1, 5):
+        looks.count(SPLIT, IMAGES, model(each))
+    storage.delete(layout.look(SPLIT, 2, model(2)))
+    assert looks.count(SPLIT, IMAGES, model(5)) == 5
+
+
+class Away(LocalStorage):
+    """A store that takes no record of a look."""
+
+    def put_once(self, key: str, content: bytes) -> None:
+        if "/judged/" in key:
+            raise StoreUnusable(f"{key}: away")
+        super().put_once(key, content)
+
+
+def test_without_a_record_there_is_no_number(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusable):
+        Looks(Away(tmp_path / "store")).count(SPLIT, IMAGES, model(1))
+
+
+@pytest.mark.parametrize("key", ["x.json", f"{SPLIT}/judged/1-{model(1)}.json", f"{SPLIT}/judged/{'0' * 8}-abc.json"])
+def test_what_is_no_record_is_named(storage: Storage, key: str) -> None:
+    Looks(storage).count(SPLIT, IMAGES, model(1))
+    storage.put_once(f"{layout.LOOKS}{key}", secrets.token_bytes(4))
+    with pytest.raises(Damaged, match="is no record of a look"):
+        Looks(storage).count(SPLIT, IMAGES, model(2))
+
+
+def test_a_split_whose_images_are_unknown_counts_nothing(storage: Storage) -> None:
+    Looks(storage).count(SPLIT, IMAGES, model(1))
+    storage.delete(layout.judging_images(SPLIT))
+    with pytest.raises(Damaged, match="restore it"):
+        Looks(storage).count(OTHER, FRESH, model(2))

@@ -1,0 +1,92 @@
+"""A candidate is judged once its look is counted: after a crash, again, and when many looks came before."""
+
+import pytest
+
+from data import layout
+from data.images import pixel_digest
+from data.releases.looks import Looks
+from data.splits import load_split, read_record
+from data.storage.local import LocalStorage
+from editing.errors import StoreUnusable
+from flows.gate.criterion import Name
+from flows.gate.judge import judge_candidate
+from flows.gate.measurements import GateMeasurements
+from flows.gate.spending import confidence_at
+from flows.night.run import run_night
+from tests.flows.conftest import Place
+
+
+class Crashing(LocalStorage):
+    """A machine that dies once a record of a look is written (or, `before`, on the way there)."""
+
+    before = False
+
+    def put_once(self, key: str, content: bytes) -> None:
+        if not (self.before and "/judged/" in key):
+            super().put_once(key, content)
+        if "/judged/" in key:
+            raise StoreUnusable("the power is gone")
+
+
+def looks_of(place: Place) -> list[str]:
+    return [key for key in place.storage.keys(layout.LOOKS) if "/judged/" in key]
+
+
+def count_others(place: Place, count: int) -> None:
+    """So many other models were judged on the gate split."""
+    images = [pixel_digest(image) for image in load_split(place.workspace.splits, "gate").images]
+    split = read_record(place.workspace.splits).splits["gate"].sha256
+    for number in range(count):
+        Looks(place.storage).count(split, images, f"{number:064x}")
+
+
+def test_a_crash_between_look_and_verdict_hides_no_look(place: Place) -> None:
+    root = looks_of(place)
+    assert len(root) == 1  # `errata train` looked
+    place.storage.delete(root[0])
+    with pytest.raises(StoreUnusable):
+        judge_candidate(place.workspace, None, Looks(Crashing(place.folder / "store")))
+    (found,) = looks_of(place)
+    again = judge_candidate(place.workspace, None, Looks(place.storage))
+    assert (again.look, again.verdict) == (1, "pass")  # the same bytes: the same look, not a second one
+    assert looks_of(place) == [found]
+
+
+def test_without_a_record_there_is_no_verdict(place: Place) -> None:
+    (only,) = looks_of(place)
+    place.storage.delete(only)
+    storage = Crashing(place.folder / "store")
+    storage.before = True
+    with pytest.raises(StoreUnusable):
+        judge_candidate(place.workspace, None, Looks(storage))
+
+
+def test_the_more_looks_came_before_the_wider_the_bounds(place: Place) -> None:
+    (only,) = looks_of(place)
+    params = place.workspace.params.gate
+    first = judge_candidate(place.workspace, None, Looks(place.storage))
+    place.storage.delete(only)
+    count_others(place, 150)
+    late = judge_candidate(place.workspace, None, Looks(place.storage))
+    assert (first.look, late.look) == (1, 151)
+    assert (first.confidence, late.confidence) == (confidence_at(1, params), confidence_at(151, params))
+    early_row, late_row = (next(row for row in each.criteria if row.name == Name.ACCURACY) for each in (first, late))
+    assert early_row.value == late_row.value
+    assert early_row.bound > late_row.bound
+    # what DVC measured is no function of who looked when
+    measured = GateMeasurements.from_json(place.workspace.gate.read_bytes())
+    assert measured.confidence == params.confidence
+    assert next(row.bound for row in measured.rows if row.name == Name.ACCURACY) > early_row.bound
+
+
+def test_a_night_counts_each_attempt_and_tells_what_is_spent(quick: Place) -> None:
+    quick.report_mistakes(1)
+    summary = run_night(quick.night())
+    assert summary.outcome == "released"
+    assert summary.gate_result is not None and summary.gate_result.look == 2
+    assert (
+        dict(summary.lines())["looks at the gate split"] == "this was look 2; 17% of the gate's error is spent with it"
+    )
+    assert len(looks_of(quick)) == 2
+    entry = quick.storage.get(layout.log_entry(2)).decode()
+    assert "look 2 at the gate split" in entry
