@@ -18,6 +18,8 @@ CORRECTIONS = "corrections/"
 RETRACTED = "retracted/"
 ERASED = "erased/"
 REMOVED = "removed/"
+LABELLED = "labelled/"
+KIND_DECISIONS = "kinds/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -99,6 +101,16 @@ def removal(version: int) -> str:
 def removable(version: int) -> tuple[str, ...]:
     """The files of a bundle that may be removed on purpose, its weights and its page; the others are its lineage."""
     return model_file(version), DELTA, REPORT
+
+
+def labelled_image(identity: str) -> str:
+    """The class of an image of the deployment that a person labelled; the image is that of a correction."""
+    return f"{LABELLED}{identity}.json"
+
+
+def kind_decision(number: int) -> str:
+    """One decision about a kind; zero-padded, so that listing is in order."""
+    return f"{KIND_DECISIONS}{number:08d}.json"
 
 
 def log_entry(number: int) -> str:

@@ -39,14 +39,17 @@ class Name(StrEnum):
     BOUNDARY_FLIPS = "boundary_flips"
     SLICE_FLIPS = "slice_flips"
     TRIGGER = "trigger"
+    KIND_GAIN = "kind_gain"
+    KIND_DRAWDOWN = "kind_drawdown"
     REACH = "reach"
     REACH_TRAFFIC = "reach_traffic"
 
 
 AGAINST_LIVE = frozenset({Name.DRAWDOWN_LIVE, Name.NEGATIVE_FLIPS_LIVE, Name.RECALL_DROP_LIVE})
+KINDS = frozenset({Name.KIND_GAIN, Name.KIND_DRAWDOWN})  # `judge_candidate` requires them of a model that has kinds
 REQUIRED: dict[Kind, frozenset[Name]] = {
     # what compares with the live release is no function of root, ledger and parameters: the night adds it to DVC's rows
-    "edit": frozenset(Name) - AGAINST_LIVE - {Name.REACH_TRAFFIC},
+    "edit": frozenset(Name) - AGAINST_LIVE - KINDS - {Name.REACH_TRAFFIC},
     "root": frozenset({Name.ACCURACY, Name.PARITY}),
 }
 LIMITED_AS = {  # criteria whose limit has another name in params.yaml
@@ -55,7 +58,7 @@ LIMITED_AS = {  # criteria whose limit has another name in params.yaml
     Name.RECALL_DROP_LIVE: "recall_drop",
     Name.REACH_TRAFFIC: "reach",
 }
-MAY_NOT_APPLY = frozenset({Name.SLICE_FLIPS, Name.TRIGGER})  # the others always have something to measure
+MAY_NOT_APPLY = frozenset({Name.SLICE_FLIPS, Name.TRIGGER, *KINDS})  # the others always have something to measure
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Limit:
 def limit_of(name: Name, params: GateParams) -> Limit:
     """The limit that params.yaml sets for a criterion."""
     match name:
-        case Name.ACCURACY | Name.GENERALIZATION:
+        case Name.ACCURACY | Name.GENERALIZATION | Name.KIND_GAIN:
             return Limit("at least", getattr(params, name))
         case Name.CORRECTIONS_HOLD:
             return Limit("at least", 1.0)  # a release keeps every one of its promises

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from data.releases.manifest import sha256
 from data.splits import load_split, splits_digest
+from editing.classifier import KIND
 from editing.errors import Damaged
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
-from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, limit_of, not_computed
+from editing.onnx_file import parse_onnx
+from flows.gate.criterion import AGAINST_LIVE, KINDS, Criterion, GateResult, Name, limit_of, not_computed
 from flows.gate.measurements import GateMeasurements
 from flows.gate.measures import drawdown_live, root_against_live
 from flows.params import GateParams
@@ -38,6 +40,7 @@ def judge_candidate(workspace: Workspace, live: LiveModel | None, *, new_root: b
         raise Damaged(f"{workspace.gate} was measured on another model or control set; run `dvc repro` again")
     params = workspace.params.gate
     criteria = tuple(against_params(each, params) for each in measured.rows)
+    criteria += unmeasured_kinds(workspace, criteria, params)
     if live is not None:
         criteria += against_live(workspace, live, params, new_root)
     return GateResult(measured.kind, criteria, measured.confidence)
@@ -53,6 +56,17 @@ def against_params(row: Criterion, params: GateParams) -> Criterion:
     except ValueError as fault:
         raise Damaged(f"metrics/gate.json has a criterion {row.name!r}, which there is not; run `dvc repro`") from fault
     return replace(row, limit=limit.value, direction=limit.direction)
+
+
+def unmeasured_kinds(
+    workspace: Workspace, criteria: tuple[Criterion, ...], params: GateParams
+) -> tuple[Criterion, ...]:
+    """Rows about kinds that a model with kinds has and that were not measured: never a pass."""
+    if KIND not in {each.name for each in parse_onnx(workspace.onnx / "model.onnx").graph.output}:
+        return ()
+    measured = {each.name for each in criteria if each.verdict != "not applicable"}
+    rest = KINDS - measured
+    return tuple(not_computed(name, params) for name in sorted(rest))
 
 
 def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool) -> tuple[Criterion, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from data.releases.correction_images import copy_corrections
 from data.releases.erasure import erased_digests
+from data.releases.kind_inputs import released_inputs
 from data.releases.ledger import Ledger
 from data.releases.manifest import Manifest, read_file, read_model
 from data.releases.replay import replay_of
@@ -37,6 +38,7 @@ def sync(night: Night) -> Parent:
         model=read_model(storage, manifest),
         classes=spec.classes,
         image_shape=spec.image_shape,
+        kind_inputs=released_inputs(storage, manifest),
     )
 
 
