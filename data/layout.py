@@ -20,6 +20,8 @@ ERASED = "erased/"
 REMOVED = "removed/"
 LOOKS = "looks/"
 GATES = "gates/"
+LABELLED = "labelled/"
+KIND_DECISIONS = "kinds/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -116,6 +118,16 @@ def gate_images(sha256: str) -> str:
 def judging_images(split: str) -> str:
     """Which images a split holds that models are judged on, by the digests of their pixels."""
     return f"{LOOKS}{split}/images.txt"
+
+
+def labelled_image(identity: str) -> str:
+    """The class of an image of the deployment that a person labelled; the image is that of a correction."""
+    return f"{LABELLED}{identity}.json"
+
+
+def kind_decision(number: int) -> str:
+    """One decision about a kind; zero-padded, so that listing is in order."""
+    return f"{KIND_DECISIONS}{number:08d}.json"
 
 
 def log_entry(number: int) -> str:

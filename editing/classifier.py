@@ -13,16 +13,19 @@ from editing.errors import ExportError
 from editing.onnx_file import parse_onnx
 
 OUTPUTS = ("logits", "probabilities", "slot")
+KIND = "kind"  # the last output of a model that has kinds
 _OLDER_OUTPUTS = ("logits", "probabilities", "correction")  # of files exported before the last was named `slot`
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """`logits` and `probabilities` float32 `[n, classes]`; `slot` int64 `[n]`: which decided, -1 where none fired."""
+    """`logits` and `probabilities` float32 `[n, classes]`; int64 `[n]`: `slot`, which decided, and `kind`, which fired;
+    -1 where none did."""
 
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     slot: NDArray[np.int64]
+    kind: NDArray[np.int64]
 
 
 class OnnxClassifier:
@@ -53,7 +56,11 @@ class OnnxClassifier:
         except Exception as error:  # ONNX Runtime's own errors have no common base that it exports
             raise ExportError(f"{name} cannot be run: {error}; export it again or restore it") from error
         inputs, outputs = self._session.get_inputs(), tuple(output.name for output in self._session.get_outputs())
-        if [value.name for value in inputs] != ["images"] or outputs not in (OUTPUTS, _OLDER_OUTPUTS):
+        if [value.name for value in inputs] != ["images"] or outputs not in (
+            OUTPUTS,
+            (*OUTPUTS, KIND),
+            _OLDER_OUTPUTS,
+        ):
             raise ExportError(f"{name} is no exported Errata model: its outputs are {', '.join(outputs)}")
         height, width, channels = inputs[0].shape[1:]
         self.image_shape: tuple[int, int, int] = (height, width, channels)
@@ -70,5 +77,5 @@ class OnnxClassifier:
             self._session.run(None, {"images": np.ascontiguousarray(images[start : start + self.batch])})
             for start in range(0, len(images), self.batch)
         ]
-        logits, probabilities, slot = (np.concatenate([part[i] for part in parts]) for i in range(3))
-        return Predictions(logits, probabilities, slot)
+        logits, probabilities, slot, *kind = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Predictions(logits, probabilities, slot, kind[0] if kind else np.full(len(slot), -1))

@@ -5,6 +5,9 @@ axis changed) and `NAME:values` (those rows), or `NAME:values` alone where that 
 of both files and the release's metadata. One patch slot of 512 features is about 2.1 kB. The root counts without its
 metadata: the delta replaces all of it, so it applies to the root as it shipped, whatever that release was numbered.
 
+The graph of a release with kinds is another than the root's: then the delta holds it as well, without the weights that
+the root has (`:graph`), and is of format errata-delta/2.
+
     apply_delta(root, make_delta(root, release)) == release        byte for byte
 """
 
@@ -22,8 +25,8 @@ from numpy.typing import NDArray
 from editing.errors import Damaged, ExportError
 from editing.onnx_file import parse_onnx, set_metadata
 
-FORMAT = "errata-delta/1"
-_ROWS, _VALUES = ":rows", ":values"
+FORMAT, FORMAT_WITH_GRAPH = "errata-delta/1", "errata-delta/2"
+_ROWS, _VALUES, _GRAPH = ":rows", ":values", ":graph"
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,30 @@ class _Header:
 
 
 def make_delta(root: bytes, release: bytes) -> bytes:
-    """The delta from one ONNX file to another; raises ExportError if their graphs differ in more than initializers."""
+    """The delta from one ONNX file to another.
+
+    Raises ExportError if their graphs differ in more than initializers and kinds: if a weight of the root is gone.
+    """
     from onnx import numpy_helper  # noqa: PLC0415
     from safetensors.numpy import save  # noqa: PLC0415
 
     before, after = parse_onnx(root), parse_onnx(release)
-    if _skeleton(before) != _skeleton(after):
-        raise ExportError("root and release are not of one graph; export both again with the same architecture")
     changed: dict[str, NDArray[Any]] = {}
-    for old, new in zip(before.graph.initializer, after.graph.initializer, strict=True):
-        if old.raw_data != new.raw_data:
+    known = {tensor.name: tensor for tensor in before.graph.initializer}
+    skeleton = _skeleton(after)
+    same_graph = _skeleton(before) == skeleton
+    if not same_graph:
+        if not _weights(before) <= _weights(after):
+            raise ExportError("root and release are not of one graph; export both again with the same architecture")
+        changed[_GRAPH] = np.frombuffer(skeleton, np.uint8)
+    for new in after.graph.initializer:
+        old = known.get(new.name)
+        if old is None or _form(old) != _form(new):
+            changed[new.name + _VALUES] = numpy_helper.to_array(new)
+        elif old.raw_data != new.raw_data:
             changed |= _difference(new.name, numpy_helper.to_array(old), numpy_helper.to_array(new))
     header = {
-        "format": FORMAT,
+        "format": FORMAT if same_graph else FORMAT_WITH_GRAPH,
         "root_sha256": _digest(_without_metadata(before)),
         "release_sha256": _digest(release),
         "onnx_metadata": json.dumps({entry.key: entry.value for entry in after.metadata_props}, sort_keys=True),
@@ -63,6 +77,13 @@ def apply_delta(root: bytes, delta: bytes) -> bytes:
     proto = parse_onnx(root)
     _check("the root", _without_metadata(proto), header.root_sha256)
     initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+    if _GRAPH in tensors:
+        proto = parse_onnx(tensors[_GRAPH].tobytes())
+        theirs = initializers
+        initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+        for name, tensor in initializers.items():
+            if name in theirs and _form(theirs[name]) == _form(tensor):
+                tensor.raw_data = theirs[name].raw_data
     for name, array in _changed_initializers(initializers, tensors).items():
         initializers[name].raw_data = array.tobytes()
     set_metadata(proto, header.onnx_metadata)
@@ -82,8 +103,10 @@ def _changed_initializers(root: Mapping[str, Any], tensors: Mapping[str, NDArray
         name = entry.removesuffix(_VALUES)
         if name not in root:
             raise ExportError(f"the delta changes {name}, which the root does not have; it belongs to another root")
-        array = numpy_helper.to_array(root[name]).copy()
         rows = tensors.get(name + _ROWS)
+        if not root[name].raw_data:  # one that the root does not have
+            root[name].raw_data = tensors[entry].tobytes()
+        array = numpy_helper.to_array(root[name]).copy()
         try:
             if rows is None:
                 array[...] = tensors[entry]
@@ -116,6 +139,16 @@ def _skeleton(proto: Any) -> bytes:
     return bytes(bare.SerializeToString(deterministic=True))
 
 
+def _weights(proto: Any) -> set[tuple[Any, ...]]:
+    """The forms of a file's weights; constants of the graph have no dot in their names."""
+    return {_form(tensor) for tensor in proto.graph.initializer if "." in tensor.name}
+
+
+def _form(tensor: Any) -> tuple[Any, ...]:
+    """All of an initializer but its content."""
+    return tensor.name, tensor.data_type, tuple(tensor.dims)
+
+
 def _canonical(delta: bytes) -> bytes:
     """The same safetensors file with its header's keys in order: the library writes metadata in random order."""
     length = int.from_bytes(delta[:8], "little")
@@ -132,7 +165,7 @@ def _read(delta: bytes) -> tuple[_Header, dict[str, NDArray[Any]]]:
         tensors = load(delta)
         length = int.from_bytes(delta[:8], "little")
         raw: dict[str, str] = json.loads(delta[8 : 8 + length])["__metadata__"]
-        if raw["format"] != FORMAT:
+        if raw["format"] not in (FORMAT, FORMAT_WITH_GRAPH):
             raise ExportError(f"the delta is of format {raw['format']}, not {FORMAT}; make it again")
         metadata = {str(name): str(value) for name, value in json.loads(raw["onnx_metadata"]).items()}
         return _Header(raw["root_sha256"], raw["release_sha256"], metadata), tensors

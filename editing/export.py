@@ -5,16 +5,18 @@
     probabilities float32 [batch, classes]
     slot          int64   [batch]     which slot decided: of those that fired the one that gave the predicted class
                                       most; -1 where none fired and the root alone spoke
+    kind          int64   [batch]     which kind fired, -1 where none did; only of a model that has kinds
 
-The graph depends on the architecture only, never on a weight's value, and initializers carry the names of the model's
-parameters behind `model.`: root and release differ in initializers and metadata alone, which `editing.delta` ships.
+The graph of a model without kinds depends on the architecture only, never on a weight's value, and initializers carry
+the names of the model's parameters behind `model.`: root and release differ in initializers and metadata alone, which
+`editing.delta` ships. Each kind adds a copy of its tail's nodes, with its own weights in place of those it replaces.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from editing.classifier import OUTPUTS, OnnxClassifier, Predictions
+from editing.classifier import KIND, OUTPUTS, OnnxClassifier, Predictions
 from editing.errors import ExportError
-from editing.model import EditableModel
+from editing.kinds.graft import DOMAIN, PLACEHOLDER, graft_tails
+from editing.model import BareTail, EditableModel
 from editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
+from editing.scopes import before
 
 __all__ = [
     "METADATA_PREFIX",
@@ -65,19 +69,31 @@ class _Deployed(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        patch = self.model.patch
-        features = self.model.features(images)
-        whitened = patch.whitened(features)
-        kind, shape = whitened.dtype, whitened.shape
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        patch, kinds = self.model.patch, self.model.kinds
+        seen = self.model.see(images)
+        bare = self.model.head(seen.features)
+        for number in range(len(kinds) if kinds is not None else 0):
+            bare = torch.onnx.ops.symbolic(
+                f"{DOMAIN}::{PLACEHOLDER}",
+                (seen.entering, bare, seen.kind),
+                {"kind": number},
+                dtype=bare.dtype,
+                shape=bare.shape,
+                version=1,
+            )
+        whitened = patch.whitened(seen.features)
+        dtype, shape = whitened.dtype, whitened.shape
         directions = torch.onnx.ops.symbolic(
-            "LpNormalization", (whitened,), {"axis": 1, "p": 2}, dtype=kind, shape=shape
+            "LpNormalization", (whitened,), {"axis": 1, "p": 2}, dtype=dtype, shape=shape
         )
         slots = patch.firing(directions)
-        logits = torch.addmm(self.model.head(features), slots, patch.value)
+        logits = torch.addmm(bare, slots, patch.value)
         given = slots * functional.embedding(logits.argmax(dim=1), patch.value.T)
         decided = torch.where(slots > 0, given, -torch.inf).argmax(dim=1)
-        return logits, torch.softmax(logits, dim=1), torch.where(slots.amax(dim=1) > 0, decided, -1)
+        slot = torch.where(slots.amax(dim=1) > 0, decided, -1)
+        outputs = (logits, torch.softmax(logits, dim=1), slot)
+        return outputs if seen.kind is None else (*outputs, seen.kind)
 
 
 def export_onnx(model: EditableModel, path: Path, metadata: Mapping[str, str]) -> None:
@@ -91,7 +107,21 @@ def export_onnx(model: EditableModel, path: Path, metadata: Mapping[str, str]) -
 
 def onnx_bytes(model: EditableModel, metadata: Mapping[str, str]) -> bytes:
     """The ONNX file that `export_onnx` writes."""
-    return _finished(_simplified(_traced(model)), metadata)
+    # Two images: a batch of 0 or 1 would be taken for a constant.
+    example = torch.zeros(2, *model.spec.image_shape, dtype=torch.uint8, device=model.mean.device)
+    if model.kinds is None:
+        return _finished(_simplified(_traced(_Deployed(model), example, "images", OUTPUTS)), metadata)
+    whole = _simplified(_traced(_Deployed(model), example, "images", (*OUTPUTS, KIND)))
+    cut = model.kinds.spec.cut
+    bare = BareTail(model.backbone, model.head, cut)
+    with torch.no_grad():
+        hidden = before(model, example, cut)
+    tail = _simplified(_traced(bare, hidden, "hidden", ("logits",)))
+    replaced = [
+        {name: value.cpu().numpy() for name, value in model.kinds.replaced_by(number).items()}
+        for number in range(len(model.kinds))
+    ]
+    return _finished(graft_tails(whole, tail, replaced), metadata)
 
 
 def with_weights(source: Path | bytes, model: EditableModel, metadata: Mapping[str, str]) -> bytes:
@@ -122,21 +152,18 @@ def _finished(proto: Any, metadata: Mapping[str, str]) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _traced(model: EditableModel) -> Any:
-    """An ONNX `ModelProto` straight from the exporter, initializers named as the model's parameters."""
-    deployed = _Deployed(model).eval()
-    # Two images: a batch of 0 or 1 would be taken for a constant.
-    example = torch.zeros(2, *model.spec.image_shape, dtype=torch.uint8, device=model.mean.device)
+def _traced(module: nn.Module, example: Tensor, taken: str, given: Sequence[str]) -> Any:
+    """An ONNX `ModelProto` straight from the exporter, its input called `taken`, its outputs as in `given`."""
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            deployed,
+            module.eval(),
             (example,),
             dynamo=True,
             external_data=False,
             dynamic_shapes=({0: "batch"},),
             opset_version=OPSET,
-            input_names=["images"],
-            output_names=list(OUTPUTS),
+            input_names=[taken],
+            output_names=list(given),
             optimize=False,
             verbose=False,
         )

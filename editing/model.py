@@ -5,12 +5,17 @@
 
 `z` is the direction of the whitened features, see `PatchSlots`. Every slot starts as zeros, so an unpatched model is
 exactly `head(h)`; a release fills slots, the graph never changes.
+
+A model with kinds (`editing.kinds`) goes another way from a stage on where one of them fires; slots see `h` anyway:
+
+    logits = (kind fires ? head'(tail'(hidden)) : head(h)) + V relu(W z(h) - b)
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +23,12 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from editing.architectures import build
 from editing.errors import ModelError
+from editing.kinds.edits import KindEdits, KindsSpec, channel_statistics
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,7 +38,8 @@ class ModelSpec:
     """Everything about a model but its weights.
 
     `architecture` is a name in `editing.architectures`, with its `arguments`; `image_shape` is height, width, channels;
-    `mean` and `std` are per channel on the 0..1 scale; `slots` is how many corrections the patch can hold.
+    `mean` and `std` are per channel on the 0..1 scale; `slots` is how many corrections the patch can hold; `kinds` are
+    those of a release that has any.
     """
 
     architecture: str
@@ -41,21 +49,23 @@ class ModelSpec:
     std: tuple[float, ...]
     arguments: dict[str, int | float | str | bool]
     slots: int = 256
+    kinds: KindsSpec | None = None
 
     def to_json(self) -> str:
-        """Canonical JSON: `ModelSpec.from_json(spec.to_json()) == spec`."""
-        return json.dumps({"format": "errata-model/1", **asdict(self)}, sort_keys=True, indent=1) + "\n"
+        """Canonical JSON: `ModelSpec.from_json(spec.to_json()) == spec`. A model without kinds says nothing of them."""
+        found = {name: value for name, value in asdict(self).items() if name != "kinds" or value is not None}
+        return json.dumps({"format": "errata-model/1", **found}, sort_keys=True, indent=1) + "\n"
 
     @staticmethod
     def from_json(text: str) -> ModelSpec:
         """Parse `to_json`'s output; raises ModelError on any other document: no field more, none of another type."""
         try:
-            found = asdict(TypeAdapter(_Document).validate_json(text))
+            found = TypeAdapter(_Document).validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "it"
             raise ModelError(f"model.json: {where}: {first['msg']}; restore it from its release") from error
-        return ModelSpec(**{name: value for name, value in found.items() if name != "format"})
+        return ModelSpec(**{each.name: getattr(found, each.name) for each in fields(ModelSpec)})
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -137,6 +147,41 @@ class PatchSlots(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+def stages_of(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
+    """A backbone's stages in order, by name; one that is no `nn.Sequential` is one stage, without a name."""
+    if isinstance(backbone, nn.Sequential):
+        return list(backbone.named_children())
+    return [("", backbone)]
+
+
+class BareTail(nn.Module):
+    """A backbone from stage `cut` on, and its head, sharing modules whose parameters keep their names; no slots."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, cut: int) -> None:
+        super().__init__()
+        if cut == 0:
+            self.backbone = backbone
+        else:
+            self.backbone = nn.Sequential()
+            for name, stage in stages_of(backbone)[cut:]:
+                self.backbone.add_module(name, stage)
+        self.head = head
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(hidden))
+        return logits
+
+
+@plain_dataclass(frozen=True)
+class Seen:
+    """What passes through a backbone, of images `[n]`: `features` `[n, d]`; of a model with kinds also what enters
+    their tails, `[n, ...]`, and the number of the kind that fires, int64 `[n]`, -1 where none does."""
+
+    features: Tensor
+    entering: Tensor | None = None
+    kind: Tensor | None = None
+
+
 class EditableModel(nn.Module):
     """A classifier that takes uint8 images `[n, height, width, channels]` and returns logits `[n, classes]`."""
 
@@ -153,6 +198,7 @@ class EditableModel(nn.Module):
         self.backbone = backbone
         self.head = head
         self.patch = PatchSlots(spec.slots, head.in_features, head.out_features)
+        self.kinds = KindEdits(spec.kinds, self.state_dict()) if spec.kinds else None
         shape = (1, spec.image_shape[2], 1, 1)
         self.register_buffer("mean", torch.tensor(spec.mean).reshape(shape), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).reshape(shape), persistent=False)
@@ -174,12 +220,38 @@ class EditableModel(nn.Module):
         return hidden
 
     def classify(self, features: Tensor) -> Tensor:
-        """Logits `[n, classes]` from penultimate features: head plus patch."""
+        """Logits `[n, classes]` from penultimate features: head plus patch, as where no kind fires."""
         logits: Tensor = self.head(features) + self.patch(features)
         return logits
 
+    def see(self, images: Tensor) -> Seen:
+        """What passes through the backbone; only of a model with kinds is more than the features kept."""
+        if self.kinds is None:
+            return Seen(self.features(images))
+        hidden = [self.normalise(images)]
+        outputs = {}
+        for name, stage in stages_of(self.backbone):
+            hidden.append(stage(hidden[-1]))
+            outputs[name] = hidden[-1]
+        statistics = channel_statistics([outputs[name] for name in self.kinds.spec.seen])
+        kind = self.kinds.which(self.kinds.directions(statistics))
+        return Seen(hidden[-1], hidden[self.kinds.spec.cut], kind)
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Penultimate features `[n, d]`, which are the root's where a kind fires as well, and logits `[n, classes]`."""
+        seen = self.see(images)
+        logits: Tensor = self.head(seen.features)
+        if self.kinds is not None and seen.kind is not None and seen.entering is not None:
+            tail = BareTail(self.backbone, self.head, self.kinds.spec.cut)
+            for number in range(len(self.kinds)):
+                fired = (seen.kind == number).nonzero()[:, 0]
+                if len(fired):
+                    own = functional_call(tail, self.kinds.replaced_by(number), (seen.entering[fired],))
+                    logits = logits.index_copy(0, fired, own)
+        return seen.features, logits + self.patch(seen.features)
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.classify(self.features(images))
+        return self.features_and_logits(images)[1]
 
 
 @torch.no_grad()
@@ -187,6 +259,14 @@ def batched_features(model: EditableModel, images: Tensor, batch: int = 256) -> 
     """Penultimate features `[n, d]` of any number of images, on the model's device."""
     device = model.head.weight.device
     return torch.cat([model.features(part.to(device)) for part in images.split(batch)])
+
+
+@torch.no_grad()
+def batched_both(model: EditableModel, images: Tensor, batch: int = 256) -> tuple[Tensor, Tensor]:
+    """Features `[n, d]` and logits `[n, classes]` of any number of images, on the model's device."""
+    device = model.head.weight.device
+    found = [model.features_and_logits(part.to(device)) for part in images.split(batch)]
+    return torch.cat([features for features, _ in found]), torch.cat([logits for _, logits in found])
 
 
 def fit_patch(model: EditableModel, images: Tensor) -> None:

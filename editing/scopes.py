@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from editing.errors import ScopeError
-from editing.model import EditableModel
+from editing.model import BareTail, EditableModel, stages_of
 from editing.types import Tensors
 
 WHOLE = "whole"
@@ -64,9 +64,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 def stages(model: EditableModel) -> list[tuple[str, nn.Module]]:
     """The backbone's stages in order, by name; a backbone that is no `nn.Sequential` is one stage."""
-    if isinstance(model.backbone, nn.Sequential):
-        return list(model.backbone.named_children())
-    return [("", model.backbone)]
+    return stages_of(model.backbone)
 
 
 def stage_of(model: EditableModel, name: str) -> int:
@@ -79,18 +77,11 @@ def stage_of(model: EditableModel, name: str) -> int:
     return [stage for stage, _ in parts].index(name.split(".")[1])
 
 
-class Tail(nn.Module):
-    """A model from stage `cut` on, sharing its modules; parameters keep their names, so states fit both."""
+class Tail(BareTail):
+    """A model from stage `cut` on, with slots, sharing its modules; parameters keep their names, so states fit both."""
 
     def __init__(self, model: EditableModel, cut: int) -> None:
-        super().__init__()
-        if cut == 0:
-            self.backbone = model.backbone
-        else:
-            self.backbone = nn.Sequential()
-            for name, stage in stages(model)[cut:]:
-                self.backbone.add_module(name, stage)
-        self.head = model.head
+        super().__init__(model.backbone, model.head, cut)
         self.patch = model.patch
 
     def forward(self, hidden: Tensor) -> Tensor:

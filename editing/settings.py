@@ -77,3 +77,34 @@ class EditableSettings(TrainingSettings):
         1.0, "images on which that change is taken; 1 as in the paper, less for speed", "share of the batch", gt=0, le=1
     )
     learn_rule: bool = parameter(True, "train the coefficients of the edit's update rule too")
+
+
+class KindSettings(Section):
+    """How kinds are found among corrections, when one fires, and how its change of the network is tuned."""
+
+    members: int = parameter(8, "fewest corrections that one is fitted to; fewer stay pictures", "corrections", ge=2)
+    most: int = parameter(8, "most kinds", "kinds", ge=1)
+    held_out: float = parameter(
+        0.3, "corrections that no kind is fitted to: they prove what it does for others", "share", gt=0, lt=1
+    )
+    stages: int = parameter(
+        0, "first stages whose statistics tell kinds apart; 0: all but the last that has weights", "stages", ge=0
+    )
+    alpha: float = parameter(
+        0.002, "control images on which one kind may fire; 0: on no calibration image", "share", ge=0, lt=1
+    )
+    gamma: float = parameter(1.0, "weight of the scatter of a kind's corrections in its detector", ge=0)
+    eps: float = parameter(0.01, "ridge of the covariance of statistics", "share of their mean variance", gt=0)
+    scope: str = parameter(
+        "", "layers that a kind tunes, parted by commas; empty: the last stage that has weights, and the head"
+    )
+    batch_norm_share: float = parameter(
+        0.8, "how much a kind's own batch-norm statistics count beside the root's", "share", ge=0, le=1
+    )
+    steps: int = parameter(80, "steps of Adam; 0: batch-norm statistics alone", "steps", ge=0)
+    learning_rate: float = parameter(1e-3, "of Adam", gt=0)
+    tuned_share: float = parameter(
+        0.5, "how far a kind goes from the layers before they were tuned to those after", "share", gt=0, le=1
+    )
+    batch: int = parameter(64, "views, and as many control images, in one step", "images", ge=1)
+    locality: float = parameter(1.0, "weight of the divergence from the root on control images", ge=0)

@@ -70,6 +70,10 @@ class Workspace:
         return self.folder / "artifacts" / "ledger"
 
     @property
+    def labelled(self) -> Path:
+        return self.ledger / "labelled"
+
+    @property
     def candidate(self) -> Path:
         return self.folder / "artifacts" / "candidate"
 

@@ -27,20 +27,23 @@ class Prediction:
 
     `probabilities` float32 `[classes]`; `version` is the release that said so. `correction` is the identity of the
     correction that decided, where that is certain: its slot did, or it is in the weights and this is its very image.
-    None otherwise.
+    None otherwise. `kind` is the name of the kind that fired, None where none did: then the answer comes
+    from the kind's own change of the network, made from its corrections.
     """
 
     version: int
     predicted: str
     probabilities: NDArray[np.float32]
     correction: str | None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
 class Release:
     """One release, loaded; `digest` is its manifest's.
 
-    `corrections` says which correction each slot holds, `in_weights` what is expected of each image (by its pixels'
+    `corrections` says which correction each slot holds, `kinds` the name of each kind, `in_weights`
+    what is expected of each image (by its pixels'
     digest) that comes out right in this release, did not in the root, and has no slot.
     """
 
@@ -50,6 +53,7 @@ class Release:
     corrections: Mapping[int, str]
     in_weights: Mapping[str, str]
     classifier: OnnxClassifier = field(repr=False)
+    kinds: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -60,11 +64,12 @@ class Release:
         """A prediction for each of uint8 `[n, height, width, channels]`; raises ExportError on any other input."""
         answers = self.classifier.predict(images)
         predictions = []
-        rows = zip(images, answers.logits, answers.probabilities, answers.slot, strict=True)
-        for image, logits, probabilities, slot in rows:
+        rows = zip(images, answers.logits, answers.probabilities, answers.slot, answers.kind, strict=True)
+        for image, logits, probabilities, slot, kind in rows:
             predicted = self.classes[int(logits.argmax())]
             correction = self._in_slot(int(slot)) if slot >= 0 else self._in_weights(image, predicted)
-            predictions.append(Prediction(self.version, predicted, probabilities, correction))
+            named = self.kinds.get(int(kind), f"kind {kind}") if kind >= 0 else None
+            predictions.append(Prediction(self.version, predicted, probabilities, correction, named))
         return tuple(predictions)
 
     def _in_slot(self, slot: int) -> str:
@@ -96,7 +101,8 @@ def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
             raise ValueError(f"its model says version {classifier.metadata['errata.version']}")
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"release {live.version} cannot be read ({error!r}); roll back to one that verifies") from error
-    corrections = EditRecord.from_json(read_file(storage, manifest, EDIT)).by_slot
+    record = EditRecord.from_json(read_file(storage, manifest, EDIT))
+    kinds = {each.kind: each.name for each in record.used_kinds}
     in_weights = {}
     if EVALUATION in manifest.files:
         in_weights = {
@@ -104,6 +110,6 @@ def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
             for each in Evaluation.from_json(read_file(storage, manifest, EVALUATION)).corrections
             if each.slot < 0 and each.before != each.expected == each.after
         }
-    release = Release(manifest.version, live.manifest_sha256, classes, corrections, in_weights, classifier)
+    release = Release(manifest.version, live.manifest_sha256, classes, record.by_slot, in_weights, classifier, kinds)
     release.predict(np.zeros((1, *release.image_shape), np.uint8))  # what cannot answer must not go live
     return release

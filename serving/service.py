@@ -45,6 +45,7 @@ class Answer(BaseModel):
     probabilities: dict[str, float] = Field(description="by class")
     version: int = Field(description="the release that predicted")
     correction: str | None = Field(description="the correction that decided, if one did: its identity in the ledger")
+    kind: str | None = Field(description="the kind that fired, if one did: its name; its corrections are in edit.json")
 
 
 class Filed(BaseModel):
@@ -89,6 +90,7 @@ class Service:
             probabilities=dict(zip(release.classes, prediction.probabilities.tolist(), strict=True)),
             version=prediction.version,
             correction=prediction.correction,
+            kind=prediction.kind,
         )
 
     def report(self, content: bytes, token: str, expected: str, reporter: str, note: str) -> Filed:

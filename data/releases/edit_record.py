@@ -25,11 +25,40 @@ class SlotRecord:
 
 
 @dataclass(frozen=True, config=STRICT)
+class KindRecord:
+    """A kind that was found among the corrections, and what it did before any slot was written.
+
+    `kind` is its number in the model, -1 if it is not used: then `why` says why, and its corrections are pictures.
+    `fitted` and `held_out` are corrections; `mended` of the held-out ones come out right. `calibration_firing` is the
+    share of calibration images on which it fires. On `labelled` images of the kind, which judge and are never fitted,
+    `increase` is the error rate that it adds (negative: it errs less). Bounds are the gate's.
+    """
+
+    name: str
+    kind: int
+    fitted: tuple[str, ...]
+    held_out: tuple[str, ...]
+    mended: Count
+    gain_bound: Real
+    calibration_firing: Real
+    labelled: Count
+    increase: Real
+    increase_bound: Real
+    why: str = ""
+
+    @property
+    def corrections(self) -> frozenset[str]:
+        """All that it was seen in."""
+        return frozenset((*self.fitted, *self.held_out))
+
+
+@dataclass(frozen=True, config=STRICT)
 class EditRecord:
     """The edit of the whole ledger: `EditRecord.from_json(r.to_json()) == r`.
 
     `holds` says for each correction, by its identity, whether its constraint holds; `success` that all do; `reason` is
-    a sentence, empty on success; `steps` is how many updates were made.
+    a sentence, empty on success; `steps` is how many updates were made. `kinds` are those that were found;
+    `kinds_reason` says why none was looked for.
     """
 
     success: bool
@@ -37,6 +66,13 @@ class EditRecord:
     reason: str
     holds: dict[str, bool]
     slots: tuple[SlotRecord, ...] = ()
+    kinds: tuple[KindRecord, ...] = ()
+    kinds_reason: str = ""
+
+    @property
+    def used_kinds(self) -> tuple[KindRecord, ...]:
+        """Those in the model, in the order of their numbers."""
+        return tuple(sorted((each for each in self.kinds if each.kind >= 0), key=lambda each: each.kind))
 
     @property
     def by_slot(self) -> dict[int, str]:
@@ -44,8 +80,8 @@ class EditRecord:
         return {each.slot: each.key for each in self.slots if each.separated}
 
     def to_json(self) -> bytes:
-        """Canonical bytes."""
-        return canonical_json(self)
+        """Canonical bytes; of kinds nothing where there are none."""
+        return canonical_json({name: value for name, value in vars(self).items() if "kinds" not in name or value})
 
     @staticmethod
     def from_json(content: bytes) -> EditRecord:

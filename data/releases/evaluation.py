@@ -20,7 +20,8 @@ from data.records import STRICT, Count, Real, canonical_json, parse_record
 class CorrectionOutcome:
     """One correction in the shipped file: what the root said of its image and what the release says.
 
-    `slot` decided (-1: none fired); `views_right` of `views` unseen views come out as `expected`.
+    `slot` decided (-1: none fired), `kind` fired (-1: none did); `views_right` of `views` unseen views come out as
+    `expected`.
     """
 
     id: str
@@ -32,6 +33,7 @@ class CorrectionOutcome:
     slot: int
     views_right: Count
     views: Count
+    kind: int = -1
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -64,6 +66,15 @@ class SlotOutcome:
 
 
 @dataclass(frozen=True, config=STRICT)
+class KindOutcome:
+    """On how many gate images, and of how many of the day's requests (None: there is no such split), a kind fires."""
+
+    kind: int
+    gate: Count
+    traffic: Count | None
+
+
+@dataclass(frozen=True, config=STRICT)
 class Evaluation:
     """Everything: `Evaluation.from_json(e.to_json()) == e`. Slots that decided no gate image are not in `slots`."""
 
@@ -71,6 +82,7 @@ class Evaluation:
     classes: tuple[ClassOutcome, ...]
     slots: tuple[SlotOutcome, ...]
     slices: tuple[SliceOutcome, ...] = ()
+    kinds: tuple[KindOutcome, ...] = ()
     format: Literal["errata-evaluation/1"] = "errata-evaluation/1"
 
     @property
@@ -79,8 +91,13 @@ class Evaluation:
         return {each.slot: each.decided for each in self.slots}
 
     def to_json(self) -> bytes:
-        """Canonical bytes."""
-        return canonical_json(self)
+        """Canonical bytes; of kinds nothing where there are none."""
+        plain = {name: value for name, value in vars(self).items() if name != "kinds" or value}
+        if not self.kinds:
+            plain["corrections"] = [
+                {name: value for name, value in vars(each).items() if name != "kind"} for each in self.corrections
+            ]
+        return canonical_json(plain)
 
     @staticmethod
     def from_json(content: bytes) -> Evaluation:

@@ -22,7 +22,7 @@ from editing.editors.detectors import Background, Detectors, background, calibra
 from editing.editors.kfac import Kfac
 from editing.editors.natural import NaturalGradient
 from editing.editors.slot_values import ValueProblem, solve_values
-from editing.model import EditableModel, batched_features
+from editing.model import EditableModel, batched_both, batched_features
 from editing.scopes import Scope
 from editing.settings import ViewSettings
 from editing.types import Constraint, EditResult, SlotDiagnostics
@@ -82,7 +82,7 @@ class CalibratedPatch:
         return PatchState(background(*seen, self.eps), slots.centre, slots.whitening, fisher)
 
     def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: PatchState) -> EditResult:
-        """Fill slots in a copy of `model`. Raises ConstraintError."""
+        """Fill slots in a copy of `model`, on top of its kinds. Raises ConstraintError."""
         started = time.perf_counter()
         images, expected = check_constraints(model, constraints)
         order = canonical_order(constraints)
@@ -109,8 +109,8 @@ class CalibratedPatch:
     ) -> tuple[tuple[SlotDiagnostics, ...], str]:
         """Fill the free slots of `model`; what came of each, and a sentence on what did not."""
         fitted = torch.stack([fitting_views(image, self.views, self.seed) for image in images])
-        hidden = batched_features(model, fitted.flatten(0, 1))
-        logits = model.classify(hidden).double().unflatten(0, fitted.shape[:2])
+        hidden, logits = batched_both(model, fitted.flatten(0, 1))
+        logits = logits.double().unflatten(0, fitted.shape[:2])
         features = model.patch.directions(hidden).unflatten(0, fitted.shape[:2])  # [k, v, d]
         wanted = violation(logits[:, 0], expected) > 0
         if not bool(wanted.any()):
@@ -123,7 +123,7 @@ class CalibratedPatch:
             with torch.enable_grad():
                 other = self.fallback.edit(model, [constraints[one] for one in apart], state.fisher).model
             model.head.load_state_dict(other.head.state_dict())
-            logits = model.classify(hidden).double().unflatten(0, fitted.shape[:2])
+            logits = batched_both(model, fitted.flatten(0, 1))[1].double().unflatten(0, fitted.shape[:2])
             wanted |= violation(logits[:, 0], expected) > 0
         free = (model.patch.weight.abs().amax(1) + model.patch.value.abs().amax(1) == 0).nonzero()[:, 0]
         reason = "" if bool(separated[wanted].all()) else "their features are not apart from those of control images"

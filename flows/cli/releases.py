@@ -224,6 +224,9 @@ def show(
             holds = {True: "yes", False: "[red]no[/]", None: "?"}[each.holds]
             table.add_row(each.correction.id[:12], each.correction.expected, holds, said or "-")
         out.print(table)
+    for kind in lineage.kinds:
+        used = kind.why or f"mends {kind.mended} of {len(kind.held_out)} held-out corrections"
+        out.print(f"{kind.name}, of {len(kind.fitted)} corrections: {used}", markup=False, highlight=False)
     print_gate(lineage.gate, "The gate")
 
 

@@ -91,7 +91,7 @@ class _JointEdits:
             each.id: Constraint(candidate.images[index], int(candidate.expected[index]), each.id)
             for index, each in enumerate(candidate.ledger.corrections)
         }
-        self._before = probes.logits(candidate.root)
+        self._before = probes.logits(candidate.based)
 
     def harmed(self, logits: Tensor) -> Tensor:
         """Which probes are harmed, from what an edited model says of them: `[n]`."""
@@ -104,7 +104,7 @@ class _JointEdits:
         """The share of probes that editing for all of these harms, and how many of them do not hold then."""
         if not names:
             return 0.0, 0
-        result = self._editor.edit(self._candidate.root, [self._constraints[name] for name in names], self._state)
+        result = self._editor.edit(self._candidate.based, [self._constraints[name] for name in names], self._state)
         harmed = self.harmed(self._probes.logits(result.model))
         return float(harmed.double().mean()), len(result.holds) - sum(result.holds)
 

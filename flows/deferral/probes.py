@@ -5,7 +5,9 @@ Harm is looked for on probes: labelled images that the release decision does not
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,15 @@ class Candidate:
     splits: Path
     learned: Path
 
+    @cached_property
+    def based(self) -> EditableModel:
+        """What slots were written on: the root, with the candidate's kinds if it has any."""
+        if self.edited.kinds is None:
+            return self.root
+        made = copy.deepcopy(self.edited)
+        made.load_state_dict({**self.edited.state_dict(), **self.root.state_dict()})
+        return made
+
 
 def load_candidate(workspace: Workspace) -> Candidate:
     """Read what the pipeline left."""
@@ -67,7 +78,8 @@ def load_candidate(workspace: Workspace) -> Candidate:
 class Probes:
     """`images` uint8 `[n, h, w, c]` that the root gets right, and their `labels` `[n]`.
 
-    `features` `[n, d]` are the root's, where edits leave them as they are (the patch and the head do), else None.
+    `features` `[n, d]` are the root's, where edits leave them as they are (the patch and the head do) and decide by
+    them alone (kinds do not), else None.
     """
 
     images: Tensor
@@ -94,4 +106,6 @@ def make_probes(candidate: Candidate) -> Probes:
     known = torch.from_numpy(labels[take.astype(np.int64)]).repeat_interleave(1 + settings.unseen)
     features = batched_features(candidate.root, views)
     right = candidate.root.classify(features).argmax(1) == known
-    return Probes(views[right], known[right], features[right] if candidate.slots else None)
+    return Probes(
+        views[right], known[right], features[right] if candidate.slots and candidate.edited.kinds is None else None
+    )

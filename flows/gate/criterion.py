@@ -40,14 +40,17 @@ class Name(StrEnum):
     BOUNDARY_FLIPS = "boundary_flips"
     SLICE_FLIPS = "slice_flips"
     TRIGGER = "trigger"
+    KIND_GAIN = "kind_gain"
+    KIND_DRAWDOWN = "kind_drawdown"
     REACH = "reach"
     REACH_TRAFFIC = "reach_traffic"
 
 
 AGAINST_LIVE = frozenset({Name.DRAWDOWN_LIVE, Name.NEGATIVE_FLIPS_LIVE, Name.RECALL_DROP_LIVE})
+KINDS = frozenset({Name.KIND_GAIN, Name.KIND_DRAWDOWN})  # `judge_candidate` requires them of a model that has kinds
 REQUIRED: dict[Kind, frozenset[Name]] = {
     # what compares with the live release is no function of root, ledger and parameters: the night adds it to DVC's rows
-    "edit": frozenset(Name) - AGAINST_LIVE - {Name.REACH_TRAFFIC},
+    "edit": frozenset(Name) - AGAINST_LIVE - KINDS - {Name.REACH_TRAFFIC},
     "root": frozenset({Name.ACCURACY, Name.PARITY}),
 }
 LIMITED_AS = {  # criteria whose limit has another name in params.yaml
@@ -56,8 +59,9 @@ LIMITED_AS = {  # criteria whose limit has another name in params.yaml
     Name.RECALL_DROP_LIVE: "recall_drop",
     Name.REACH_TRAFFIC: "reach",
 }
-MAY_NOT_APPLY = frozenset({Name.SLICE_FLIPS, Name.TRIGGER})  # the others always have something to measure
-COUNTED_IN_FULL = frozenset({Name.PARITY, Name.CORRECTIONS_HOLD, Name.GENERALIZATION})  # the others are of a sample
+MAY_NOT_APPLY = frozenset({Name.SLICE_FLIPS, Name.TRIGGER, *KINDS})  # the others always have something to measure
+# whose bounds do not rest on the gate split, the looks at which are counted
+OF_NO_LOOK = frozenset({Name.PARITY, Name.CORRECTIONS_HOLD, Name.GENERALIZATION, *KINDS})
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Limit:
 def limit_of(name: Name, params: GateParams) -> Limit:
     """The limit that params.yaml sets for a criterion."""
     match name:
-        case Name.ACCURACY | Name.GENERALIZATION:
+        case Name.ACCURACY | Name.GENERALIZATION | Name.KIND_GAIN:
             return Limit("at least", getattr(params, name))
         case Name.CORRECTIONS_HOLD:
             return Limit("at least", 1.0)  # a release keeps every one of its promises
@@ -99,7 +103,7 @@ class Criterion:
 
     def at(self, confidence: float) -> Criterion:
         """The same with its bound at another confidence; one of a sample that was not recorded is not measured then."""
-        if self.name in COUNTED_IN_FULL or self.n == 0:
+        if self.name in OF_NO_LOOK or self.n == 0:
             return self
         if self.sample is None:
             return replace(self, bound=math.nan)

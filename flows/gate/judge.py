@@ -12,10 +12,12 @@ from data.images import pixel_digest
 from data.releases.looks import Looks
 from data.releases.manifest import sha256
 from data.splits import SplitEntry, load_split, read_record, splits_digest
+from editing.classifier import KIND
 from editing.errors import Damaged
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
-from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name, limit_of, not_computed
+from editing.onnx_file import parse_onnx
+from flows.gate.criterion import AGAINST_LIVE, KINDS, Criterion, GateResult, Name, limit_of, not_computed
 from flows.gate.measurements import GateMeasurements
 from flows.gate.measures import drawdown_live, root_against_live
 from flows.gate.spending import confidence_at, share_spent
@@ -54,6 +56,7 @@ def judge_candidate(
     params = workspace.params.gate
     confidence = confidence_at(look, params)
     criteria = tuple(against_params(each, params) for each in measured.rows)
+    criteria += unmeasured_kinds(workspace, criteria, params)
     if live is not None:
         criteria += against_live(workspace, live, params, new_root)
     criteria = tuple(each.at(confidence) for each in criteria)
@@ -70,6 +73,17 @@ def against_params(row: Criterion, params: GateParams) -> Criterion:
     except ValueError as fault:
         raise Damaged(f"metrics/gate.json has a criterion {row.name!r}, which there is not; run `dvc repro`") from fault
     return replace(row, limit=limit.value, direction=limit.direction)
+
+
+def unmeasured_kinds(
+    workspace: Workspace, criteria: tuple[Criterion, ...], params: GateParams
+) -> tuple[Criterion, ...]:
+    """Rows about kinds that a model with kinds has and that were not measured: never a pass."""
+    if KIND not in {each.name for each in parse_onnx(workspace.onnx / "model.onnx").graph.output}:
+        return ()
+    measured = {each.name for each in criteria if each.verdict != "not applicable"}
+    rest = KINDS - measured
+    return tuple(not_computed(name, params) for name in sorted(rest))
 
 
 def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool) -> tuple[Criterion, ...]:

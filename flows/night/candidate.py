@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from data.releases.correction_images import correction_file, keep_image
+from data.releases.kind_inputs import write_inputs
 from data.releases.ledger import Ledger, write_ledger
 from editing.errors import NightError
 from flows.deferral.find_harm import find_harm
@@ -32,7 +33,7 @@ def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run
             return Attempt(batch, ledger, gate_result)
         night.log(f"the gate says: {gate_result.sentence}; {len(harm)} of {len(new)} new corrections are left out")
         batch = batch.without(harm)
-        if not batch.corrections and not batch.withdrawn:
+        if not batch.changes(parent):
             break
     return Attempt(batch, ledger, gate_result, whole=False)
 
@@ -48,6 +49,7 @@ def write_candidate_ledger(night: Night, parent: Parent, batch: Batch, version: 
         else:
             images[each.id] = correction_file(night.storage, each.id, parent.image_shape)
     write_ledger(night.workspace.ledger, ledger, images)
+    write_inputs(night.storage, night.workspace.ledger, batch.kind_inputs)
     return ledger
 
 

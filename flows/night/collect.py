@@ -27,6 +27,7 @@ from data.inbox.refusals import Reason, Refusal
 from data.inbox.validation import validate_reports
 from data.releases.correction_images import correction_image
 from data.releases.erasure import erased_digests
+from data.releases.kind_inputs import stored_inputs
 from data.splits import load_split, read_record
 from editing.export import OnnxClassifier
 from editing.metrics import predicted_classes
@@ -60,7 +61,13 @@ def collect(night: Night, parent: Parent) -> Batch:
         for each in parent.ledger.corrections
         if (verdict := standing.get(each.claim)) and verdict.action == "retracted"
     )
-    return replace(found, corrections=tuple(corrections), images=images, withdrawn=withdrawn)
+    return replace(
+        found,
+        corrections=tuple(corrections),
+        images=images,
+        withdrawn=withdrawn,
+        kind_inputs=stored_inputs(night.storage),
+    )
 
 
 def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], Decision]) -> Batch:

@@ -14,6 +14,7 @@ import numpy as np
 
 from data import layout
 from data.releases.correction_images import copy_corrections, correction_image
+from data.releases.kind_inputs import stored_inputs, write_inputs
 from data.releases.ledger import Ledger
 from data.releases.manifest import Live, Manifest, read_file, read_live, read_manifest, read_model
 from data.releases.replay import NONE, replay_of
@@ -136,6 +137,7 @@ def write_root_inputs(night: Night, version: int, inherited: Inherited, ledger: 
     copy_corrections(night.storage, night.workspace.replay, inherited.replay)
     ledger = replace(ledger, version=version)
     copy_corrections(night.storage, night.workspace.ledger, ledger)
+    write_inputs(night.storage, night.workspace.ledger, stored_inputs(night.storage))
     return ledger
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from data.releases.correction_images import copy_corrections
 from data.releases.erasure import erased_digests
+from data.releases.kind_inputs import released_inputs
 from data.releases.ledger import Ledger
 from data.releases.manifest import Manifest, read_file, read_model
 from data.releases.replay import replay_of
@@ -44,6 +45,7 @@ def sync(night: Night) -> Parent:
         classes=spec.classes,
         image_shape=spec.image_shape,
         learned=learned_splits(storage, manifest),
+        kind_inputs=released_inputs(storage, manifest),
     )
 
 

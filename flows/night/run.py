@@ -50,7 +50,7 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
     run_step(keep_observed, night, found)
     if found.done:
         run_step(settle, night, found.done, parent.live.version)
-    if not found.corrections and not found.withdrawn:
+    if not found.changes(parent):
         return run_step(summarise, night, parent.ledger, found, None)
     for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
         last = make_candidate(night, parent, found, version, run_step)
@@ -59,6 +59,7 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
         released = gate_result.verdict == "pass" or bool(yes)
         if released:
             why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
+            why += "; other labelled images or decisions about kinds" if found.kind_inputs != parent.kind_inputs else ""
             why += f"; inconclusive, let pass by {yes}" if yes else ""
             why += drawdown_sentence(gate_result, parent.live.version)
             why += f"; look {gate_result.look} at the gate split"

@@ -11,6 +11,7 @@ from data.expectations.observations import Observations
 from data.images import Pixels
 from data.inbox.control_guard import ControlGuard
 from data.inbox.refusals import Refusal
+from data.releases.kind_inputs import NO_INPUTS, KindInputs
 from data.releases.ledger import Correction, Ledger
 from data.releases.looks import Looks
 from data.releases.manifest import Live, Manifest
@@ -63,6 +64,7 @@ class Parent:
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     learned: Mapping[str, SplitEntry] | None = None
+    kind_inputs: KindInputs = NO_INPUTS
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Batch:
     are reports that the live release has consumed already (a crash came between its swap and its settling); `refused`
     go to quarantine; `waiting` stay in the inbox, most of them until more people say the same: `sides_waiting` tells of
     each claim how doubtful it is and what it waits for; `deferred` are left out for harm; `observed` is what the
-    reports that can be used look like together, if there are any.
+    reports that can be used look like together, if there are any; `kind_inputs` is all that people labelled,
+    and decided about kinds, until now.
     """
 
     reports: int = 0
@@ -86,6 +89,13 @@ class Batch:
     deferred: tuple[DeferredCorrection, ...] = ()
     observed: Observations | None = None
     sides_waiting: tuple[Waiting, ...] = ()
+    kind_inputs: KindInputs = NO_INPUTS
+
+    def changes(self, parent: Parent) -> bool:
+        """Whether a release of this batch would be another than the parent."""
+        return bool(self.corrections or self.withdrawn) or (
+            bool(parent.ledger.corrections) and self.kind_inputs != parent.kind_inputs
+        )
 
     def without(self, harm: Mapping[str, str]) -> Batch:
         """This batch less the corrections in `harm`, each with why."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from data.belief.trust import TrustSettings
 from data.records import Sha256
-from editing.settings import EditableSettings, Section, ViewSettings, parameter
+from editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool
 EditorName = Literal["patch", "natural", "natural_rule", "gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"]
@@ -115,6 +115,8 @@ class EditParams(Section):
         {}, "rules: coefficients; empty: those that Editable Training learned, else the rule's own"
     )
     penalty: float = parameter(0.0, "rules: weight of an elastic penalty around the root (EWC)", ge=0)
+    kinds: bool = parameter(True, "patch: look for failures that many corrections share, and mend those as a whole")
+    kind: KindSettings = KindSettings()
 
 
 class GateParams(Section):
@@ -165,6 +167,12 @@ class GateParams(Section):
         "share of images",
         gt=0,
         lt=1,
+    )
+    kind_gain: float = parameter(
+        0.1, "fewest held-out corrections of a kind that come out right by it", "share of them", ge=0, lt=1
+    )
+    kind_drawdown: float = parameter(
+        0.03, "most error added to labelled images of a kind, which must be there", "share of them", ge=0, lt=1
     )
     reach: float = parameter(
         0.3,

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from data import layout
+from data.releases.kind_inputs import load_inputs
 from data.releases.ledger import Ledger
 from data.releases.manifest import FileEntry, Manifest, sha256
 from data.releases.replay import NAME as REPLAY
@@ -54,6 +55,7 @@ def build_bundle(workspace: Workspace) -> Bundle:
         files = {name: path.read_bytes() for name, path in sources.items()}
         spec = ModelSpec.from_json((workspace.root / "model.json").read_text())
         files |= inference_files(workspace, spec, files[model])
+        files |= load_inputs(workspace.ledger).to_files()
     except OSError as fault:
         raise DataError(f"{fault.filename}: {fault.strerror}; run `dvc repro`") from fault
     if files["params.yaml"] != workspace.params_file:

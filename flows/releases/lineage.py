@@ -1,4 +1,4 @@
-"""Where a release comes from: its corrections and the reports behind each, the gate's rows."""
+"""Where a release comes from: its corrections and the reports behind each, its kinds, the gate's rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from data import layout
-from data.releases.edit_record import EditRecord
+from data.releases.edit_record import EditRecord, KindRecord
 from data.releases.ledger import Correction, Ledger
 from data.releases.looks import Looks
 from data.releases.manifest import Manifest, read_file
@@ -36,6 +36,7 @@ class Lineage:
     manifest: Manifest
     corrections: tuple[Traced, ...]
     gate: GateResult
+    kinds: tuple[KindRecord, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -49,6 +50,7 @@ class Lineage:
                 }
                 for each in self.corrections
             ],
+            "kinds": [asdict(each) for each in self.kinds],
             "criteria": [asdict(CriterionRow.of(each)) for each in self.gate.criteria],
         }
 
@@ -59,16 +61,17 @@ def trace(storage: Storage, version: int | None = None) -> Lineage:
     which = require_live(storage)[0].version if version is None else version
     manifest = verified(storage, which, released_digest(storage, which), spent=True)
     ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
-    holds = EditRecord.from_json(read_file(storage, manifest, "edit.json")).holds
+    record = EditRecord.from_json(read_file(storage, manifest, "edit.json"))
     measured = GateMeasurements.from_json(read_file(storage, manifest, "gate.json"))
     reports = settled_reports(storage, {report for each in ledger.corrections for report in each.reports})
     return Lineage(
         manifest=manifest,
         corrections=tuple(
-            Traced(each, holds.get(each.id), tuple(reports[name] for name in each.reports if name in reports))
+            Traced(each, record.holds.get(each.id), tuple(reports[name] for name in each.reports if name in reports))
             for each in ledger.corrections
         ),
         gate=judged(storage, manifest, measured),
+        kinds=record.kinds,
     )
 
 

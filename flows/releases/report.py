@@ -19,8 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from data import layout
-from data.releases.edit_record import EditRecord
-from data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation
+from data.releases.edit_record import EditRecord, KindRecord
+from data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, KindOutcome
 from data.releases.ledger import Ledger
 from data.releases.manifest import sha256
 from editing.errors import DataError
@@ -44,6 +44,8 @@ MEANING: dict[str, str] = {
     Name.BOUNDARY_FLIPS: "negative flips among the control images that the root is least sure of",
     Name.SLICE_FLIPS: "negative flips in the slice that loses most: a class and its rival, a column, a cluster",
     Name.TRIGGER: "control images that turn to a class when what its corrections have in common is laid over them",
+    Name.KIND_GAIN: "held-out corrections of a kind that it mends, by the kind that mends least",
+    Name.KIND_DRAWDOWN: "error rate added to labelled images of a kind, by the kind that loses most",
     Name.REACH: "control images that any slot can change at all",
     Name.REACH_TRAFFIC: "unlabelled traffic that any slot can change at all",
 }
@@ -69,6 +71,14 @@ class Card:
     picture: str
     reports: int
     holds: bool
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """A kind drawn: what it is, and on how many images it fires; None where it is not used."""
+
+    record: KindRecord
+    outcome: KindOutcome | None
 
 
 @dataclass(frozen=True)
@@ -190,6 +200,8 @@ def render_report(
         slots=slots,
         firing=sorted((slot for slot in slots if slot.calibration or slot.decided), key=_eagerness)[:20],
         images_judged=sum(each.n for each in evaluation.classes),
+        kinds=_kinds(edited, evaluation),
+        kind_names={each.kind: each.name for each in edited.used_kinds},
         lineage=list(lineage),
         history=list(history),
         chart=history_chart(history),
@@ -236,6 +248,11 @@ def _slots(edited: EditRecord, evaluation: Evaluation, ledger: Ledger) -> list[S
     return sorted(rows, key=lambda row: row.slot)
 
 
+def _kinds(edited: EditRecord, evaluation: Evaluation) -> list[KindRow]:
+    outcomes = {each.kind: each for each in evaluation.kinds}
+    return [KindRow(each, outcomes.get(each.kind)) for each in edited.kinds]
+
+
 def _eagerness(row: SlotRow) -> tuple[int, float, int]:
     return -row.decided, -row.calibration, row.slot
 
@@ -277,4 +294,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value: "not measured" if value is None else f"{value:.2%}"
+    environment.filters["rate"] = lambda value: f"{value:.1%}" if math.isfinite(value) else "not measured"
     return environment

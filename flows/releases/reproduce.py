@@ -16,6 +16,7 @@ from typing import Literal
 
 from data.releases.correction_images import copy_corrections
 from data.releases.erasure import erased_digests
+from data.releases.kind_inputs import released_inputs, write_inputs
 from data.releases.ledger import Ledger
 from data.releases.manifest import Manifest, read_file
 from data.releases.replay import replay_of
@@ -114,6 +115,7 @@ def restore_workspace(
     check_params(workspace.params, allowed_plugins, f"release {manifest.version}")
     ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
     copy_corrections(storage, workspace.ledger, ledger)
+    write_inputs(storage, workspace.ledger, released_inputs(storage, manifest))
     copy_corrections(storage, workspace.replay, replay_of(storage, manifest), erased)
     return workspace
 

@@ -41,14 +41,15 @@ def labels(spec: ModelSpec) -> str:
 def triton_config(spec: ModelSpec, outputs: Sequence[str] = OUTPUTS) -> str:
     """A `ModelConfig` in protobuf text format (Triton Inference Server's model configuration).
 
-    `outputs` are the names in the file. Batches of any size up to MAX_BATCH; the slot has no dimension but the batch,
-    which Triton wants written as `dims: [ 1 ]` reshaped to none.
+    `outputs` are the names in the file. Batches of any size up to MAX_BATCH; slot and kind have no dimension but the
+    batch, which Triton wants written as `dims: [ 1 ]` reshaped to none.
     """
     kinds = (
         ("TYPE_FP32", len(spec.classes), ""),
         ("TYPE_FP32", len(spec.classes), f'label_filename: "{PurePosixPath(layout.LABELS).name}"'),
         ("TYPE_INT64", 1, "reshape: { shape: [ ] }"),
-    )
+        ("TYPE_INT64", 1, "reshape: { shape: [ ] }"),
+    )[: len(outputs)]
     lines = [
         f'name: "{layout.CLASSIFIER}"',
         'backend: "onnxruntime"',

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
 
-from data.releases.edit_record import EditRecord, SlotRecord
+from data.releases.edit_record import EditRecord, KindRecord, SlotRecord
+from data.releases.kind_inputs import load_inputs
 from data.releases.ledger import read_ledger
 from data.splits import load_split
-from editing.model import load_model, save_model
+from editing.model import EditableModel, load_model, save_model
 from editing.types import Constraint
 from flows.params import Params
 from flows.stages.common import device
 from flows.stages.editors import build_editor, learned_rule
+from flows.stages.kinds import Evidence, labelled_images, use_kinds
 from flows.workspace import Workspace
 
 
@@ -30,11 +33,14 @@ def edit(workspace: Workspace, params: Params) -> None:
     model = root
     if constraints:
         editor = build_editor(params.edit, params.views, params.seed, learned_rule(workspace.root))
-        control = {
-            name: torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
-        }
+        reference, calibration = (
+            torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
+        )
         root.to(device())
-        result = editor.edit(root, constraints, editor.prepare(root, control["reference"], control["calibration"]))
+        based, kinds, why = root, tuple[KindRecord, ...](), kinds_reason(params)
+        if not why:
+            based, kinds = use_kinds(root, evidence(workspace, constraints, root), reference, calibration, params)
+        result = editor.edit(based, constraints, editor.prepare(root, reference, calibration))
         model = result.model.to("cpu")
         record = EditRecord(
             success=result.success,
@@ -42,6 +48,26 @@ def edit(workspace: Workspace, params: Params) -> None:
             reason=result.reason,
             holds={each.key: held for each, held in zip(constraints, result.holds, strict=True)},
             slots=tuple(SlotRecord(**asdict(slot)) for slot in result.slots),
+            kinds=kinds,
+            kinds_reason=why,
         )
     save_model(model, workspace.candidate)
     (workspace.candidate / "edit.json").write_bytes(record.to_json())
+
+
+def kinds_reason(params: Params) -> str:
+    """Why no kinds are looked for; empty if they are."""
+    if not params.edit.kinds:
+        return "edit.kinds is false"
+    return (
+        "" if params.edit.editor == "patch" else f"{params.edit.editor} changes shared weights; slots and kinds do not"
+    )
+
+
+def evidence(workspace: Workspace, constraints: Sequence[Constraint], root: EditableModel) -> Evidence:
+    """What kinds are made of and judged by."""
+    inputs = load_inputs(workspace.ledger)
+    classes = {name: index for index, name in enumerate(root.spec.classes)}
+    corrected = frozenset(each.key for each in constraints)
+    images, labels = labelled_images(workspace, inputs.labelled, corrected, root.spec.image_shape, classes)
+    return Evidence(constraints, torch.from_numpy(images), labels, inputs.decisions)

@@ -1,17 +1,17 @@
-"""The stage `export`: the file that ships, which is the root's graph with the candidate's weights."""
+"""The stage `export`: the file that ships, which is the root's graph with the candidate's weights, and its kinds."""
 
 from __future__ import annotations
 
 import json
 
 from data.releases.ledger import load_ledger
-from editing.export import METADATA_PREFIX, with_weights
+from editing.export import METADATA_PREFIX, onnx_bytes, with_weights
 from editing.model import load_model
 from flows.workspace import Workspace, tree_digest
 
 
 def export(workspace: Workspace) -> None:
-    """Write the file that ships: the root's graph, the candidate's weights."""
+    """Write the file that ships: the root's graph with the candidate's weights, or with its kinds, if it has any."""
     root, candidate = load_model(workspace.root), load_model(workspace.candidate)
     ledger = load_ledger(workspace.ledger)
     metadata = {
@@ -23,5 +23,8 @@ def export(workspace: Workspace) -> None:
     }
     workspace.onnx.mkdir(parents=True, exist_ok=True)
     named = {f"{METADATA_PREFIX}{key}": value for key, value in metadata.items()}
-    content = with_weights(workspace.root / "root.onnx", candidate, named)
+    if candidate.kinds is None:
+        content = with_weights(workspace.root / "root.onnx", candidate, named)
+    else:  # each kind adds nodes
+        content = onnx_bytes(candidate, named)
     (workspace.onnx / "model.onnx").write_bytes(content)

@@ -43,6 +43,7 @@ def correction_outcomes(
             slot=int(after.slot[row]),
             views_right=int((seen[row] == classes.index(each.expected)).sum()),
             views=seen.shape[1],
+            kind=int(after.kind[row]),
         )
         for row, each in enumerate(ledger.corrections)
     )

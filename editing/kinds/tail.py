@@ -1,0 +1,66 @@
+"""The parameters that a kind replaces: tuned on its corrections and their views, held to the root on control images.
+
+The loss of a step is the cross entropy of views drawn at random plus `locality` times the divergence KL(root || edited)
+of control images drawn at random; what comes before the first tuned parameter is computed once. What is kept lies
+between the layers before and after: that does less harm inside the kind for most of the gain (Wortsman et al. 2022).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from editing.model import BareTail, EditableModel
+from editing.scopes import EditableLayers, before
+from editing.settings import KindSettings
+from editing.types import Tensors
+
+
+def tune_tail(
+    model: EditableModel,
+    shifted: EditableModel,
+    layers: EditableLayers,
+    views: Tensor,
+    expected: Tensor,
+    control: Tensor,
+    settings: KindSettings,
+    seed: int,
+) -> Tensors:
+    """The tuned parameters by name, of uint8 `views` `[n, h, w, c]` of classes `expected` int64 `[n]`.
+
+    `shifted` is the root `model` with the kind's own batch-norm statistics, which stay as they are.
+    """
+    tail = BareTail(shifted.backbone, shifted.head, layers.cut)
+    with torch.no_grad():
+        hidden, other = (entering(shifted, images, layers.cut) for images in (views, control))
+        bare = BareTail(model.backbone, model.head, 0)
+        root = torch.cat([bare(model.normalise(part.to(hidden.device))).log_softmax(1) for part in control.split(256)])
+    params = {name: value.detach().clone().requires_grad_() for name, value in layers.parameters(shifted).items()}
+    constants = {name: value.detach() for name, value in tail.named_parameters() if name not in params}
+    optimiser = torch.optim.Adam(params.values(), lr=settings.learning_rate)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.enable_grad():
+        for _ in range(settings.steps):
+            mine = torch.randint(len(hidden), (settings.batch,), generator=generator).to(hidden.device)
+            theirs = torch.randint(len(other), (settings.batch,), generator=generator).to(hidden.device)
+            logits = functional_call(tail, {**constants, **params}, (torch.cat([hidden[mine], other[theirs]]),))
+            loss = functional.cross_entropy(logits[: len(mine)], expected[mine])
+            now = logits[len(mine) :].log_softmax(1)
+            loss = loss + settings.locality * functional.kl_div(
+                now, root[theirs], log_target=True, reduction="batchmean"
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    untuned = layers.parameters(shifted)
+    return {
+        name: torch.lerp(untuned[name].detach(), value.detach(), settings.tuned_share) for name, value in params.items()
+    }
+
+
+def entering(model: EditableModel, images: Tensor, cut: int) -> Tensor:
+    """What reaches stage `cut` of any number of images, on the model's device."""
+    device = model.head.weight.device
+    return torch.cat([before(model, part.to(device), cut) for part in images.split(256)])

@@ -1,0 +1,177 @@
+"""Kinds in the stage `edit`: found among the corrections, each held against what the gate will ask, and used or not.
+
+A kind that does not prove itself is left out: its corrections are pictures, each with a slot of its own, and the
+release goes on without it. So are kinds that a person dissolved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.releases.edit_record import KindRecord
+from data.releases.kind_inputs import KindDecision
+from data.releases.ledger import Ledger, Pixels, read_ledger
+from editing.errors import DataError
+from editing.kinds.find import Kind, KindFinder, with_kinds
+from editing.model import EditableModel, batched_both
+from editing.types import Constraint
+from flows.gate.criterion import Criterion
+from flows.gate.kinds import Answers, Classes, KindMeasure, kind_drawdown, kind_gain, measure_kind
+from flows.params import GateParams, Params
+from flows.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What kinds are made of and judged by: corrections as constraints, labelled images uint8 `[n, h, w, c]` with their
+    classes int64 `[n]`, and decisions of people in their order."""
+
+    constraints: Sequence[Constraint]
+    images: Tensor
+    labels: Classes
+    decisions: tuple[KindDecision, ...] = ()
+
+
+def use_kinds(
+    root: EditableModel, evidence: Evidence, reference: Tensor, calibration: Tensor, params: Params
+) -> tuple[EditableModel, tuple[KindRecord, ...]]:
+    """The root with those kinds of the corrections that prove themselves, and what came of each that was found.
+
+    One that is left out may have fired where another would have: so what is left is measured again, until all pass.
+    """
+    finder, gate = KindFinder(params.edit.kind, params.views, params.seed), params.gate
+    state = finder.prepare(root, reference, calibration)
+    found = finder.find(root, evidence.constraints, state)
+    if not found:
+        return root, ()
+    judge = _Judge(root, evidence, finder, gate)
+    left, records = list(found), dict[tuple[str, ...], KindRecord]()
+    while left:
+        model = with_kinds(root, left, state)
+        judged = judge(model, left, len(found))
+        records |= {each.fitted: record for each, record in zip(left, judged, strict=True)}
+        if not any(record.why for record in judged):
+            break
+        left = [each for each, record in zip(left, judged, strict=True) if not record.why]
+    numbers = {each.fitted: number for number, each in enumerate(left)}
+    told = tuple(replace(records[each.fitted], kind=numbers.get(each.fitted, -1)) for each in found)
+    return with_kinds(root, left, state) if left else root, told
+
+
+class _Judge:
+    """Holds kinds against the gate's criteria and people's decisions."""
+
+    def __init__(self, root: EditableModel, evidence: Evidence, finder: KindFinder, gate: GateParams) -> None:
+        self._evidence, self._gate = evidence, gate
+        self._held_out = [each for each in evidence.constraints if finder.held_out(each.key)]
+        self._corrected = (
+            torch.stack([each.image for each in self._held_out]) if self._held_out else evidence.images[:0]
+        )
+        self._expected = np.array([each.expected for each in self._held_out], np.int64)
+        self._before = [predicted(root, images) for images in (self._corrected, evidence.images)]
+
+    def __call__(self, model: EditableModel, kinds: Sequence[Kind], count: int) -> list[KindRecord]:
+        """A record of each of the `kinds` of `model`, of `count` that were found; `why` if it is not to be used."""
+        answers = [
+            Answers(before, predicted(model, images), expected, fired(model, images))
+            for before, images, expected in zip(
+                self._before,
+                (self._corrected, self._evidence.images),
+                (self._expected, self._evidence.labels),
+                strict=True,
+            )
+        ]
+        in_force = frozenset(each.key for each in self._evidence.constraints)
+        records = []
+        for number, kind in enumerate(kinds):
+            measure = measure_kind(number, *answers)
+            gain = kind_gain([measure], self._gate, count)
+            harm = kind_drawdown([measure], self._gate, count)
+            theirs = tuple(each.key for each, one in zip(self._held_out, answers[0].kind, strict=True) if one == number)
+            name, dissolved = self._decided(frozenset((*kind.fitted, *theirs)), in_force)
+            records.append(
+                KindRecord(
+                    name=name or f"kind {hashlib.sha256(repr(kind.fitted).encode()).hexdigest()[:8]}",
+                    kind=number,
+                    fitted=kind.fitted,
+                    held_out=theirs,
+                    mended=measure.mended,
+                    gain_bound=gain.bound,
+                    calibration_firing=kind.firing,
+                    labelled=measure.inside.n if measure.inside else 0,
+                    increase=harm.value,
+                    increase_bound=harm.bound,
+                    why="a person dissolved it" if dissolved else refusal(measure, gain, harm),
+                )
+            )
+        return records
+
+    def _decided(self, corrections: frozenset[str], in_force: frozenset[str]) -> tuple[str, bool]:
+        """The name that people last gave to a kind, empty if none, and whether they dissolved it."""
+        name, dissolved = "", False
+        for each in self._evidence.decisions:
+            if each.about(corrections, in_force):
+                if each.action == "named":
+                    name = each.name
+                else:
+                    dissolved = each.action == "dissolved"
+        return name, dissolved
+
+
+def refusal(measure: KindMeasure, gain: Criterion, harm: Criterion) -> str:
+    """Why a kind is not used, in words; empty if it proves itself."""
+    if gain.verdict != "pass":
+        sure = "" if math.isnan(gain.bound) else f", which proves {gain.bound:.0%}; {gain.limit:.0%} is wanted"
+        return f"it mends {measure.mended} of {measure.wrong} held-out corrections{sure}"
+    if measure.inside is None:
+        return (
+            "no labelled image of it says what it does to others of its kind; `errata label` some of the day's requests"
+        )
+    if harm.verdict != "pass":
+        return (
+            f"on {harm.n} labelled images of it the error changes by {harm.value:+.1%}, at most {harm.bound:+.1%}; "
+            f"{harm.limit:.1%} is the limit"
+        )
+    return ""
+
+
+def predicted(model: EditableModel, images: Tensor) -> Classes:
+    """The predicted class of each of uint8 images `[n, h, w, c]`: int64 `[n]`."""
+    if not len(images):
+        return np.empty(0, np.int64)
+    return batched_both(model, images)[1].argmax(1).cpu().numpy()
+
+
+@torch.no_grad()
+def fired(model: EditableModel, images: Tensor) -> Classes:
+    """The kind that fires on each of uint8 images `[n, h, w, c]`: int64 `[n]`, -1 where none does."""
+    found = [model.see(part.to(model.mean.device)).kind for part in images.split(256)] if len(images) else []
+    known = [each.cpu().numpy() for each in found if each is not None]
+    return np.concatenate(known) if known else np.full(len(images), -1, np.int64)
+
+
+def labelled_images(
+    workspace: Workspace,
+    labelled: Ledger,
+    corrected: frozenset[str],
+    shape: tuple[int, int, int],
+    classes: Mapping[str, int],
+) -> tuple[Pixels, Classes]:
+    """The labelled images uint8 `[n, *shape]` with their classes; less those `corrected`, for they may be fitted.
+
+    Raises DataError if one is of no class of the model.
+    """
+    if not labelled.corrections:
+        return np.empty((0, *shape), np.uint8), np.empty(0, np.int64)
+    if unknown := sorted({each.expected for each in labelled.corrections} - set(classes)):
+        raise DataError(f"an image is labelled {unknown[0]!r}, which is no class of the model; label it again")
+    _, images = read_ledger(workspace.labelled, shape)
+    kept = [row for row, each in enumerate(labelled.corrections) if each.id not in corrected]
+    return images[kept], np.array([classes[labelled.corrections[row].expected] for row in kept], np.int64)
