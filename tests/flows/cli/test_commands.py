@@ -119,10 +119,13 @@ def test_a_damaged_bundle_is_named_and_never_goes_live(corrected: Place, errata:
     storage, damaged = corrected.storage, layout.release_file(1, "params.yaml")
     content = storage.get(damaged)
     storage.delete(damaged)
-    assert errata("verify", "1") == (1, {"version": 1, "problems": ["missing: params.yaml"]})
+    assert errata("verify", "1") == (1, {"version": 1, "problems": ["missing: params.yaml"], "removed": None})
     storage.put_once(damaged, content + b" ")
     storage.put_once(layout.release_file(1, "more.bin"), b"?")
-    assert errata("verify", "1") == (1, {"version": 1, "problems": ["extra: more.bin", "changed: params.yaml"]})
+    assert errata("verify", "1") == (
+        1,
+        {"version": 1, "problems": ["extra: more.bin", "changed: params.yaml"], "removed": None},
+    )
     code, said = errata("rollback", "1", "--why", "complaints")
     assert code == 1
     assert "changed: params.yaml" in said.replace("\n", " ")
