@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from data import layout
 from data.datasets import LabelledImages, load_dataset
 from data.images import Pixels, decode_image, fit_image, pixel_digest
+from data.releases.erasure import erased_digests
 from data.releases.manifest import sha256
 from data.splits import load_split, pack_split, read_record, refreshed
 from editing.errors import DataError, ErrataError, NotStored, StoreUnusable
@@ -80,6 +81,7 @@ def usable(
         labels.setdefault(digest, set()).add(int(label))
     known = {pixel_digest(image) for split in splits.values() for image in split.images}
     known |= night.looks.judged_images()
+    erased = erased_digests(night.storage)
     reported = reported_among(night, found.images)
     kept: list[int] = []
     why: Counter[str] = Counter()
@@ -91,6 +93,8 @@ def usable(
             why["there twice"] += 1
         elif digest in known:
             why["in the data set already"] += 1
+        elif digest in erased:
+            why["erased"] += 1
         elif index in reported:
             why["reported before"] += 1
         else:
