@@ -171,12 +171,13 @@ def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
         return _classes(candidate.edited, marked_images)
 
     marks = shared_marks(candidate.images.numpy(), candidate.expected.numpy(), reference, before, after)
-    answers = [measure_trigger(each, calibration.images, calibration.labels, before, after) for each in marks]
+    control, limit = (calibration.images, calibration.labels), candidate.params.gate.trigger
+    answers = [measure_trigger(each, *control, before, after, limit) for each in marks]
     found = {}
     for _, alike in groupby(answers, key=lambda each: (type(each.shared.mark).__name__, each.shared.expected)):
-        worst = max(alike, key=lambda each: each.turned)
+        worst = max(alike, key=lambda each: each.turned / max(each.n, 1))
         # half of the limit: other images, and the bound must be within it
-        if worst.turned > candidate.params.gate.trigger / 2 * worst.n:
+        if worst.turned > limit / 2 * worst.n:
             for index in worst.shared.bearers:
                 name = candidate.ledger.corrections[index].id
                 if name in new:

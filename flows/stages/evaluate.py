@@ -137,7 +137,8 @@ def trigger(
     gate, reference = (load_split(workspace.splits, name) for name in ("gate", "reference"))
     before, after = (partial(classes_of, file) for file in files)
     marks = shared_marks(images, expected, reference, before, after)
-    answers = [measure_trigger(each, gate.images, gate.labels, before, after) for each in marks]
+    limit = params.gate.trigger
+    answers = [measure_trigger(each, gate.images, gate.labels, before, after, limit) for each in marks]
     return trigger_criterion(answers, params.gate)
 
 
