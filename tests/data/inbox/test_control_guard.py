@@ -31,17 +31,17 @@ def test_distinct_digits_are_not_taken_for_copies(digits: tuple[Pixels, Pixels],
 
 
 def test_the_threshold_of_the_same_images_is_kept(digits: tuple[Pixels, Pixels], tmp_path: Path) -> None:
-    class Calibrated(Exception): ...
+    class CalibratedError(Exception): ...
 
     class KnowsOnly(ControlGuard):
         def _calibrated(self) -> float:
-            raise Calibrated
+            raise CalibratedError
 
     kept, images = KeptBlocks(tmp_path / "kept"), digits[0][:100]
-    with pytest.raises(Calibrated):
+    with pytest.raises(CalibratedError):
         KnowsOnly(images, kept)
     assert ControlGuard(images, kept).threshold == ControlGuard(images).threshold == KnowsOnly(images, kept).threshold
-    with pytest.raises(Calibrated):
+    with pytest.raises(CalibratedError):
         KnowsOnly(images[::-1], kept)
 
 
