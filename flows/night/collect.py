@@ -25,7 +25,6 @@ from data.inbox.control_guard import ControlGuard
 from data.inbox.intake import Accepted
 from data.inbox.refusals import Reason, Refusal
 from data.inbox.validation import validate_reports
-from data.kept_blocks import KeptBlocks
 from data.releases.correction_images import correction_image
 from data.releases.erasure import erased_digests
 from data.splits import load_split, read_record
@@ -130,8 +129,7 @@ class Control:
             images = [
                 load_split(folder, name).images for name in sorted(read_record(folder).splits) if name not in OPEN
             ]
-            kept = KeptBlocks(self._night.workspace.features / "control-guard.db")
-            self._guard = self._night.make_guard(np.concatenate(images), kept)
+            self._guard = self._night.guard(np.concatenate(images))
         return np.asarray(self._guard.match(pixels) >= 0)
 
 

@@ -37,6 +37,10 @@ class Night:
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     make_guard: Callable[[Pixels, KeptBlocks], ControlGuard] = ControlGuard
 
+    def guard(self, control: Pixels) -> ControlGuard:
+        """The guard of control images uint8 `[n, height, width, channels]`, with what this workspace keeps of it."""
+        return self.make_guard(control, KeptBlocks(self.workspace.features / "control-guard.db"))
+
     @property
     def looks(self) -> Looks:
         """Where this night counts what it judges."""
