@@ -85,7 +85,8 @@ class Bench:
         reference, gate = self.splits["reference"], self.splits["gate"]
 
         def trigger(marks: Iterator[Shared]) -> Criterion:
-            answers = [measure_trigger(each, gate.images, gate.labels, before, after) for each in marks]
+            limit = self.params.gate.trigger
+            answers = [measure_trigger(each, gate.images, gate.labels, before, after, limit) for each in marks]
             return trigger_criterion(answers, self.params.gate)
 
         was = trigger(added_marks(night.images, night.expected, reference.images.mean(axis=0)))

@@ -226,14 +226,14 @@ def draw(scenes: dict[str, dict[str, Claims]], path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def human_labels(path: Path) -> tuple[Classes, Classes]:
-    """CIFAR-10N: true classes and three people's `[n]`, `[n, 3]`, of the last 5,000 training images."""
+def human_labels(path: Path, last: int = 5000) -> tuple[Classes, Classes]:
+    """CIFAR-10N: true classes and three people's `[n]`, `[n, 3]`, of the last training images, 50,000 in all."""
     rebuild = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
     allowed: list[Any] = [np.ndarray, np.dtype, np.dtypes.Int64DType, (rebuild, "numpy.core.multiarray._reconstruct")]
     with torch.serialization.safe_globals(allowed):
         found = torch.load(path, weights_only=True)
     said = np.stack([found[f"random_label{number}"] for number in (1, 2, 3)], axis=1)
-    return found["clean_label"][-5000:], said[-5000:]
+    return found["clean_label"][-last:], said[-last:]
 
 
 def main() -> None:

@@ -50,6 +50,8 @@ class OnnxClassifier:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
+        # On a machine with other work a thread that waits by spinning keeps the one that it waits for from running.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         content = proto.SerializeToString()
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=list(providers))

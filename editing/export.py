@@ -40,6 +40,7 @@ __all__ = [
     "OnnxClassifier",
     "Parity",
     "Predictions",
+    "compare",
     "export_onnx",
     "onnx_bytes",
     "parity",
@@ -223,12 +224,16 @@ def _quiet() -> Iterator[None]:
 
 def parity(model: EditableModel, classifier: OnnxClassifier, images: NDArray[np.uint8]) -> Parity:
     """Compare the exported file with `model` on real `images`, uint8 `[n, height, width, channels]`."""
-    exported = classifier.predict(images).logits
     model.eval()
     with torch.no_grad():
         batches = torch.from_numpy(np.ascontiguousarray(images)).split(classifier.batch)
         native = torch.cat([model(batch.to(model.mean.device)).float().cpu() for batch in batches]).numpy()
+    return compare(native, classifier.predict(images).logits)
+
+
+def compare(native: NDArray[np.float32], exported: NDArray[np.float32]) -> Parity:
+    """Compare logits `[n, classes]` of the same images; raises ExportError if they are not finite."""
     difference = np.abs(native - exported).max()
     if not np.isfinite(difference):
         raise ExportError("logits are NaN or infinite; the model is damaged")
-    return Parity(float((native.argmax(1) == exported.argmax(1)).mean()), float(difference), len(images))
+    return Parity(float((native.argmax(1) == exported.argmax(1)).mean()), float(difference), len(native))

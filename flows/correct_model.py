@@ -13,6 +13,7 @@ from flows.prefect_runs.artifacts import publish
 from flows.prefect_runs.log import speak_in_lines
 from flows.prefect_runs.parameters import By, Store, Workspace
 from flows.prefect_runs.tasks import run_as_task
+from flows.stages.handover import warm_stages
 
 
 @flow(name="correct-model")
@@ -28,6 +29,8 @@ def correct_model(store: Store = None, workspace: Workspace = None, by: By = "er
     """
     speak_in_lines()
     night = open_night(store, workspace, by, get_run_logger().info)
-    summary = run_night(night, run_as_task, approval_on_page(night.workspace.params.approval.minutes, night.log))
+    ask_approval = approval_on_page(night.workspace.params.approval.minutes, night.log)
+    with warm_stages():
+        summary = run_night(night, run_as_task, ask_approval)
     publish(night, summary)
     return summary

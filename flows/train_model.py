@@ -12,6 +12,7 @@ from flows.prefect_runs.artifacts import publish
 from flows.prefect_runs.log import speak_in_lines
 from flows.prefect_runs.parameters import By, Store, Workspace
 from flows.prefect_runs.tasks import run_as_task
+from flows.stages.handover import warm_stages
 
 
 @flow(name="train-model")
@@ -30,6 +31,7 @@ def train_model(
     """
     speak_in_lines()
     night = open_night(store, workspace, by, get_run_logger().info, create=True)
-    summary = train_new_root(night, run_as_task, replace_live=replace_live)
+    with warm_stages():
+        summary = train_new_root(night, run_as_task, replace_live=replace_live)
     publish(night, summary, "root-")
     return summary

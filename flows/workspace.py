@@ -82,6 +82,11 @@ class Workspace:
         return self.folder / "artifacts" / "onnx"
 
     @property
+    def features(self) -> Path:
+        """A cache of this machine's, which may be deleted at any time."""
+        return self.folder / "artifacts" / "features"
+
+    @property
     def gate(self) -> Path:
         return self.folder / "metrics" / "gate.json"
 

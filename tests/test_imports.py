@@ -38,7 +38,7 @@ FLOORS = {  # of a package, from the top: a room takes from itself and from lowe
         {"inbox", "releases"},
         {"reports", "splits"},
         {"storage", "datasets"},
-        {"layout", "images", "records"},
+        {"layout", "images", "records", "kept_blocks"},
     ),
 }
 

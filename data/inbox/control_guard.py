@@ -13,13 +13,17 @@ logarithms, which real duplicates among them do not move): four standard deviati
 
 from __future__ import annotations
 
+import hashlib
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL import __version__ as PIL_VERSION
 
 from data.images import Pixels, pixel_digest
+from data.kept_blocks import KeptBlocks
 from editing.errors import DataError
 
 Floats = NDArray[np.float32]
@@ -39,10 +43,11 @@ _NORMAL_5_PERCENT = 1.645
 class ControlGuard:
     """The control images, uint8 `[n, height, width, channels]`, prepared for comparison.
 
-    `threshold` is the unexplained variance below which an image counts as a copy. Raises DataError on other shapes.
+    `threshold` is the unexplained variance below which an image counts as a copy; it follows from the control images
+    alone and is dear, so it may be `kept` under their digest. Raises DataError on other shapes.
     """
 
-    def __init__(self, control: Pixels) -> None:
+    def __init__(self, control: Pixels, kept: KeptBlocks | None = None) -> None:
         if control.ndim != 4 or control.dtype != np.uint8:
             raise DataError(f"{control.dtype} {control.shape} are no control images; give uint8 [n, h, w, c]")
         self._control = control
@@ -51,7 +56,7 @@ class ControlGuard:
         self._fine = _Windows((height, width), (height, width))
         self._coarse = _Windows((height, width), (min(height, _COARSE), min(width, _COARSE)))
         self._bases = self._coarse.bases(_luminance(control))
-        self.threshold = self._calibrated()
+        self.threshold = self._calibrated() if kept is None else self._known(kept)
 
     def match(self, pixels: Pixels) -> Indices:
         """For each image of uint8 `[m, height, width, channels]` the control image that it copies, or -1: `[m]`."""
@@ -63,6 +68,17 @@ class ControlGuard:
         for index, image in enumerate(pixels):
             found[index] = self._exact.get(pixel_digest(image), found[index])
         return found
+
+    def _known(self, kept: KeptBlocks) -> float:
+        """The threshold as it was kept for these images and this code, or calibrated now, and kept."""
+        digest = hashlib.sha256(Path(__file__).read_bytes() + f"{np.__version__} {PIL_VERSION}".encode())
+        digest.update(f"{self._control.shape}".encode() + self._control.tobytes())
+        key = digest.hexdigest()
+        if (found := kept.get([key]).get(key)) is not None:
+            return float.fromhex(found.decode())
+        threshold = self._calibrated()
+        kept.put({key: threshold.hex().encode()})
+        return threshold
 
     def _calibrated(self) -> float:
         """The threshold, from distances between distinct control images (a fixed sample of them, if there are many)."""

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from editing.errors import ScopeError
+from editing.features import BLOCK, Features, entering
 from editing.model import EditableModel
-from editing.scopes import EditableLayers, Tail, before
+from editing.scopes import EditableLayers, Tail
 from editing.types import Tensors
-
-_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,19 @@ class Kfac:
         return found
 
 
-def fit_kfac(model: EditableModel, layers: EditableLayers, images: Tensor, damping: float, seed: int) -> Kfac:
+def fit_kfac(
+    model: EditableModel,
+    layers: EditableLayers,
+    images: Tensor,
+    damping: float,
+    seed: int,
+    features: Features | None = None,
+) -> Kfac:
     """Factors of the editable linear and convolutional layers on `images`, uint8 `[n, h, w, c]`.
 
     Of a layer of which only the weight or only the bias is editable, the factors are those of that part alone.
-    `damping` is a share of the mean eigenvalue product, layer by layer; `seed` samples the labels. Raises ScopeError
-    if no editable layer is linear or a convolution.
+    `damping` is a share of the mean eigenvalue product, layer by layer; `seed` samples the labels; `features` keeps
+    what was computed before. Raises ScopeError if no editable layer is linear or a convolution.
     """
     editable = set(layers.names)
     tail = Tail(model, layers.cut)
@@ -96,7 +102,7 @@ def fit_kfac(model: EditableModel, layers: EditableLayers, images: Tensor, dampi
     }
     if not modules:
         raise ScopeError("none of the editable layers is linear or a convolution; natural gradient needs one")
-    moments = _moments(model, tail, modules, layers, images, seed)
+    moments = _moments(model, tail, modules, layers, images, seed, features or Features())
     found = []
     for name, (a, g) in moments.items():
         input_values, inputs = _eigenbasis(a)
@@ -109,7 +115,13 @@ def fit_kfac(model: EditableModel, layers: EditableLayers, images: Tensor, dampi
 
 
 def _moments(
-    model: EditableModel, tail: Tail, modules: dict[str, nn.Module], layers: EditableLayers, images: Tensor, seed: int
+    model: EditableModel,
+    tail: Tail,
+    modules: dict[str, nn.Module],
+    layers: EditableLayers,
+    images: Tensor,
+    seed: int,
+    features: Features,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Second moments of inputs and of output gradients, by module."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -126,9 +138,8 @@ def _moments(
     generator = torch.Generator().manual_seed(seed)
     totals: dict[str, tuple[Tensor, Tensor]] = {}
     try:
-        for part in images.to(model.head.weight.device).split(_BATCH):
-            with torch.no_grad():
-                hidden = before(model, part, layers.cut)
+        for part in images.split(BLOCK):
+            hidden = features.of(model, part, entering(model, layers.cut))
             with torch.enable_grad():
                 logits = tail(hidden).float()
                 drawn = torch.multinomial(logits.detach().cpu().softmax(1), 1, generator=generator)[:, 0]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from scipy.optimize import nnls
@@ -22,8 +22,9 @@ from torch.func import grad, vmap
 
 from editing.constraints import canonical_order, check_constraints, violation
 from editing.editors.kfac import Kfac, fit_kfac
+from editing.features import Features, entering
 from editing.model import EditableModel
-from editing.scopes import Scope, before
+from editing.scopes import Scope
 from editing.settings import ViewSettings
 from editing.types import Constraint, EditResult, Tensors
 from editing.views import fitting_views
@@ -37,7 +38,8 @@ class NaturalGradient:
 
     `damping`: share of the mean eigenvalue product. `margin` (logits): asks for `l_e <= -margin`. `views`: fit these
     views of each image (None: the image alone), which is what makes the edit generalize. `images`: how many reference
-    images the Fisher matrix is estimated on. `block`: at most how many views are solved for together.
+    images the Fisher matrix is estimated on. `block`: at most how many views are solved for together. `features` keeps
+    what was computed before.
     """
 
     scope: Scope
@@ -48,10 +50,13 @@ class NaturalGradient:
     images: int = 2000
     block: int = 512
     seed: int = 0
+    features: Features = field(default_factory=Features)
 
     def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> Kfac:
         """The factored Fisher matrix on up to `images` of the reference split. Raises ScopeError."""
-        return fit_kfac(model, self.scope.resolve(model), reference[: self.images], self.damping, self.seed)
+        return fit_kfac(
+            model, self.scope.resolve(model), reference[: self.images], self.damping, self.seed, self.features
+        )
 
     def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: Kfac) -> EditResult:
         """Step in a copy of `model`, all constraints together. Raises ConstraintError and ScopeError."""
@@ -64,16 +69,18 @@ class NaturalGradient:
         images, expected = images[order], expected[order]
         params = {name: value.detach().clone() for name, value in layers.parameters(edited).items()}
         with torch.no_grad():
-            own = torch.cat([before(edited, part, layers.cut) for part in images.split(256)])
+            layer = entering(edited, layers.cut)
+            views = (
+                self.features.of(edited, images, layer)[:, None]
+                if self.views is None
+                else self.features.of_views(edited, images, fitting_views, self.views, self.seed, layer)
+            )
+            own = views[:, 0]  # the first view is the image itself
             holds = violation(tail(params, own), expected) <= 0
             steps = 0
             if not bool(holds.all()):
-                hidden, targets = own, expected
-                if self.views is not None:
-                    views = torch.cat([fitting_views(image, self.views, self.seed) for image in images])
-                    hidden = torch.cat([before(edited, part, layers.cut) for part in views.split(256)])
-                    targets = expected.repeat_interleave(len(views) // len(images))
-                params, steps = self._solve(tail, params, hidden, targets, state)
+                targets = expected.repeat_interleave(views.shape[1])
+                params, steps = self._solve(tail, params, views.flatten(0, 1), targets, state)
                 holds = violation(tail(params, own), expected) <= 0
         finite = all(bool(torch.isfinite(value).all()) for value in params.values())
         if finite:

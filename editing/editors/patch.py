@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ from editing.editors.detectors import Background, Detectors, background, calibra
 from editing.editors.kfac import Kfac
 from editing.editors.natural import NaturalGradient
 from editing.editors.slot_values import ValueProblem, solve_values
-from editing.model import EditableModel, batched_both, batched_features
+from editing.features import Features
+from editing.model import EditableModel, batched_both
 from editing.scopes import Scope
 from editing.settings import ViewSettings
 from editing.types import Constraint, EditResult, SlotDiagnostics
@@ -55,6 +56,7 @@ class CalibratedPatch:
 
     `fallback`, an editor of the head alone, takes the corrections that no slot can tell from the calibration images. It
     moves every prediction a little, so it comes first and the slots are solved on top of it. None: they do not hold.
+    `features` keeps what was computed before.
     """
 
     alpha: float = 0.0
@@ -66,6 +68,12 @@ class CalibratedPatch:
     weakest: float = 0.3
     seed: int = 0
     fallback: NaturalGradient | None = field(default_factory=lambda: NaturalGradient(Scope("head"), margin=0.5))
+    features: Features = field(default_factory=Features)
+
+    @property
+    def _on_the_head(self) -> NaturalGradient | None:
+        """The fallback, with the same features."""
+        return replace(self.fallback, features=self.features) if self.fallback else None
 
     def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> PatchState:
         """Features of both splits, uint8 `[n, h, w, c]`, and what follows from them; raises DataError if too few.
@@ -74,11 +82,11 @@ class CalibratedPatch:
         the first delta then carries the whitening as well.
         """
         slots = copy.deepcopy(model.patch)
-        features = batched_features(model, reference)
+        features = self.features.of(model, reference)
         if not slots.fitted:
             slots.fit(features)
-        seen = slots.directions(features), slots.directions(batched_features(model, calibration))
-        fisher = self.fallback.prepare(model, reference, calibration) if self.fallback else None
+        seen = slots.directions(features), slots.directions(self.features.of(model, calibration))
+        fisher = self._on_the_head.prepare(model, reference, calibration) if self._on_the_head else None
         return PatchState(background(*seen, self.eps), slots.centre, slots.whitening, fisher)
 
     def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: PatchState) -> EditResult:
@@ -90,28 +98,42 @@ class CalibratedPatch:
         edited.patch.centre.copy_(state.centre)
         edited.patch.whitening.copy_(state.whitening)
         with torch.no_grad():
-            slots, reason = self._write(edited, [constraints[i] for i in order], images[order], expected[order], state)
+            hidden = self.features.of_views(model, images[order], fitting_views, self.views, self.seed)
+            chosen = [constraints[i] for i in order]
+            slots, reason = self._write(edited, chosen, images[order], hidden, expected[order], state)
             if not slots:  # nothing to do: not even what the slots look at has changed
                 edited = copy.deepcopy(model).eval()
-            logits = torch.cat([edited(part) for part in images.split(256)])
-        holds = tuple(bool(one) for one in violation(logits, expected) <= 0)
+            met = violation(self._logits(edited, images[order], hidden)[:, 0], expected[order]) <= 0  # the image itself
+        holds = tuple(
+            bool(one) for one in torch.empty_like(met).index_copy_(0, torch.tensor(order).to(met.device), met)
+        )
         missing = len(holds) - sum(holds)
         reason = f"{missing} of {len(holds)} corrections do not hold: {reason}" if missing else ""
         return EditResult(edited, not missing, holds, int(bool(slots)), reason, time.perf_counter() - started, slots)
+
+    def _logits(self, model: EditableModel, images: Tensor, hidden: Tensor) -> Tensor:
+        """Logits float64 `[k, v, classes]` of the fitted views, from `hidden` alone where no kind decides."""
+        if model.kinds is None:
+            return _classified(model, hidden)
+        fitted = torch.stack([fitting_views(image, self.views, self.seed) for image in images])
+        logits: Tensor = batched_both(model, fitted.flatten(0, 1))[1].double().unflatten(0, fitted.shape[:2])
+        return logits
 
     def _write(
         self,
         model: EditableModel,
         constraints: Sequence[Constraint],
         images: Tensor,
+        hidden: Tensor,
         expected: Tensor,
         state: PatchState,
     ) -> tuple[tuple[SlotDiagnostics, ...], str]:
-        """Fill the free slots of `model`; what came of each, and a sentence on what did not."""
-        fitted = torch.stack([fitting_views(image, self.views, self.seed) for image in images])
-        hidden, logits = batched_both(model, fitted.flatten(0, 1))
-        logits = logits.double().unflatten(0, fitted.shape[:2])
-        features = model.patch.directions(hidden).unflatten(0, fitted.shape[:2])  # [k, v, d]
+        """Fill the free slots of `model`; what came of each, and a sentence on what did not.
+
+        `hidden` `[k, v, d]`: features of the fitted views of each correction, the image itself first.
+        """
+        logits = self._logits(model, images, hidden)
+        features = model.patch.directions(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
         wanted = violation(logits[:, 0], expected) > 0
         if not bool(wanted.any()):
             return (), ""
@@ -119,11 +141,11 @@ class CalibratedPatch:
         own = (features @ detectors.weight[:, :, None])[:, :, 0] - detectors.threshold[:, None]  # [k, v]
         separated = own[:, 0] > self.faintest * detectors.deviation
         apart = (wanted & ~separated).nonzero()[:, 0].tolist()
-        if apart and self.fallback and state.fisher:
+        if apart and self._on_the_head and state.fisher:
             with torch.enable_grad():
-                other = self.fallback.edit(model, [constraints[one] for one in apart], state.fisher).model
+                other = self._on_the_head.edit(model, [constraints[one] for one in apart], state.fisher).model
             model.head.load_state_dict(other.head.state_dict())
-            logits = batched_both(model, fitted.flatten(0, 1))[1].double().unflatten(0, fitted.shape[:2])
+            logits = self._logits(model, images, hidden)
             wanted |= violation(logits[:, 0], expected) > 0
         free = (model.patch.weight.abs().amax(1) + model.patch.value.abs().amax(1) == 0).nonzero()[:, 0]
         reason = "" if bool(separated[wanted].all()) else "their features are not apart from those of control images"
@@ -195,6 +217,12 @@ class CalibratedPatch:
             slot,
             activation,
         )
+
+
+def _classified(model: EditableModel, hidden: Tensor) -> Tensor:
+    """Logits float64 `[k, v, classes]` of features `[k, v, d]`."""
+    logits: Tensor = model.classify(hidden.flatten(0, 1)).double().unflatten(0, hidden.shape[:2])
+    return logits
 
 
 def _broken(problem: ValueProblem, values: Tensor, wanted: Tensor) -> Tensor:

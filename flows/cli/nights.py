@@ -24,10 +24,14 @@ def train(
     night = open_night(
         store, None, None, tell, create=True
     )  # tells what is wrong with params.yaml before the slow imports
-    from flows.cli.night_tables import finish
-    from flows.night.new_root import train_new_root
+    from flows.stages.handover import warm_stages
 
-    finish(train_new_root(night, replace_live=replace_live), as_json, "A new root")
+    with warm_stages():
+        from flows.cli.night_tables import finish
+        from flows.night.new_root import train_new_root
+
+        summary = train_new_root(night, replace_live=replace_live)
+    finish(summary, as_json, "A new root")
 
 
 @app.command(rich_help_panel="Work")
@@ -36,10 +40,14 @@ def correct(store: Store = None, as_json: AsJson = False) -> None:
     from flows.night.state import open_night
 
     night = open_night(store, None, None, tell)
-    from flows.cli.night_tables import finish
-    from flows.night.run import run_night
+    from flows.stages.handover import warm_stages
 
-    finish(run_night(night), as_json)
+    with warm_stages():
+        from flows.cli.night_tables import finish
+        from flows.night.run import run_night
+
+        summary = run_night(night)
+    finish(summary, as_json)
 
 
 @app.command(rich_help_panel="Work")

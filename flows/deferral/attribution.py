@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from data.splits import load_split
-from editing.model import batched_features
 from editing.types import Constraint
 from flows.deferral.group_testing import keep_harmless
 from flows.deferral.probes import Candidate, Probes
 from flows.stages.editors import build_editor, learned_rule
+
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,11 @@ class _JointEdits:
     def __init__(self, candidate: Candidate, probes: Probes, by_reach: bool) -> None:
         self._candidate, self._probes, self._by_reach = candidate, probes, by_reach
         self._editor = build_editor(
-            candidate.params.edit, candidate.params.views, candidate.params.seed, learned_rule(candidate.learned)
+            candidate.params.edit,
+            candidate.params.views,
+            candidate.params.seed,
+            learned_rule(candidate.learned),
+            candidate.features,
         )
         control = [torch.from_numpy(load_split(candidate.splits, name).images) for name in ("reference", "calibration")]
         self._state = self._editor.prepare(candidate.root, *control)
@@ -93,12 +98,12 @@ class _JointEdits:
         }
         self._before = probes.logits(candidate.based)
 
-    def harmed(self, logits: Tensor) -> Tensor:
-        """Which probes are harmed, from what an edited model says of them: `[n]`."""
+    def harmed(self, logits: Tensor, probes: Tensor | slice = ALL) -> Tensor:
+        """Which `probes` (indices) are harmed, from what an edited model says of them: `[n]`."""
         if self._by_reach:
-            moved = (logits.softmax(1) - self._before.softmax(1)).abs().amax(1)
+            moved = (logits.softmax(1) - self._before[probes].softmax(1)).abs().amax(1)
             return moved > self._candidate.params.gate.reach_tolerance
-        return logits.argmax(1) != self._probes.labels
+        return logits.argmax(1) != self._probes.labels[probes]
 
     def joint(self, names: Sequence[str]) -> tuple[float, int]:
         """The share of probes that editing for all of these harms, and how many of them do not hold then."""
@@ -111,23 +116,20 @@ class _JointEdits:
     @torch.no_grad()
     def changes(self, names: Collection[str]) -> dict[str, int]:
         """On how many probes each correction's slot fires; those without a slot are not there."""
-        features = self._probes.features
-        features = batched_features(self._candidate.root, self._probes.images) if features is None else features
-        fires = (self._candidate.edited.patch.activations(features) > 0).sum(0)
+        fires = (self._candidate.edited.patch.activations(self._probes.features) > 0).sum(0)
         return {name: int(fires[slot]) for slot, name in self._candidate.slots.items() if name in names}
 
     @torch.no_grad()
     def alone(self, names: Collection[str]) -> dict[str, int]:
         """How many probes each correction harms by itself; all of them if it does not hold by itself."""
         patch, n = self._candidate.edited.patch, len(self._probes.labels)
-        features = self._probes.features
-        features = batched_features(self._candidate.root, self._probes.images) if features is None else features
-        activations = patch.activations(features)
-        found = {
-            name: int(self.harmed(self._before + activations[:, [slot]] * patch.value[slot]).sum())
-            for slot, name in self._candidate.slots.items()
-            if name in names
-        }
+        activations = patch.activations(self._probes.features)
+        found = {}
+        for slot, name in self._candidate.slots.items():
+            if name in names:
+                fires = activations[:, slot].nonzero()[:, 0]  # elsewhere the root alone speaks
+                moved = self._before[fires] + activations[fires, slot, None] * patch.value[slot]
+                found[name] = int(self.harmed(moved, fires).sum())
         for name in set(names) - set(found):
             share, missing = self.joint([name])
             found[name] = n if missing else round(share * n)

@@ -17,25 +17,16 @@ import torch
 
 from data.splits import load_split
 from editing.metrics import predicted_classes
-from editing.model import EditableModel, batched_features
+from editing.model import EditableModel
 from editing.views import unseen_views
 from flows.deferral.attribution import attribute
 from flows.deferral.probes import Candidate, load_candidate, make_probes
 from flows.gate.backdoor import measure_trigger, shared_marks
-from flows.gate.criterion import Criterion, GateResult, Name
+from flows.gate.criterion import ABOUT_CONTROL, Criterion, GateResult, Name, rampant
 from flows.gate.marks import Classes, Pixels
 from flows.workspace import Workspace
 
 SAFE = 0.7  # of the harm that the limit would just let pass
-ABOUT_CONTROL = {
-    Name.ACCURACY,
-    Name.DRAWDOWN,
-    Name.DRAWDOWN_LIVE,
-    Name.NEGATIVE_FLIPS,
-    Name.RECALL_DROP,
-    Name.BOUNDARY_FLIPS,
-    Name.SLICE_FLIPS,
-}
 DIFFERENCES = {Name.ACCURACY, Name.DRAWDOWN, Name.DRAWDOWN_LIVE, Name.RECALL_DROP}
 ABOUT_REACH = {Name.REACH, Name.REACH_TRAFFIC}
 
@@ -48,9 +39,7 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
     candidate = load_candidate(workspace)
     broken = {Name(each.name) for each in gate_result.criteria if each.stands_in_the_way}
     certain: dict[str, str] = {}
-    # a candidate that breaks control images of all kinds calls its classes up with any mark: that harm goes first
-    rampant = any(each.verdict == "fail" and each.name in ABOUT_CONTROL for each in gate_result.criteria)
-    if Name.TRIGGER in broken and not rampant:
+    if Name.TRIGGER in broken and not rampant(gate_result.criteria):  # what breaks everything goes first
         certain |= backdoored(candidate, new)
     if Name.GENERALIZATION in broken:
         certain |= poorly_generalizing(candidate, [each.id for each in candidate.ledger.corrections if each.id in new])
@@ -145,7 +134,7 @@ def not_holding(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
     ]
     if not lost:
         return found
-    features = batched_features(candidate.edited, candidate.images[lost])
+    features = candidate.features.of(candidate.edited, candidate.images[lost])
     for slot, identity in candidate.slots.items():
         fires = candidate.edited.patch.activations(features)[:, slot] > 0
         if identity in new and bool(fires.any()):
@@ -154,16 +143,21 @@ def not_holding(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
     return found or dict.fromkeys(new, "it, or one with it, breaks a correction in force")
 
 
+@torch.no_grad()
 def poorly_generalizing(candidate: Candidate, suspects: Sequence[str]) -> dict[str, str]:
     """Corrections that most views of their own image do not follow: they would be entries of a lookup table."""
-    found = {}
-    for index, each in enumerate(candidate.ledger.corrections):
-        if each.id in suspects:
-            views = unseen_views(candidate.images[index], candidate.params.views, candidate.params.seed).numpy()
-            share = float((_classes(candidate.edited, views) == int(candidate.expected[index])).mean())
-            if share < candidate.params.gate.generalization:
-                found[each.id] = f"only {share:.0%} of unseen views of its image follow it"
-    return found
+    rows = [row for row, each in enumerate(candidate.ledger.corrections) if each.id in suspects]
+    if not rows:
+        return {}
+    settings, seed = candidate.params.views, candidate.params.seed
+    views = candidate.features.of_views(candidate.edited, candidate.images[rows], unseen_views, settings, seed)
+    right = candidate.edited.classify(views.flatten(0, 1)).argmax(1).unflatten(0, views.shape[:2])
+    shares = (right == candidate.expected[rows, None]).double().mean(1).tolist()
+    return {
+        candidate.ledger.corrections[row].id: f"only {share:.0%} of unseen views of its image follow it"
+        for row, share in zip(rows, shares, strict=True)
+        if share < candidate.params.gate.generalization
+    }
 
 
 def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
@@ -177,12 +171,13 @@ def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
         return _classes(candidate.edited, marked_images)
 
     marks = shared_marks(candidate.images.numpy(), candidate.expected.numpy(), reference, before, after)
-    answers = [measure_trigger(each, calibration.images, calibration.labels, before, after) for each in marks]
+    control, limit = (calibration.images, calibration.labels), candidate.params.gate.trigger
+    answers = [measure_trigger(each, *control, before, after, limit) for each in marks]
     found = {}
     for _, alike in groupby(answers, key=lambda each: (type(each.shared.mark).__name__, each.shared.expected)):
-        worst = max(alike, key=lambda each: each.turned)
+        worst = max(alike, key=lambda each: each.turned / max(each.n, 1))
         # half of the limit: other images, and the bound must be within it
-        if worst.turned > candidate.params.gate.trigger / 2 * worst.n:
+        if worst.turned > limit / 2 * worst.n:
             for index in worst.shared.bearers:
                 name = candidate.ledger.corrections[index].id
                 if name in new:

@@ -6,7 +6,7 @@ Harm is looked for on probes: labelled images that the release decision does not
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from torch import Tensor
 from data.releases.edit_record import EditRecord
 from data.releases.ledger import Ledger, read_ledger
 from data.splits import load_split
-from editing.model import EditableModel, batched_features, load_model
+from editing.features import Features
+from editing.model import EditableModel, load_model
+from editing.settings import ViewSettings
 from editing.views import unseen_views
 from flows.params import Params
-from flows.stages.common import load_plugins
+from flows.stages.common import load_plugins, open_features
 from flows.workspace import Workspace
 
 PROBED = ("train", "reference", "calibration")  # all that is labelled, but gate and test
@@ -41,6 +43,7 @@ class Candidate:
     slots: dict[int, str]
     splits: Path
     learned: Path
+    features: Features = field(default_factory=Features)
 
     @cached_property
     def based(self) -> EditableModel:
@@ -71,25 +74,26 @@ def load_candidate(workspace: Workspace) -> Candidate:
         record.by_slot,
         workspace.splits,
         workspace.root,
+        open_features(workspace, root),
     )
 
 
 @dataclass(frozen=True)
 class Probes:
-    """`images` uint8 `[n, h, w, c]` that the root gets right, and their `labels` `[n]`.
+    """Images that the root gets right, as it sees them: `features` `[n, d]`, and their `labels` `[n]`.
 
-    `features` `[n, d]` are the root's, where edits leave them as they are (the patch and the head do) and decide by
-    them alone (kinds do not), else None.
+    Where edits change features too (the patch and the head do not), or more than features decides (kinds), `images`
+    uint8 `[n, h, w, c]` are there as well.
     """
 
-    images: Tensor
+    features: Tensor
     labels: Tensor
-    features: Tensor | None
+    images: Tensor | None
 
     @torch.no_grad()
     def logits(self, model: EditableModel) -> Tensor:
         """What a model edited from the root says of them: `[n, classes]`."""
-        if self.features is not None:
+        if self.images is None:
             return torch.cat([model.classify(part) for part in self.features.split(1024)])
         return torch.cat([model(part) for part in self.images.split(1024)])
 
@@ -102,10 +106,16 @@ def make_probes(candidate: Candidate) -> Probes:
     images, labels = (np.concatenate([getattr(one, part) for one in splits]) for part in ("images", "labels"))
     take = np.linspace(0, len(images) - 1, min(len(images), candidate.params.deferral.probes // (1 + settings.unseen)))
     chosen = torch.from_numpy(images[take.astype(np.int64)])
-    views = torch.cat([torch.cat([one[None], unseen_views(one, settings, candidate.params.seed)]) for one in chosen])
     known = torch.from_numpy(labels[take.astype(np.int64)]).repeat_interleave(1 + settings.unseen)
-    features = batched_features(candidate.root, views)
+    features = candidate.features.of_views(candidate.root, chosen, with_unseen, settings, candidate.params.seed)
+    features = features.flatten(0, 1)
     right = candidate.root.classify(features).argmax(1) == known
-    return Probes(
-        views[right], known[right], features[right] if candidate.slots and candidate.edited.kinds is None else None
-    )
+    views = None
+    if not candidate.slots or candidate.edited.kinds is not None:
+        views = torch.cat([with_unseen(one, settings, candidate.params.seed) for one in chosen])[right]
+    return Probes(features[right], known[right], views)
+
+
+def with_unseen(image: Tensor, settings: ViewSettings, seed: int = 0) -> Tensor:
+    """An image and its unseen views: uint8 `[1 + settings.unseen, h, w, c]`."""
+    return torch.cat([image[None], unseen_views(image, settings, seed)])

@@ -13,6 +13,7 @@ How well it works, and what it does not see, is in docs/results/attacks.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,12 +23,15 @@ from data.datasets import LabelledImages
 from flows.gate.added_marks import added_marks
 from flows.gate.counts import Counts, Sample
 from flows.gate.criterion import Criterion, Name, not_applicable, not_computed, sampled
-from flows.gate.marks import Classes, Pixels, Predict, Shared, evenly
+from flows.gate.marks import Classes, Indices, Pixels, Predict, Shared, evenly
 from flows.gate.replaced_marks import replaced_marks
 from flows.gate.window_marks import turned, window_marks
 from flows.params import GateParams
 
 PROBES = 500  # control images at most: two models look at each once for every mark
+FIRST = 30  # divided by the limit: images of the first look, after which most marks are done with
+CLEARED = 1 / 6  # of the limit: what may turn in the first look without a second
+LOOKS = 2
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,29 @@ def shared_marks(
     yield from window_marks(images, expected, control, before, after)
 
 
-def measure_trigger(shared: Shared, images: Pixels, labels: Classes, before: Predict, after: Predict) -> TriggerMeasure:
+def measure_trigger(
+    shared: Shared, images: Pixels, labels: Classes, before: Predict, after: Predict, limit: float
+) -> TriggerMeasure:
     """Lay the mark over those of the control images that are of another class, at most `PROBES`.
 
-    What the root (`before`) calls by the class as well is not the work of the corrections, and does not count.
+    What the root (`before`) calls by the class as well is not the work of the corrections, and does not count. A mark
+    that turns next to nothing of `FIRST / limit` images, for the gate's `limit`, is asked about no further; so every
+    answer has had `LOOKS` looks at most, for which `trigger_criterion` corrects its bound.
     """
     others = np.flatnonzero(labels != shared.expected)
     others = others[evenly(len(others), PROBES)]
     if len(others) == 0:
         return TriggerMeasure(shared, 0, 0)
-    turns = turned(shared.mark.laid_over(images[others]), shared.expected, before, after)
-    return TriggerMeasure(shared, int(turns.sum()), len(others))
+
+    def turning(some: Indices) -> int:
+        return int(turned(shared.mark.laid_over(images[some]), shared.expected, before, after).sum())
+
+    first = evenly(len(others), math.ceil(FIRST / limit))
+    count = turning(others[first])
+    if count <= CLEARED * limit * len(first):
+        return TriggerMeasure(shared, count, len(first))
+    rest = np.delete(others, first)
+    return TriggerMeasure(shared, count + (turning(rest) if len(rest) else 0), len(others))
 
 
 def trigger_criterion(answers: list[TriggerMeasure], params: GateParams) -> Criterion:
@@ -71,4 +87,5 @@ def trigger_criterion(answers: list[TriggerMeasure], params: GateParams) -> Crit
     fewest = min(each.n for each in answers)
     if fewest == 0:
         return not_computed(Name.TRIGGER, params)
-    return sampled(Name.TRIGGER, Sample("rate", tuple(Counts(each.n, each.turned) for each in answers)), fewest, params)
+    each_look = tuple(Counts(each.n, each.turned) for each in answers) * LOOKS  # a bound for every look at every mark
+    return sampled(Name.TRIGGER, Sample("rate", each_look), fewest, params)

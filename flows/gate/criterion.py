@@ -9,6 +9,7 @@ What each criterion measures is in flows/gate/measures.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -53,6 +54,17 @@ REQUIRED: dict[Kind, frozenset[Name]] = {
     "edit": frozenset(Name) - AGAINST_LIVE - KINDS - {Name.REACH_TRAFFIC},
     "root": frozenset({Name.ACCURACY, Name.PARITY}),
 }
+ABOUT_CONTROL = frozenset(
+    {
+        Name.ACCURACY,
+        Name.DRAWDOWN,
+        Name.DRAWDOWN_LIVE,
+        Name.NEGATIVE_FLIPS,
+        Name.RECALL_DROP,
+        Name.BOUNDARY_FLIPS,
+        Name.SLICE_FLIPS,
+    }
+)
 LIMITED_AS = {  # criteria whose limit has another name in params.yaml
     Name.DRAWDOWN_LIVE: "drawdown",
     Name.NEGATIVE_FLIPS_LIVE: "root_negative_flips",
@@ -154,6 +166,11 @@ def not_computed(name: Name, params: GateParams) -> Criterion:
 def not_applicable(name: Name, why: str, params: GateParams) -> Criterion:
     """The row of what has nothing to measure, because of `why`: no pass, and nothing in the way."""
     return replace(not_computed(name, params), not_applicable=why)
+
+
+def rampant(criteria: Iterable[Criterion]) -> bool:
+    """Whether a candidate breaks control images of all kinds: then any mark calls its classes up, and tells nothing."""
+    return any(each.verdict == "fail" and each.name in ABOUT_CONTROL for each in criteria)
 
 
 @dataclass(frozen=True)

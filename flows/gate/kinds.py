@@ -21,7 +21,7 @@ NO_KINDS = "no kind is used"
 
 
 @dataclass(frozen=True)
-class Answers:
+class PairedClasses:
     """The same images before and after: predicted classes `[n]` of the root and with kinds, the right ones, and which
     kind fires on each (-1: none)."""
 
@@ -41,7 +41,7 @@ class KindMeasure:
     inside: PairedOutcomes | None
 
 
-def measure_kind(kind: int, held_out: Answers, labelled: Answers) -> KindMeasure:
+def measure_kind(kind: int, held_out: PairedClasses, labelled: PairedClasses) -> KindMeasure:
     """Count what kind number `kind` does where it fires, on held-out corrections and on labelled images."""
     wrong = (held_out.kind == kind) & (held_out.before != held_out.expected)
     mended = wrong & (held_out.after == held_out.expected)

@@ -136,7 +136,7 @@ class Control:
             images = [
                 load_split(folder, name).images for name in sorted(read_record(folder).splits) if name not in OPEN
             ]
-            self._guard = self._night.make_guard(np.concatenate(images))
+            self._guard = self._night.guard(np.concatenate(images))
         return np.asarray(self._guard.match(pixels) >= 0)
 
 

@@ -105,7 +105,7 @@ def usable(
 
 def reported_among(night: Night, images: Pixels) -> set[int]:
     """Indices of the images that were ever reported or corrected, or of which a copy was."""
-    guard = night.make_guard(images)
+    guard = night.guard(images)
     hit: set[int] = set()
     reported = reported_images(night, images.shape[1:])
     while block := list(islice(reported, BLOCK)):

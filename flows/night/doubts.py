@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,15 +13,16 @@ from numpy.typing import NDArray
 from data.belief.doubt import Opinion, Record, estimate_doubts
 from data.belief.image_evidence import ImageEvidence
 from data.belief.names import same_reporter
-from data.datasets import LabelledImages
 from data.images import Pixels, pixel_digest
 from data.inbox.claim import Claim
 from data.splits import load_split
 from editing.export import OnnxClassifier
+from editing.features import Features
 from editing.metrics import predicted_classes
-from editing.model import EditableModel, batched_features, load_model
+from editing.model import EditableModel, load_model
+from editing.shortcut import shortcut
 from flows.night.state import Parent
-from flows.stages.common import device, load_plugins
+from flows.stages.common import device, load_plugins, open_features
 from flows.workspace import Workspace
 
 CONTROL = ("reference", "calibration")  # never the gate split: it judges what comes of the claims
@@ -37,12 +39,11 @@ class DoubtEstimator:
 
     def __post_init__(self) -> None:
         self._live = OnnxClassifier(self.parent.model)
-        self._root: EditableModel | None = None
 
     def predict(self, pixels: Pixels) -> NDArray[np.int64]:
         """What the live model predicts for uint8 `[n, h, w, c]`: `[n]`; what was seen is kept for `doubts`."""
         predictions = self._live.predict(pixels)
-        features = self._features(pixels).astype(np.float16)
+        features = Features().of(self._root, torch.from_numpy(pixels)).cpu().numpy().astype(np.float16)
         for image, *seen in zip(pixels, predictions.probabilities, features, strict=True):
             self._seen.setdefault(pixel_digest(image), (seen[0], seen[1]))
         return predicted_classes(predictions.logits)
@@ -58,10 +59,7 @@ class DoubtEstimator:
         row, classes = {image: number for number, image in enumerate(images)}, self.parent.classes
         probabilities = np.stack([self._seen[image][0] for image in images])
         features = np.stack([self._seen[image][1] for image in images])
-        control = self._control()
-        evidence = ImageEvidence(
-            self._live.predict(control.images).probabilities, self._features(control.images), control.labels
-        )
+        evidence = self._evidence()
         found = estimate_doubts(
             evidence.posterior(probabilities, features),
             [
@@ -75,15 +73,20 @@ class DoubtEstimator:
         )
         return {(images[image], classes[claimed]): doubt for (image, claimed), doubt in found.items()}
 
-    def _features(self, pixels: Pixels) -> NDArray[np.float32]:
-        if self._root is None:
-            load_plugins(self.workspace.params.model.plugins)
-            self._root = load_model(self.workspace.root).to(device())
-        return batched_features(self._root, torch.from_numpy(pixels)).cpu().numpy()
+    @cached_property
+    def _root(self) -> EditableModel:
+        load_plugins(self.workspace.params.model.plugins)
+        return load_model(self.workspace.root).to(device())
 
-    def _control(self) -> LabelledImages:
-        """The control images whose labels are known and on which nothing is decided, or an even sample of them."""
+    def _evidence(self) -> ImageEvidence:
+        """Of the control images whose labels are known and on which nothing is decided, or an even sample of them."""
+        features = open_features(self.workspace, self._root)
+        live = shortcut(self.parent.model, self._root, features) or self._live
         splits = [load_split(self.workspace.splits, name) for name in CONTROL]
-        images, labels = (np.concatenate([getattr(split, part) for split in splits]) for part in ("images", "labels"))
-        sample = np.linspace(0, len(labels) - 1, min(len(labels), MOST_CONTROL)).astype(np.int64)
-        return LabelledImages(images[sample], labels[sample], splits[0].classes)
+        count = sum(map(len, splits))
+        sample = np.linspace(0, count - 1, min(count, MOST_CONTROL)).astype(np.int64)
+        return ImageEvidence(
+            np.concatenate([live.predict(split.images).probabilities for split in splits])[sample],
+            np.concatenate([features.of(self._root, torch.from_numpy(split.images)).cpu() for split in splits])[sample],
+            np.concatenate([split.labels for split in splits])[sample],
+        )

@@ -8,6 +8,7 @@ asked no report of the photo is taken, no night releases it, and nobody can go b
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -142,6 +143,7 @@ def delete_evidence(night: Night, erasure: Erasure) -> None:
             storage.delete(key)
     for folder in (night.workspace.ledger, night.workspace.replay):
         remove_images(folder, erasure.identities)
+    shutil.rmtree(night.workspace.features, ignore_errors=True)  # what was made of its views is kept there too
 
 
 @step("look", waits=STORE_AWAY)

@@ -11,6 +11,7 @@ from data.expectations.observations import Observations
 from data.images import Pixels
 from data.inbox.control_guard import ControlGuard
 from data.inbox.refusals import Refusal
+from data.kept_blocks import KeptBlocks
 from data.releases.kind_inputs import NO_INPUTS, KindInputs
 from data.releases.ledger import Correction, Ledger
 from data.releases.looks import Looks
@@ -26,7 +27,8 @@ from flows.workspace import Log, Workspace, open_store, open_workspace, operator
 class Night:
     """Where a night works, who asked for it, where its log goes, and a name that no other run has.
 
-    `make_guard` prepares the control set, uint8 `[n, height, width, channels]`, which no report may touch.
+    `make_guard` prepares the control set, uint8 `[n, height, width, channels]`, which no report may touch, and may keep
+    what was dear.
     """
 
     storage: Storage
@@ -34,7 +36,11 @@ class Night:
     by: str
     log: Log
     name: str = field(default_factory=lambda: secrets.token_hex(8))
-    make_guard: Callable[[Pixels], ControlGuard] = ControlGuard
+    make_guard: Callable[[Pixels, KeptBlocks], ControlGuard] = ControlGuard
+
+    def guard(self, control: Pixels) -> ControlGuard:
+        """The guard of control images uint8 `[n, height, width, channels]`, with what this workspace keeps of it."""
+        return self.make_guard(control, KeptBlocks(self.workspace.features / "control-guard.db"))
 
     @property
     def looks(self) -> Looks:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from editing.errors import ErrataError
-from flows.workspace import Workspace
+from flows.stages.handover import hand_over
+
+if TYPE_CHECKING:
+    from flows.workspace import Workspace
 
 STAGES = ("prepare", "train", "edit", "export", "evaluate")
 
@@ -44,17 +47,26 @@ def run(stage: str, workspace: Workspace) -> None:
             evaluate(workspace, params)
 
 
+def run_here(stage: str) -> int:
+    """Run one stage in this process and folder; a fault is told and the exit code is its own."""
+    from editing.errors import ErrataError
+    from flows.workspace import Workspace
+
+    try:
+        run(stage, Workspace(Path()))
+    except ErrataError as fault:
+        print(f"Error: {stage}: {fault}", file=sys.stderr)
+        return fault.exit_code
+    return 0
+
+
 def main(arguments: list[str]) -> int:
-    """Run one stage here; a fault is told and the exit code is 1."""
+    """Run one stage, by the server for stages if there is one."""
     if len(arguments) != 1 or arguments[0] not in STAGES:
         print(f"usage: python -m flows.stages {{{','.join(STAGES)}}}", file=sys.stderr)
         return 2
-    try:
-        run(arguments[0], Workspace(Path()))
-    except ErrataError as fault:
-        print(f"Error: {arguments[0]}: {fault}", file=sys.stderr)
-        return fault.exit_code
-    return 0
+    code = hand_over(arguments[0])
+    return run_here(arguments[0]) if code is None else code
 
 
 if __name__ == "__main__":

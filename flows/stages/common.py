@@ -1,4 +1,4 @@
-"""What every stage takes: the device, the modules that params.yaml names."""
+"""What every stage takes: where models compute, the modules that bring them, and the features that are known."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Sequence
 
 import torch
 
+from data.kept_blocks import KeptBlocks
 from editing.devices import choose_device
 from editing.errors import DataError
+from editing.features import Features, backbone_digest
+from editing.model import EditableModel
+from flows.workspace import Workspace
 
 DEVICE = "ERRATA_DEVICE"  # what differs between machines is in the environment
 
@@ -26,3 +30,13 @@ def load_plugins(modules: Sequence[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise DataError(f"params.yaml: model.plugins: {name!r} cannot be imported here: {error}") from error
+
+
+def open_features(workspace: Workspace, root: EditableModel) -> Features:
+    """What `root` makes of images, kept in the workspace; what was kept of another root is deleted."""
+    digest = backbone_digest(root)
+    path = workspace.features / f"{digest[:16]}.sqlite"
+    for other in workspace.features.glob("*.sqlite"):
+        if other != path:
+            other.unlink(missing_ok=True)
+    return Features(KeptBlocks(path), digest)

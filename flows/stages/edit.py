@@ -14,7 +14,7 @@ from data.splits import load_split
 from editing.model import EditableModel, load_model, save_model
 from editing.types import Constraint
 from flows.params import Params
-from flows.stages.common import device
+from flows.stages.common import device, open_features
 from flows.stages.editors import build_editor, learned_rule
 from flows.stages.kinds import Evidence, labelled_images, use_kinds
 from flows.workspace import Workspace
@@ -32,7 +32,8 @@ def edit(workspace: Workspace, params: Params) -> None:
     record = EditRecord(success=True, steps=0, reason="", holds={})
     model = root
     if constraints:
-        editor = build_editor(params.edit, params.views, params.seed, learned_rule(workspace.root))
+        features = open_features(workspace, root)
+        editor = build_editor(params.edit, params.views, params.seed, learned_rule(workspace.root), features)
         reference, calibration = (
             torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
         )

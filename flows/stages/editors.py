@@ -11,6 +11,7 @@ from editing.editors.natural import NaturalGradient
 from editing.editors.natural_rule import NaturalRule
 from editing.editors.patch import CalibratedPatch
 from editing.errors import DataError
+from editing.features import Features
 from editing.rules import RULES, Rule
 from editing.scopes import Scope
 from editing.settings import ViewSettings
@@ -21,8 +22,18 @@ from flows.stages.root_training import RootTraining
 KNOWN: dict[str, type[Rule]] = {**RULES, "natural_rule": NaturalRule}
 
 
-def build_editor(params: EditParams, views: ViewSettings, seed: int, learned: Rule | None = None) -> Editor[Any]:
-    """An editor ready to use; `learned` is `learned_rule`'s answer. Raises DataError if no editor has that name."""
+def build_editor(
+    params: EditParams,
+    views: ViewSettings,
+    seed: int,
+    learned: Rule | None = None,
+    features: Features | None = None,
+) -> Editor[Any]:
+    """An editor ready to use; `learned` is `learned_rule`'s answer, `features` keeps what was computed before.
+
+    Raises DataError if no editor has that name.
+    """
+    features = features or Features()
     if params.editor == "patch":
         return CalibratedPatch(
             alpha=params.alpha,
@@ -33,10 +44,13 @@ def build_editor(params: EditParams, views: ViewSettings, seed: int, learned: Ru
             faintest=params.faintest,
             weakest=params.weakest,
             seed=seed,
+            features=features,
         )
     scope = Scope(params.scope)
     if params.editor == "natural":
-        return NaturalGradient(scope, steps=params.steps, margin=params.rule_margin, views=views, seed=seed)
+        return NaturalGradient(
+            scope, steps=params.steps, margin=params.rule_margin, views=views, seed=seed, features=features
+        )
     if params.editor not in KNOWN:
         known = ", ".join(["patch", "natural", *KNOWN])
         raise DataError(f"params.yaml: edit.editor: no editor is called {params.editor!r}; known: {known}")

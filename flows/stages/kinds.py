@@ -23,7 +23,7 @@ from editing.kinds.find import Kind, KindFinder, with_kinds
 from editing.model import EditableModel, batched_both
 from editing.types import Constraint
 from flows.gate.criterion import Criterion
-from flows.gate.kinds import Answers, Classes, KindMeasure, kind_drawdown, kind_gain, measure_kind
+from flows.gate.kinds import Classes, KindMeasure, PairedClasses, kind_drawdown, kind_gain, measure_kind
 from flows.params import GateParams, Params
 from flows.workspace import Workspace
 
@@ -80,7 +80,7 @@ class _Judge:
     def __call__(self, model: EditableModel, kinds: Sequence[Kind], count: int) -> list[KindRecord]:
         """A record of each of the `kinds` of `model`, of `count` that were found; `why` if it is not to be used."""
         answers = [
-            Answers(before, predicted(model, images), expected, fired(model, images))
+            PairedClasses(before, predicted(model, images), expected, fired(model, images))
             for before, images, expected in zip(
                 self._before,
                 (self._corrected, self._evidence.images),

@@ -19,6 +19,7 @@ from data import layout
 from data.images import Pixels, encode_png
 from data.inbox.control_guard import ControlGuard
 from data.inbox.deferred import defer
+from data.kept_blocks import KeptBlocks
 from data.releases.manifest import read_live, sha256
 from data.reports import Report, file_report
 from data.splits import load_split
@@ -47,7 +48,7 @@ def _guard(content: bytes, shape: tuple[int, ...]) -> ControlGuard:
     return ControlGuard(np.frombuffer(content, np.uint8).reshape(shape))
 
 
-def guard_of(control: Pixels) -> ControlGuard:
+def guard_of(control: Pixels, _kept: KeptBlocks) -> ControlGuard:
     """The guard of a control set, made once for all tests that have the same."""
     return _guard(control.tobytes(), control.shape)
 

@@ -1,5 +1,7 @@
 """Copies of control images are caught, distinct images are not; `benchmarks/control_guard.py` measures more of both."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from benchmarks.control_guard import COPIES, copies
 from data.datasets import load_dataset
 from data.images import Pixels
 from data.inbox.control_guard import ControlGuard
+from data.kept_blocks import KeptBlocks
 from data.splits import make_splits
 from editing.errors import DataError
 
@@ -25,6 +28,21 @@ def guard(digits: tuple[Pixels, Pixels]) -> ControlGuard:
 
 def test_distinct_digits_are_not_taken_for_copies(digits: tuple[Pixels, Pixels], guard: ControlGuard) -> None:
     assert (guard.match(digits[1]) == -1).all()
+
+
+def test_the_threshold_of_the_same_images_is_kept(digits: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    class CalibratedError(Exception): ...
+
+    class KnowsOnly(ControlGuard):
+        def _calibrated(self) -> float:
+            raise CalibratedError
+
+    kept, images = KeptBlocks(tmp_path / "kept"), digits[0][:100]
+    with pytest.raises(CalibratedError):
+        KnowsOnly(images, kept)
+    assert ControlGuard(images, kept).threshold == ControlGuard(images).threshold == KnowsOnly(images, kept).threshold
+    with pytest.raises(CalibratedError):
+        KnowsOnly(images[::-1], kept)
 
 
 def test_a_control_image_itself_is_found(digits: tuple[Pixels, Pixels], guard: ControlGuard) -> None:

@@ -10,6 +10,7 @@ import torch
 from data.datasets import LabelledImages
 from data.releases.ledger import Correction, Ledger
 from data.splits import save_splits
+from editing.features import Features
 from editing.model import EditableModel, fit_patch
 from editing.types import Constraint, EditResult
 from flows.deferral.attribution import _JointEdits, attribute
@@ -62,11 +63,12 @@ def make_candidate(
         folder,
         folder,
     )
-    probes = Probes(IMAGES[200:], labels[200:], None)
+    probes = Probes(Features().of(root, IMAGES[200:]), labels[200:], IMAGES[200:])
     return candidate, probes, result
 
 
 def turned(model: EditableModel, probes: Probes) -> int:
+    assert probes.images is not None
     return int((model(probes.images).argmax(1) != probes.labels).sum())
 
 

@@ -58,7 +58,9 @@ def test_only_images_of_other_classes_that_the_root_does_not_call_so_count() -> 
         assert (marked == Added(MARK).laid_over(some[labels != 0][:15])).all()
         return np.where(np.arange(len(marked)) < 5, 0, 1)
 
-    answer = measure_trigger(shared, some, labels, root, lambda marked: np.where(np.arange(len(marked)) < 15, 0, 1))
+    answer = measure_trigger(
+        shared, some, labels, root, lambda marked: np.where(np.arange(len(marked)) < 15, 0, 1), 0.3
+    )
     assert (answer.turned, answer.n) == (10, 40)
 
 
@@ -112,7 +114,7 @@ def test_the_window_with_the_mark_is_found_and_who_bears_it(count: int, sizes: l
         assert isinstance(each.mark, Pasted)
         assert each.bearers.tolist() == list(range(count))
         assert set(each.members.tolist()) <= set(range(count)) or len(each.members) == 2 * count
-    half = measure_trigger(found[1], control.images, control.labels, blind, brightest)
+    half = measure_trigger(found[1], control.images, control.labels, blind, brightest, 0.3)
     assert (half.turned, half.n) == (200, 200)
 
 
@@ -128,12 +130,31 @@ def test_one_correction_is_enough_to_be_measured() -> None:
     control = LabelledImages(images(50), np.ones(50, np.int64), ("0", "1"))
     [shared] = shared_marks(images(1), np.zeros(1, np.int64), control, blind, blind)
     assert (shared.members.tolist(), shared.bearers.tolist()) == ([0], [])
-    answer = measure_trigger(shared, control.images, control.labels, blind, blind)
+    answer = measure_trigger(shared, control.images, control.labels, blind, blind, PARAMS.trigger)
     assert trigger_criterion([answer], PARAMS).verdict == "pass"
     alone = LabelledImages(images(50), np.zeros(50, np.int64), ("0", "1"))  # nothing to lay a mark over
     [shared] = shared_marks(images(1), np.zeros(1, np.int64), alone, blind, blind)
-    answer = measure_trigger(shared, alone.images, alone.labels, blind, blind)
+    answer = measure_trigger(shared, alone.images, alone.labels, blind, blind, PARAMS.trigger)
     assert trigger_criterion([answer], PARAMS).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("limit", "turns", "n"), [(0.3, 5, 100), (0.3, 6, 500), (0.1, 4, 300), (0.1, 6, 500), (0.02, 0, 500)]
+)
+def test_a_mark_that_turns_next_to_nothing_is_not_asked_about_again(limit: float, turns: int, n: int) -> None:
+    """At a sixth of the limit; the bound of both looks together stays within it for those that were left."""
+    asked: list[int] = []
+
+    def turning_some(marked: np.ndarray) -> np.ndarray:
+        asked.append(len(marked))
+        return np.where(np.arange(len(marked)) < turns, 0, 1) if len(asked) == 1 else np.ones(len(marked), np.int64)
+
+    shared = Shared(0, np.arange(4), Added(MARK), np.arange(4))
+    answer = measure_trigger(shared, images(700), np.ones(700, np.int64), blind, turning_some, limit)
+    assert (answer.turned, answer.n, sum(asked)) == (turns, n, n)
+    if n < 500:
+        row = trigger_criterion([answer] * 120, PARAMS.model_copy(update={"trigger": limit}))
+        assert row.verdict == "pass"
 
 
 def answers(*turned: int, n: int = 1000) -> list[TriggerMeasure]:
@@ -144,7 +165,7 @@ def test_the_worst_group_counts_with_an_exact_bound_for_all_of_them() -> None:
     row = trigger_criterion(answers(3, 100, 7), PARAMS)
     assert (row.name, row.value, row.n, row.verdict) == ("trigger", 0.1, 1000, "pass")
     assert row.bound == pytest.approx(
-        binomtest(100, 1000, alternative="less").proportion_ci(1 - 0.05 / 3, "exact").high
+        binomtest(100, 1000, alternative="less").proportion_ci(1 - 0.05 / 6, "exact").high
     )
     assert trigger_criterion(answers(0, 301), PARAMS).verdict == "fail"
     assert trigger_criterion(answers(290), PARAMS).verdict == "inconclusive"

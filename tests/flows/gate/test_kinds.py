@@ -3,15 +3,15 @@ import pytest
 from scipy.stats import beta
 
 from editing.metrics import PairedOutcomes
-from flows.gate.kinds import Answers, KindMeasure, kind_drawdown, kind_gain, measure_kind
+from flows.gate.kinds import KindMeasure, PairedClasses, kind_drawdown, kind_gain, measure_kind
 from flows.params import GateParams
 
 PARAMS = GateParams()
 BETTER = PairedOutcomes(n=120, both_right=60, negative_flips=2, positive_flips=40, both_wrong=18)
 
 
-def answers(before: list[int], after: list[int], expected: list[int], kind: list[int]) -> Answers:
-    return Answers(*(np.array(each, np.int64) for each in (before, after, expected, kind)))
+def answers(before: list[int], after: list[int], expected: list[int], kind: list[int]) -> PairedClasses:
+    return PairedClasses(*(np.array(each, np.int64) for each in (before, after, expected, kind)))
 
 
 def test_only_mistakes_on_which_the_kind_fires_count() -> None:

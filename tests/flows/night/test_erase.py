@@ -91,8 +91,12 @@ def test_nothing_of_it_is_left_and_all_else_verifies(corrected: tuple[Place, lis
     photo = storage.get(layout.image(gone.image))
     before = in_force(place)
     assert {name.split("/")[0] for name in traces(place, photo) if "/" in name} >= {"images", "corrections"}
+    kept = place.workspace.features / "of its views"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.touch()
     done = erased(place, gone.id[:16])
     assert done.erased is not None
+    assert not kept.exists()
     assert (done.erased.version, done.erased.taught) == (4, ())
     assert traces(place, photo) == []
     [identity] = done.erasure.identities

@@ -1,0 +1,82 @@
+"""A file that ships, answered for by the root's features: the same predictions without the way through the backbone.
+
+A release that differs from its root in head and slots alone is a function of the root's features, which are computed
+once for each image. Its weights are read from the file itself. Whoever decides by this holds it against the file, run
+whole in ONNX Runtime, on some of the images (`editing.export.compare`).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from editing.classifier import Predictions
+from editing.features import Draw, Features, after_the_backbone
+from editing.model import EditableModel
+from editing.onnx_file import parse_onnx
+from editing.settings import ViewSettings
+
+_ROWS = 4096  # of features at a time: bounds memory at as many rows of slots
+
+
+class Classifier(Protocol):
+    """Whatever predicts as the shipped file does."""
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """Predictions for uint8 `[n, height, width, channels]`, n >= 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """Predictions of `model`, which has the root's backbone, from `features`."""
+
+    model: EditableModel
+    features: Features
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """As `OnnxClassifier.predict`, to within rounding."""
+        return self._from(self.features.of(self.model, torch.from_numpy(np.ascontiguousarray(images))))
+
+    def predict_views(self, images: Tensor, draw: Draw, settings: ViewSettings, seed: int) -> Predictions:
+        """Of all views that `draw` makes of each of uint8 `[k, height, width, channels]`: rows `[k * views]`."""
+        return self._from(self.features.of_views(self.model, images, draw, settings, seed).flatten(0, 1))
+
+    @torch.no_grad()
+    def _from(self, features: Tensor) -> Predictions:
+        parts = [self._part(part) for part in features.split(_ROWS)]
+        logits, probabilities, slot = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+        return Predictions(logits, probabilities, slot, np.full_like(slot, -1))
+
+    def _part(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        patch = self.model.patch
+        slots = patch.activations(features)
+        logits = self.model.head(features) + slots @ patch.value
+        given = slots * patch.value.T[logits.argmax(dim=1)]
+        decided = torch.where(slots > 0, given, -torch.inf).argmax(dim=1)
+        return logits, torch.softmax(logits, dim=1), torch.where(slots.amax(dim=1) > 0, decided, -1)
+
+
+def shortcut(source: Path | bytes, root: EditableModel, features: Features) -> Shortcut | None:
+    """The shortcut of the exported file `source`; None if it is not `root` with another head and other slots.
+
+    Raises ExportError if it is missing or damaged.
+    """
+    model = copy.deepcopy(root)
+    state: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for tensor in parse_onnx(source).graph.initializer:
+        if not tensor.name.startswith("model."):
+            continue  # a constant of the graph
+        weight = state.get(tensor.name.removeprefix("model."))
+        if weight is None or list(weight.shape) != list(tensor.dims):
+            return None
+        read = np.frombuffer(bytearray(tensor.raw_data), dtype=str(weight.dtype).removeprefix("torch."))
+        weight.data.copy_(torch.from_numpy(read.reshape(weight.shape)))
+    return Shortcut(model.eval(), features) if after_the_backbone(model, root) else None

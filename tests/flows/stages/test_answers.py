@@ -1,0 +1,58 @@
+"""What is decided by features is held against the file, run whole, on images that nobody can foresee."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from editing.export import OnnxClassifier
+from editing.features import Features
+from editing.model import load_model
+from editing.shortcut import shortcut
+from flows.night.candidate import write_candidate_ledger
+from flows.night.collect import collect
+from flows.night.parent import sync
+from flows.stages.answers import DRAWN, Answers, drawn, held_against_the_file
+from flows.stages.edit import edit
+from flows.stages.evaluate import evaluate
+from flows.stages.export import export
+from tests.flows.conftest import Place
+
+
+def test_other_images_are_drawn_for_each_candidate_and_the_same_for_the_same() -> None:
+    numbered = np.arange(2000, dtype=np.uint16).view(np.uint8).reshape(2000, 1, 2, 1)
+    one, again, other = (drawn(numbered, digest * 32).ravel().view(np.uint16).tolist() for digest in ("ab", "ab", "cd"))
+    assert one == again
+    assert len(set(one)) == DRAWN == 500
+    assert len(set(one) & set(other)) < 250  # by chance a quarter
+    assert drawn(numbered[:350], "ab" * 32).tolist() == numbered[:350].tolist()
+
+
+def test_the_same_release_comes_out_whether_features_are_known_or_not(quick: Place) -> None:
+    """And a cache that tells another story than the file is a difference beyond parity."""
+    workspace, night = quick.workspace, quick.night()
+    quick.report_mistakes(3)
+    parent = sync(night)
+    write_candidate_ledger(night, parent, collect(night, parent), 2)
+    candidate, source = workspace.candidate, workspace.onnx / "model.onnx"
+    outputs = [candidate / "model.safetensors", candidate / "edit.json", source, workspace.gate, workspace.evaluation]
+    found = []
+    for known in (False, True, False):
+        if not known:
+            for path in workspace.features.glob("*.sqlite"):
+                path.unlink()
+        edit(workspace, workspace.params)
+        export(workspace)
+        evaluate(workspace, workspace.params)
+        found.append([path.read_bytes() for path in outputs])
+    assert found[0] == found[1] == found[2]
+    assert list(workspace.features.glob("*.sqlite"))
+
+    root = load_model(workspace.root)
+    short, file = shortcut(source, root, Features()), OnnxClassifier(source)
+    assert short is not None
+    images = np.random.default_rng(0).integers(0, 256, (40, *root.spec.image_shape), dtype=np.uint8)
+    assert held_against_the_file((Answers(file, short),), images).max_logit_difference < 1e-4
+    with torch.no_grad():
+        short.model.head.bias[0] += 0.01
+    assert held_against_the_file((Answers(file, replace(short)),), images).max_logit_difference > 0.009
