@@ -58,7 +58,8 @@ class Played:
 
     def solve(self, names: str) -> Attempt:
         batch = Batch(corrections=tuple(Correction(each, "1", (f"report of {each}",)) for each in names))
-        parent = cast(Parent, type("NoParent", (), {"manifest": type("NoManifest", (), {"root": "r"})}))
+        manifest = type("NoManifest", (), {"root": "r"})
+        parent = cast(Parent, type("NoParent", (), {"manifest": manifest, "ledger": Ledger(1)}))
         return make_candidate(self.night, parent, batch, 2, self.run_step)
 
 
