@@ -43,8 +43,8 @@ def release(root: EditableModel) -> EditableModel:
 
 
 @pytest.fixture(scope="module")
-def release_bytes(release: EditableModel) -> bytes:
-    return onnx_bytes(release, {"errata.version": "2", "errata.ledger": "ä"})
+def release_bytes(root_bytes: bytes, release: EditableModel) -> bytes:
+    return with_weights(root_bytes, release, {"errata.version": "2", "errata.ledger": "ä"})
 
 
 def test_the_release_comes_back_byte_for_byte(root_bytes: bytes, release_bytes: bytes) -> None:

@@ -82,11 +82,11 @@ def test_a_file_from_before_the_output_was_named_slot_is_read_as_well(exported: 
         OnnxClassifier(older.SerializeToString())
 
 
-def test_no_slot_of_an_unpatched_model_decides() -> None:
-    assert set(OnnxClassifier(onnx_bytes(untrained(), {})).predict(pictures()).slot) == {-1}
+def test_no_slot_of_an_unpatched_model_decides(exported: bytes) -> None:
+    assert set(OnnxClassifier(with_weights(exported, untrained(), {})).predict(pictures()).slot) == {-1}
 
 
-def test_an_image_at_the_mean_has_no_direction_and_fires_nothing() -> None:
+def test_an_image_at_the_mean_has_no_direction_and_fires_nothing(exported: bytes) -> None:
     model = untrained()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -94,7 +94,7 @@ def test_an_image_at_the_mean_has_no_direction_and_fires_nothing() -> None:
         model.head.bias.copy_(torch.tensor([1.0, 3.0, 2.0]))
         model.patch.weight[0] = 1.0
         model.patch.value[0] = 5.0
-    found = OnnxClassifier(onnx_bytes(model, {})).predict(pictures(2))
+    found = OnnxClassifier(with_weights(exported, model, {})).predict(pictures(2))
     assert found.logits.tolist() == [[1.0, 3.0, 2.0]] * 2
     assert found.slot.tolist() == [-1, -1]
 
@@ -104,7 +104,8 @@ def test_where_no_slot_fires_the_logits_are_the_heads_bit_for_bit(patched: Edita
     with torch.no_grad():
         for parameter in bare.patch.parameters():
             parameter.zero_()
-    with_slots, without = (OnnxClassifier(one).predict(pictures()) for one in (exported, onnx_bytes(bare, {})))
+    files = exported, with_weights(exported, bare, {})
+    with_slots, without = (OnnxClassifier(one).predict(pictures()) for one in files)
     silent = with_slots.slot == -1
     assert silent.sum() == 7
     assert with_slots.logits[silent].tobytes() == without.logits[silent].tobytes()

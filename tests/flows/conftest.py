@@ -35,6 +35,7 @@ from flows.stages.edit import edit
 from flows.stages.editors import build_editor
 from flows.stages.evaluate import evaluate
 from flows.stages.export import export
+from flows.stages.handover import warm_stages
 from flows.stages.prepare import prepare
 from flows.workspace import Workspace
 from tests.conftest import NewStore, make_stores
@@ -146,7 +147,8 @@ def _released(shared: Path) -> Place:
     def make(folder: Path) -> None:
         place = Place(folder)
         make_workspace(place.workspace.folder)
-        summary = train_new_root(place.night())
+        with warm_stages():
+            summary = train_new_root(place.night())
         assert summary.outcome == "released", summary.sentence
 
     return Place(made_once(shared / "released", make))

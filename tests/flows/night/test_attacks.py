@@ -87,7 +87,7 @@ def test_a_rollback_to_a_tampered_bundle_is_refused_and_changes_nothing(anywhere
         tamper(anywhere.storage, 1, "params.yaml")
     else:
         overwrite(anywhere.storage, bundle_file("params.yaml"), b"edit: {}\n")
-    with pytest.raises(Damaged, match="release 1 does not verify|releases/1/manifest.json: its SHA-256 is not"):
+    with pytest.raises(Damaged, match=r"release 1 does not verify|releases/1/manifest\.json: its SHA-256 is not"):
         rollback(anywhere.storage, by="mallory", why="")
     assert live(anywhere) == before
     assert len(log_entries(anywhere.storage)) == entries
