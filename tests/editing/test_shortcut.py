@@ -42,6 +42,7 @@ def test_it_predicts_as_the_file_does() -> None:
     assert np.abs(seen.logits - file.predict(views).logits).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_another_backbone_or_architecture_has_none(tmp_path: Path) -> None:
     root, other = small_model(), small_model()
     with torch.no_grad():

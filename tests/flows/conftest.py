@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
@@ -159,6 +159,13 @@ def place(_released: Place, tmp_path: Path) -> Place:
     """A fresh copy of the place in which version 1 is live."""
     shutil.copytree(_released.folder, tmp_path / "place", symlinks=True)
     return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def warm() -> Iterator[None]:
+    """Stages that start at once, as `errata correct` has them."""
+    with warm_stages():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,7 @@ def in_force(place: Place) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_withdrawing_and_going_back(corrected: Place, errata: Errata) -> None:
     gone, *others = in_force(corrected)
     code, said = errata("retract", gone[:12], "--why", "a wrong label")
@@ -141,6 +142,7 @@ def test_a_rewritten_older_release_is_not_whole(corrected: Place, errata: Errata
     assert "releases/1/manifest.json: its SHA-256 is not the recorded" in said["problems"][0]
 
 
+@pytest.mark.slow
 def test_a_new_root_is_not_called_a_night(corrected: Place, errata: Errata) -> None:
     result = CliRunner().invoke(app, ["train", "--store", corrected.storage.url])
     assert result.exit_code == 0, result.output
@@ -177,6 +179,7 @@ def test_made_again(corrected: Place, errata: Errata, tmp_path: Path, monkeypatc
     assert {"gate.json"} <= set(said["changed"])
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_sentence(corrected: Place, errata: Errata) -> None:
     corrected.report_mistakes(4)
     with full_disk():
@@ -196,6 +199,7 @@ def test_a_file_that_cannot_be_written_is_named(corrected: Place, errata: Errata
     assert "not foreseen" not in said
 
 
+@pytest.mark.slow
 def test_the_gate_split_tells_how_often_it_was_looked_at(corrected: Place, errata: Errata) -> None:
     code, said = errata("control", "show")
     assert (code, said["looks"], said["images"]) == (0, 2, 350)  # the root's, and the night's

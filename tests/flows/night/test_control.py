@@ -41,6 +41,7 @@ def gate_entry(place: Place) -> str:
     return read_record(place.workspace.splits).splits["gate"].sha256
 
 
+@pytest.mark.slow
 def test_a_new_gate_split_starts_anew_and_nothing_is_forgotten(quick: Place, tmp_path: Path) -> None:
     params = quick.workspace.folder / "params.yaml"
     params.write_text(f"# what the operator noted\n{params.read_text()}")

@@ -221,6 +221,7 @@ def test_a_root_that_learned_from_it_is_named_and_nights_go_on_until_there_is_an
     assert not {each.id for each in taught.corrections} & set(done.erasure.identities)
 
 
+@pytest.mark.slow
 def test_dvc_keeps_a_root_whose_replay_set_changed_unless_its_parameters_did(place: Place) -> None:
     live, _ = require_live(place.storage)
     manifest = read_manifest(place.storage, live.version, live.manifest_sha256)

@@ -81,6 +81,7 @@ def sticker(images: Pixels) -> Pixels:
     return marked
 
 
+@pytest.mark.slow
 def test_harmless_nights_and_then_a_trigger(quick: Place) -> None:
     """Twenty images of all kinds with a sticker, all called 0: the sticker would mean 0 from then on."""
     quick.report_mistakes(3)

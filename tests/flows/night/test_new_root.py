@@ -203,6 +203,7 @@ def test_a_worse_root_does_not_replace_what_is_live(quick: Place, monkeypatch: p
     assert "drawdown_live fail" in summary.sentence
 
 
+@pytest.mark.slow
 def test_a_reason_does_not_help_a_root_that_is_too_inaccurate_by_itself(
     quick: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ import hashlib
 import json
 import shutil
 
+import pytest
+
 from data import layout
 from data.images import encode_png, fit_image
 from data.inbox.quarantine import quarantined
@@ -20,6 +22,7 @@ from flows.stages.export import export
 from tests.flows.conftest import Place
 
 
+@pytest.mark.usefixtures("warm")
 def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: Place) -> None:
     reports = place.report_mistakes()
     assert reports, "the root makes no mistakes on the traffic split: the test has nothing to correct"

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import pytest
 import yaml
 
 from flows.night.run import run_night
@@ -27,6 +28,7 @@ class Recorded:
         return getattr(self.params, name)
 
 
+@pytest.mark.slow
 def test_each_stage_reads_what_dvc_yaml_says(quick: Place) -> None:
     quick.report_mistakes(1)
     assert run_night(quick.night()).outcome == "released"
