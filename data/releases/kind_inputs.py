@@ -29,7 +29,7 @@ from data.releases.erasure import erased_digests
 from data.releases.ledger import Correction, Ledger
 from data.releases.manifest import Manifest, read_file
 from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, NotStored, StoreError
+from editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError
 
 LABELLED, DECISIONS = "labelled.jsonl", "kinds.json"
 NONE = Ledger(0)  # labelled images are of no release: the same ones give the same bytes
@@ -138,8 +138,10 @@ def load_inputs(folder: Path) -> KindInputs:
 def label_image(storage: Storage, identity: str, pixels: Pixels, expected: str, by: str) -> Correction:
     """Keep that the image `pixels` `[h, w, c]`, of the model's input size, is of class `expected`. The last counts.
 
-    Raises Superseded if somebody else labels it at the same moment.
+    Raises DataError if its photo was erased, Superseded if somebody else labels it at the same moment.
     """
+    if identity in erased_digests(storage):
+        raise DataError(f"image {identity[:12]} is of a photo that was erased: it is not taken again")
     keep_image(storage, identity, pixels)
     line, key = Correction(identity, expected, (by,)), layout.labelled_image(identity)
     try:

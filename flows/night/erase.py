@@ -138,10 +138,11 @@ def delete_evidence(night: Night, erasure: Erasure) -> None:
         storage.delete(layout.image(image))
     for identity in erasure.identities:
         storage.delete(layout.correction_image(identity))
+        storage.delete(layout.labelled_image(identity))
     for prefix in (layout.INBOX, layout.SETTLED, layout.QUARANTINE, layout.DEFERRED):
         for key in [key for key in storage.keys(prefix) if layout.stem(key) in reports]:
             storage.delete(key)
-    for folder in (night.workspace.ledger, night.workspace.replay):
+    for folder in (night.workspace.ledger, night.workspace.labelled, night.workspace.replay):
         remove_images(folder, erasure.identities)
     shutil.rmtree(night.workspace.features, ignore_errors=True)  # what was made of its views is kept there too
 

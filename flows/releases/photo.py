@@ -6,7 +6,7 @@ that is at hand. Files with the same pixels at the model's input size are one ph
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from data import layout
@@ -57,7 +57,7 @@ def find_photo(
     identities |= {each.id for each in held.values() if reports & set(each.reports)}
     corrections = sorted(each for each in held.values() if each.id in identities)
     reports |= {report for each in corrections for report in each.reports}
-    if not reports and not images & set(seen):
+    if not reports and not images & set(seen) and not identities & set(pictures(storage)):
         raise DataError(f"no photo like this is in {storage.url}: no file, no report, no correction of it")
     return Photo(tuple(sorted(images)), tuple(sorted(identities)), tuple(corrections), tuple(sorted(reports)))
 
@@ -66,14 +66,18 @@ def _meant(
     storage: Storage, name: str, seen: Iterable[str], spoken: dict[str, str], held: Iterable[str]
 ) -> tuple[set[str], set[str]]:
     """The image or the identity that a name begins, which may be a report's."""
-    kept = (layout.stem(key) for key in storage.keys(layout.CORRECTIONS))
     images = {image for image in (*seen, *spoken.values()) if image.startswith(name)}
     images |= {image for report, image in spoken.items() if report.startswith(name)}
-    identities = {identity for identity in (*held, *kept) if identity.startswith(name)}
+    identities = {identity for identity in (*held, *pictures(storage)) if identity.startswith(name)}
     if not name or len(images) + len(identities) != 1:
         how_many = "several" if name and images | identities else "no photo, report or correction"
         raise DataError(f"{how_many} in {storage.url} begin with {name!r}: give a file's digest, a report, or --image")
     return images, identities
+
+
+def pictures(storage: Storage) -> Iterator[str]:
+    """The identities of all pictures at the model's input size: of corrections, and of images that were labelled."""
+    return (layout.stem(key) for key in storage.keys(layout.CORRECTIONS))
 
 
 def _identity(content: bytes, shape: Shape | None) -> str:

@@ -78,8 +78,10 @@ def reproduce(
     ForeignCode if the bundle asks for other code.
     """
     manifest = verified(storage, version, released_digest(storage, version))
-    erased = erased_digests(storage) & {each.id for each in held_by(storage, manifest)}
-    if erased and (from_scratch or erased & {each.id for each in edited_by(storage, manifest)}):
+    gone = erased_digests(storage)
+    labelled = {each.id for each in released_inputs(storage, manifest).labelled.corrections}
+    erased = gone & {each.id for each in held_by(storage, manifest)}
+    if gone & labelled or (erased and (from_scratch or erased & {each.id for each in edited_by(storage, manifest)})):
         raise Removed(f"release {version} cannot be made again: a photo that it was made with was erased")
     workspace = restore_workspace(storage, manifest, folder, allowed_plugins, erased)
     if from_scratch:

@@ -13,14 +13,16 @@ import yaml
 from PIL import Image
 
 from data import layout
-from data.images import decode_image, encode_png
+from data.images import decode_image, encode_png, pixel_digest
 from data.inbox.quarantine import quarantined
 from data.inbox.refusals import Reason
 from data.releases.erasure import erasures, outcome_of
+from data.releases.kind_inputs import label_image, stored_inputs, write_inputs
 from data.releases.ledger import Ledger
 from data.releases.manifest import read_live, read_manifest, verify_bundle
 from data.releases.removal import removal_of
 from data.reports import Report, file_report
+from data.splits import load_split
 from data.storage.base import Storage
 from data.storage.local import LocalStorage
 from editing.errors import DataError, NightError, Removed, Superseded
@@ -174,6 +176,23 @@ def test_copies_and_claims_that_wait_go_too(quick: Place) -> None:
     assert (done.night, done.erased and done.erased.version) == (None, 1)
     assert len(done.erasure.images) == len(done.erasure.reports) == 2
     assert list(quick.storage.keys(layout.IMAGES)) == list(quick.storage.keys("reports/")) == []
+
+
+def test_a_photo_that_was_only_labelled_goes_too_and_is_not_labelled_again(
+    corrected: tuple[Place, list[Report]],
+) -> None:
+    place, _ = corrected
+    pixels = load_split(place.workspace.splits, "test").images[0]  # nobody ever reported it
+    photo, identity = encode_png(pixels), pixel_digest(pixels)
+    label_image(place.storage, identity, pixels, "3", "ada")
+    write_inputs(place.storage, place.workspace.ledger, stored_inputs(place.storage))
+    assert len(traces(place, photo)) == 2  # in the store and in the workspace
+    done = erased(place, content=photo)
+    assert done.erased is not None
+    assert traces(place, photo) == []
+    assert list(place.storage.keys(layout.LABELLED)) == []
+    with pytest.raises(DataError, match="was erased"):
+        label_image(place.storage, identity, pixels, "3", "ada")
 
 
 def test_a_name_must_mean_one_photo(corrected: tuple[Place, list[Report]]) -> None:
