@@ -11,6 +11,7 @@ COPY requirements.lock ./
 RUN awk '/^[^ ]/ { wanted = /^setuptools==/ } wanted' requirements.lock > setuptools.lock \
     && pip install --no-deps --require-hashes -r setuptools.lock
 COPY pyproject.toml README.md ./
+COPY errata ./errata
 COPY editing ./editing
 COPY data ./data
 COPY flows ./flows
@@ -39,7 +40,7 @@ RUN python -m venv /opt/errata
 COPY requirements-service.lock ./
 RUN /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-service.lock
 COPY --from=project /wheels /wheels
-RUN /opt/errata/bin/pip install --no-deps /wheels/*.whl && /opt/errata/bin/python -m serving --help > /dev/null
+RUN /opt/errata/bin/pip install --no-deps /wheels/*.whl && /opt/errata/bin/python -m errata.serving --help > /dev/null
 
 FROM ${PYTHON} AS base
 ENV PATH=/opt/errata/bin:$PATH \
@@ -57,7 +58,7 @@ EXPOSE 8000
 # alive, also before the first release, when /healthz says 503: there is nothing to serve yet
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/metrics', timeout=2)"]
-CMD ["sh", "-c", "exec python -m serving --store \"$ERRATA_STORE\" --host 0.0.0.0 --port 8000"]
+CMD ["sh", "-c", "exec python -m errata.serving --store \"$ERRATA_STORE\" --host 0.0.0.0 --port 8000"]
 
 FROM base AS worker
 COPY --from=worker-packages /opt/errata /opt/errata

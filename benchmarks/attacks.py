@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.splits import load_split
-from editing.metrics import predicted_classes
-from editing.model import EditableModel, load_model
-from editing.types import Constraint
-from editing.views import unseen_views
-from flows.gate.added_marks import added_marks
-from flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
-from flows.gate.criterion import Criterion
-from flows.gate.marks import Classes, Pixels, Shared, as_pixels
-from flows.stages.editors import build_editor
-from flows.workspace import Workspace
+from errata.data.splits import load_split
+from errata.editing.metrics import predicted_classes
+from errata.editing.model import EditableModel, load_model
+from errata.editing.types import Constraint
+from errata.editing.views import unseen_views
+from errata.flows.gate.added_marks import added_marks
+from errata.flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
+from errata.flows.gate.criterion import Criterion
+from errata.flows.gate.marks import Classes, Pixels, Shared, as_pixels
+from errata.flows.stages.editors import build_editor
+from errata.flows.workspace import Workspace
 
 Draw = np.random.Generator
 Marking = Callable[[Pixels, Draw], Pixels]

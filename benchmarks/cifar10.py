@@ -16,7 +16,7 @@ import torch
 from benchmarks import cifar_models, cifar_paper, joint
 from benchmarks.cifar_data import load_cifar10
 from benchmarks.cifar_tables import Bench
-from editing.model import EditableModel
+from errata.editing.model import EditableModel
 
 
 def main() -> None:

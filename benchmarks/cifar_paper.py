@@ -10,18 +10,18 @@ from benchmarks.cifar_models import conditional_model, editable_model
 from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, tuned_rule, write_table
 from benchmarks.report import environment
 from benchmarks.rows import read_row
-from editing.editors.gradient import GradientEditor, GradientState
-from editing.editors.natural import NaturalGradient
-from editing.editors.natural_rule import NaturalRule
-from editing.editors.patch import CalibratedPatch
-from editing.model import EditableModel
-from editing.scopes import Scope
-from editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
-from editing.studies.cnp import ConditionalEditor
-from editing.studies.compare import draw_frontier
-from editing.studies.dknn import DeepNeighbours, NeighbourModel
-from editing.studies.protocol import Control
-from editing.types import Editor
+from errata.editing.editors.gradient import GradientEditor, GradientState
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.natural_rule import NaturalRule
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.model import EditableModel
+from errata.editing.scopes import Scope
+from errata.editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
+from errata.editing.studies.cnp import ConditionalEditor
+from errata.editing.studies.compare import draw_frontier
+from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel
+from errata.editing.studies.protocol import Control
+from errata.editing.types import Editor
 
 NAMES = {
     "gd": "Gradient descent",

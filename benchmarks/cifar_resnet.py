@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.cifar_data import CLASSES
-from editing.architectures import BasicBlock, GlobalMean, register
-from editing.model import EditableModel, ModelSpec
-from editing.pretrained import load_weights
+from errata.editing.architectures import BasicBlock, GlobalMean, register
+from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.pretrained import load_weights
 
 MEAN = (0.485, 0.456, 0.406)  # as public weights of these networks want it
 STD = (0.229, 0.224, 0.225)

@@ -15,16 +15,16 @@ from typing import Any
 from benchmarks.cifar_data import VIEWS, Cifar10
 from benchmarks.report import HEADINGS, environment, markdown, row
 from benchmarks.rows import kept_value, run_row
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor
-from editing.editors.natural import NaturalGradient
-from editing.editors.patch import CalibratedPatch
-from editing.model import EditableModel
-from editing.rules import RULES, Rule
-from editing.scopes import Scope
-from editing.studies.protocol import Control, Demand, Trial, draw_demands
-from editing.studies.tuning import TuningSettings, tune
-from editing.types import Editor
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.model import EditableModel
+from errata.editing.rules import RULES, Rule
+from errata.editing.scopes import Scope
+from errata.editing.studies.protocol import Control, Demand, Trial, draw_demands
+from errata.editing.studies.tuning import TuningSettings, tune
+from errata.editing.types import Editor
 
 TUNING_EDITS = 20
 TUNING_CONTROL = 1_000

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binomtest
 
-from data.datasets import load_dataset
-from data.images import Pixels, decode_image, fit_image
-from data.inbox.control_guard import ControlGuard
+from errata.data.datasets import load_dataset
+from errata.data.images import Pixels, decode_image, fit_image
+from errata.data.inbox.control_guard import ControlGuard
 
 FOLDS = 10  # of the digits: each is once compared with nine tenths of the others
 CONTROL, OTHERS = 4_000, 10_000  # of CIFAR-10

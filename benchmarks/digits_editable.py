@@ -18,15 +18,15 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from benchmarks.report import HEADINGS, environment, markdown, row
-from editing.editable_training import train_editable
-from editing.editors.gradient import GradientEditor, GradientState
-from editing.model import EditableModel, ModelSpec
-from editing.rules import RMSProp, Rule
-from editing.scopes import Scope
-from editing.settings import EditableSettings, ViewSettings
-from editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
-from editing.studies.protocol import Control, Demand, Trial, draw_demands, run_protocol
-from editing.training import train
+from errata.editing.editable_training import train_editable
+from errata.editing.editors.gradient import GradientEditor, GradientState
+from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.rules import RMSProp, Rule
+from errata.editing.scopes import Scope
+from errata.editing.settings import EditableSettings, ViewSettings
+from errata.editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
+from errata.editing.studies.protocol import Control, Demand, Trial, draw_demands, run_protocol
+from errata.editing.training import train
 
 CLASSES = tuple("0123456789")
 TRAIN = 350

@@ -27,14 +27,14 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.cifar_data import Images, load_cifar10
 from benchmarks.cifar_models import plain_model
 from benchmarks.report import environment, markdown
-from data.belief.doubt import Opinion, estimate_doubts
-from data.belief.image_evidence import ImageEvidence
-from data.belief.trust import TrustSettings
-from data.datasets import load_dataset
-from data.splits import make_splits
-from editing.model import EditableModel, ModelSpec, batched_features
-from editing.settings import TrainingSettings
-from editing.training import train
+from errata.data.belief.doubt import Opinion, estimate_doubts
+from errata.data.belief.image_evidence import ImageEvidence
+from errata.data.belief.trust import TrustSettings
+from errata.data.datasets import load_dataset
+from errata.data.splits import make_splits
+from errata.editing.model import EditableModel, ModelSpec, batched_features
+from errata.editing.settings import TrainingSettings
+from errata.editing.training import train
 
 Floats = NDArray[np.float64]
 Classes = NDArray[np.int64]

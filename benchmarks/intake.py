@@ -32,11 +32,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data import layout
-from data.images import encode_png
-from data.inbox.intake import Accepted, read_inbox
-from data.reports import make_report
-from data.storage import open_storage
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.inbox.intake import Accepted, read_inbox
+from errata.data.reports import make_report
+from errata.data.storage import open_storage
 
 CLASSES = ("cat", "dog")
 SHAPE = (32, 32, 3)

@@ -23,18 +23,18 @@ from torch import Tensor
 from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar_models import plain_model
 from benchmarks.report import environment, markdown
-from editing.editors.gradient import GradientEditor
-from editing.editors.natural import NaturalGradient
-from editing.editors.patch import CalibratedPatch
-from editing.metrics import bootstrap_mean, compare_predictions, generalization
-from editing.model import EditableModel, batched_features, load_model
-from editing.rules import RMSProp
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.studies.sequential import Sequential
-from editing.training import predict
-from editing.types import Constraint, Editor
-from editing.views import unseen_views
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.metrics import bootstrap_mean, compare_predictions, generalization
+from errata.editing.model import EditableModel, batched_features, load_model
+from errata.editing.rules import RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.sequential import Sequential
+from errata.editing.training import predict
+from errata.editing.types import Constraint, Editor
+from errata.editing.views import unseen_views
 
 REFERENCE = 10_000
 DRAWS = {1: 20, 10: 8, 50: 4, 125: 3, 500: 2, 1000: 1}  # independent draws of k mispredictions

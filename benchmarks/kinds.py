@@ -28,18 +28,18 @@ from benchmarks.cifar_data import VIEWS, Images, load_cifar10
 from benchmarks.cifar_resnet import load_resnet
 from benchmarks.kind_images import SEVERITIES, UNSEEN, KindImages, Parts, kind_images
 from benchmarks.report import environment, markdown
-from editing.editors.natural import NaturalGradient
-from editing.editors.patch import CalibratedPatch
-from editing.kinds.batch_norm import own_statistics, with_tensors
-from editing.kinds.find import KindFinder, KindState, with_kinds
-from editing.kinds.tail import tune_tail
-from editing.metrics import compare_predictions
-from editing.model import EditableModel, batched_features
-from editing.scopes import Scope
-from editing.settings import KindSettings
-from editing.training import predict
-from editing.types import Constraint, Editor
-from editing.views import fitting_views
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.kinds.batch_norm import own_statistics, with_tensors
+from errata.editing.kinds.find import KindFinder, KindState, with_kinds
+from errata.editing.kinds.tail import tune_tail
+from errata.editing.metrics import compare_predictions
+from errata.editing.model import EditableModel, batched_features
+from errata.editing.scopes import Scope
+from errata.editing.settings import KindSettings
+from errata.editing.training import predict
+from errata.editing.types import Constraint, Editor
+from errata.editing.views import fitting_views
 
 DRAWS = 3
 ORDINARY = "ordinary"  # images as they are

@@ -36,23 +36,23 @@ import yaml
 
 from benchmarks.doubt import human_labels
 from benchmarks.report import environment, markdown
-from data.datasets import LabelledImages, load_dataset
-from data.images import encode_png, pixel_digest
-from data.releases.manifest import read_live
-from data.reports import file_report
-from data.splits import load_split, read_record
-from data.storage.local import LocalStorage
-from editing.export import OnnxClassifier
-from editing.settings import ViewSettings
-from editing.views import unseen_views
-from flows.cli.demo import live_classifier
-from flows.night.new_root import train_new_root
-from flows.night.run import run_night
-from flows.night.state import Night
-from flows.night.step import Arguments, Result, Step
-from flows.night.summary import NightSummary
-from flows.stages.handover import warm_stages
-from flows.workspace import CODE, Workspace
+from errata.data.datasets import LabelledImages, load_dataset
+from errata.data.images import encode_png, pixel_digest
+from errata.data.releases.manifest import read_live
+from errata.data.reports import file_report
+from errata.data.splits import load_split, read_record
+from errata.data.storage.local import LocalStorage
+from errata.editing.export import OnnxClassifier
+from errata.editing.settings import ViewSettings
+from errata.editing.views import unseen_views
+from errata.flows.cli.demo import live_classifier
+from errata.flows.night.new_root import train_new_root
+from errata.flows.night.run import run_night
+from errata.flows.night.state import Night
+from errata.flows.night.step import Arguments, Result, Step
+from errata.flows.night.summary import NightSummary
+from errata.flows.stages.handover import warm_stages
+from errata.flows.workspace import CODE, Workspace
 
 BAD_LIGHT = ViewSettings(unseen=1, max_shift=0.0, light=0.3, noise=0.1)
 CLAIMS, WRONG = 400, 0.45

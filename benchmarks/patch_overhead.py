@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from onnx.utils import Extractor
 
 from benchmarks.cifar_data import MEAN, STD
-from editing.export import onnx_bytes
-from editing.model import EditableModel, ModelSpec
+from errata.editing.export import onnx_bytes
+from errata.editing.model import EditableModel, ModelSpec
 
 GOAL = 0.01
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from editing.metrics import Estimate
-from editing.studies.protocol import Summary, Trial, summarise
+from errata.editing.metrics import Estimate
+from errata.editing.studies.protocol import Summary, Trial, summarise
 
 
 def per_cent(estimate: Estimate | None, digits: int = 2) -> str:

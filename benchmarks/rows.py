@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from editing.model import EditableModel
-from editing.settings import ViewSettings
-from editing.studies.protocol import Control, Demand, Trial, run_protocol
-from editing.types import Editor
+from errata.editing.model import EditableModel
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.protocol import Control, Demand, Trial, run_protocol
+from errata.editing.types import Editor
 
 SIDE_BY_SIDE = 32  # edits made in one computation: 2.6 times as fast as one at a time even on a CPU (speed_protocol)
 

@@ -1,6 +1,6 @@
 """Claim: under 50 clients, three releases are swapped in, no request fails and none gets an answer of two releases.
 
-python -m benchmarks.serving                50 clients for 30 seconds against `python -m serving`, a process of its own
+python -m benchmarks.serving                50 clients for 30 seconds against the service, a process of its own
 
 Every answer is held against what ONNX Runtime gives for that image from the very file of the release that the answer
 names, run here on its own: class and correction equal, probabilities equal to the last bit. The releases are untrained
@@ -33,15 +33,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.cifar_models import fresh_model
-from data import layout
-from data.images import encode_png
-from data.releases.edit_record import EditRecord, SlotRecord
-from data.releases.manifest import FileEntry, Manifest, read_live, sha256
-from data.storage.local import LocalStorage
-from editing.classifier import OnnxClassifier
-from editing.export import onnx_bytes, with_weights
-from flows.releases.bundle import Bundle, publish
-from flows.releases.pointer import make_live
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.releases.edit_record import EditRecord, SlotRecord
+from errata.data.releases.manifest import FileEntry, Manifest, read_live, sha256
+from errata.data.storage.local import LocalStorage
+from errata.editing.classifier import OnnxClassifier
+from errata.editing.export import onnx_bytes, with_weights
+from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.pointer import make_live
 
 RELEASES = (1, 2, 3, 4)
 IMAGES = 32
@@ -118,11 +118,11 @@ def go_live(storage: LocalStorage, version: int) -> None:
 
 @contextmanager
 def service(store: str) -> Iterator[int]:
-    """`python -m serving` on a free port, until the block ends."""
+    """`python -m errata.serving` on a free port, until the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    command = [sys.executable, "-m", "serving", "--store", store, "--port", str(port), "--every", "0.5"]
+    command = [sys.executable, "-m", "errata.serving", "--store", store, "--port", str(port), "--every", "0.5"]
     command += ["--cache", str(Path(store).parent / "cache")]
     with subprocess.Popen(command) as process:
         try:

@@ -23,14 +23,14 @@ import torch
 from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar_models import plain_model
 from benchmarks.report import environment, markdown
-from editing.classifier import OnnxClassifier
-from editing.editors.detectors import calibrate, directions
-from editing.editors.patch import CalibratedPatch
-from editing.export import onnx_bytes
-from editing.model import EditableModel, batched_features
-from editing.training import predict
-from editing.types import Constraint
-from editing.views import fitting_views
+from errata.editing.classifier import OnnxClassifier
+from errata.editing.editors.detectors import calibrate, directions
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.export import onnx_bytes
+from errata.editing.model import EditableModel, batched_features
+from errata.editing.training import predict
+from errata.editing.types import Constraint
+from errata.editing.views import fitting_views
 
 SIZES = (250, 500, 1000)
 CALIBRATION = 20_000

@@ -19,18 +19,18 @@ import torch
 from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar_models import fresh_model, plain_model
 from benchmarks.report import environment, markdown
-from editing.constraints import violation
-from editing.editable_training import EditableObjective
-from editing.editors.gradient import GradientEditor
-from editing.editors.patch import CalibratedPatch
-from editing.model import EditableModel
-from editing.rules import RMSProp
-from editing.scopes import Scope
-from editing.settings import EditableSettings, TrainingSettings
-from editing.studies.protocol import Control, Demand, run_protocol
-from editing.studies.side_by_side import edit_side_by_side
-from editing.training import CrossEntropy, Objective, fit
-from editing.types import Constraint, Editor
+from errata.editing.constraints import violation
+from errata.editing.editable_training import EditableObjective
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.model import EditableModel
+from errata.editing.rules import RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.settings import EditableSettings, TrainingSettings
+from errata.editing.studies.protocol import Control, Demand, run_protocol
+from errata.editing.studies.side_by_side import edit_side_by_side
+from errata.editing.training import CrossEntropy, Objective, fit
+from errata.editing.types import Constraint, Editor
 
 STEPS = 4  # about what an edit takes
 REPEATS = 2

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images import Pixels, decode_image, fit_image
-from editing.errors import DataError, ErrataError
+from errata.data.images import Pixels, decode_image, fit_image
+from errata.editing.errors import DataError, ErrataError
 
 ImageShape = tuple[int, int, int]
 
@@ -93,7 +93,7 @@ def _digits() -> LabelledImages:
 
 
 def _cifar10(root: Path, image_shape: ImageShape | None, download: bool) -> LabelledImages:
-    from editing.vision import torchvision  # noqa: PLC0415 - slow to import, and for this data set only
+    from errata.editing.vision import torchvision  # noqa: PLC0415 - slow to import, and for this data set only
 
     if image_shape not in (None, (32, 32, 3)):
         raise DataError(f"cifar10 is 32 x 32 x 3, not {image_shape}; change the setting")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from editing.errors import DataError, TooLarge
+from errata.editing.errors import DataError, TooLarge
 
 Pixels = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from editing.errors import Damaged
+from errata.editing.errors import Damaged
 
 Record = TypeVar("Record")
 STRICT = ConfigDict(strict=True, extra="forbid")

@@ -18,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from data import layout
-from data.images import ImageLimits, decode_image
-from data.records import STRICT, Sha256, wrong_fields
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, DataError, StoreUnusable, Unreadable
+from errata.data import layout
+from errata.data.images import ImageLimits, decode_image
+from errata.data.records import STRICT, Sha256, wrong_fields
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, DataError, StoreUnusable, Unreadable
 
 FORMAT: Literal["errata-report/1"] = "errata-report/1"
 MAX_REPORT_BYTES = 16 * 1024

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.datasets import LabelledImages
-from data.images import pixel_digest
-from data.records import STRICT, Count, Sha256, canonical_json, parse_record
-from editing.errors import Damaged, DataError
+from errata.data.datasets import LabelledImages
+from errata.data.images import pixel_digest
+from errata.data.records import STRICT, Count, Sha256, canonical_json, parse_record
+from errata.editing.errors import Damaged, DataError
 
 RECORD = "splits.json"
 REST = -1

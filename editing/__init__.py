@@ -1,6 +1,6 @@
 """The method: constraints, editors, training, metrics and export. Imports torch and numpy, never Prefect, DVC or S3.
 
-    from editing import Constraint, edit, load_model
+    from errata.editing import Constraint, edit, load_model
 
     root = load_model(Path("artifacts/root"))
     result = edit(root, [Constraint(image, expected=3)], reference=reference, calibration=calibration)
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from editing.classifier import OnnxClassifier
-    from editing.editors.natural import NaturalGradient
-    from editing.editors.patch import CalibratedPatch
-    from editing.export import export_onnx
-    from editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
-    from editing.scopes import Scope
-    from editing.settings import ViewSettings
-    from editing.types import Constraint, Editor, EditResult
+    from errata.editing.classifier import OnnxClassifier
+    from errata.editing.editors.natural import NaturalGradient
+    from errata.editing.editors.patch import CalibratedPatch
+    from errata.editing.export import export_onnx
+    from errata.editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
+    from errata.editing.scopes import Scope
+    from errata.editing.settings import ViewSettings
+    from errata.editing.types import Constraint, Editor, EditResult
 
 __all__ = [
     "CalibratedPatch",
@@ -47,20 +47,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CalibratedPatch": "editing.editors.patch",
-    "Constraint": "editing.types",
-    "EditResult": "editing.types",
-    "EditableModel": "editing.model",
-    "Editor": "editing.types",
-    "ModelSpec": "editing.model",
-    "NaturalGradient": "editing.editors.natural",
-    "OnnxClassifier": "editing.classifier",
-    "Scope": "editing.scopes",
-    "ViewSettings": "editing.settings",
-    "export_onnx": "editing.export",
-    "fit_patch": "editing.model",
-    "load_model": "editing.model",
-    "save_model": "editing.model",
+    "CalibratedPatch": "errata.editing.editors.patch",
+    "Constraint": "errata.editing.types",
+    "EditResult": "errata.editing.types",
+    "EditableModel": "errata.editing.model",
+    "Editor": "errata.editing.types",
+    "ModelSpec": "errata.editing.model",
+    "NaturalGradient": "errata.editing.editors.natural",
+    "OnnxClassifier": "errata.editing.classifier",
+    "Scope": "errata.editing.scopes",
+    "ViewSettings": "errata.editing.settings",
+    "export_onnx": "errata.editing.export",
+    "fit_patch": "errata.editing.model",
+    "load_model": "errata.editing.model",
+    "save_model": "errata.editing.model",
 }
 
 
@@ -79,7 +79,7 @@ def edit(
     edits of one root, call `editor.prepare` once and `editor.edit` for each. Raises ConstraintError on bad input.
     """
     if editor is None:
-        from editing.editors.patch import CalibratedPatch  # noqa: PLC0415
+        from errata.editing.editors.patch import CalibratedPatch  # noqa: PLC0415
 
         editor = CalibratedPatch()
     return editor.edit(model, constraints, editor.prepare(model, reference, calibration))

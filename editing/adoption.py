@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from editing.errors import ModelError
+from errata.editing.errors import ModelError
 
 
 def split_classifier(model: nn.Module, classes: int, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Linear]:

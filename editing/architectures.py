@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from editing.adoption import split_classifier
-from editing.errors import ModelError
+from errata.editing.adoption import split_classifier
+from errata.editing.errors import ModelError
 
 ENTRY_POINTS = "errata.architectures"
 Factory = Callable[..., tuple[nn.Module, nn.Linear]]
@@ -118,7 +118,7 @@ def torchvision_classifier(
     classes: int, image_shape: tuple[int, int, int], name: str, **arguments: Any
 ) -> tuple[nn.Module, nn.Linear]:
     """torchvision's classifier `name` (densenet121, resnet50, ...), cut at its linear head; `arguments` are its own."""
-    from editing.vision import torchvision  # noqa: PLC0415 - slow to import
+    from errata.editing.vision import torchvision  # noqa: PLC0415 - slow to import
 
     _refuse_downloads(arguments, ("weights",))
     try:
@@ -133,7 +133,7 @@ def timm_classifier(
     classes: int, image_shape: tuple[int, int, int], name: str, **arguments: Any
 ) -> tuple[nn.Module, nn.Linear]:
     """timm's classifier `name` (resnet18, vit_tiny_patch16_224, ...), cut at its linear head; `arguments` its own."""
-    import editing.vision  # noqa: F401, PLC0415 - timm imports torchvision, which must be loaded with care
+    import errata.editing.vision  # noqa: F401, PLC0415 - timm imports torchvision, which must be loaded with care
 
     try:
         import timm  # noqa: PLC0415

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from editing.errors import ExportError
-from editing.onnx_file import parse_onnx
+from errata.editing.errors import ExportError
+from errata.editing.onnx_file import parse_onnx
 
 OUTPUTS = ("logits", "probabilities", "slot")
 KIND = "kind"  # the last output of a model that has kinds

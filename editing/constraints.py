@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from editing.errors import ConstraintError
-from editing.model import EditableModel
-from editing.types import Constraint
+from errata.editing.errors import ConstraintError
+from errata.editing.model import EditableModel
+from errata.editing.types import Constraint
 
 
 def violation(logits: Tensor, expected: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from editing.errors import DataError
+from errata.editing.errors import DataError
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from editing.editors.gradient import Descent, descend
-from editing.model import EditableModel
-from editing.rules import RMSProp, Rule
-from editing.scopes import Scope, Tail, before
-from editing.settings import EditableSettings
-from editing.training import Progress, TrainingRecord, fit
-from editing.types import Tensors
+from errata.editing.editors.gradient import Descent, descend
+from errata.editing.model import EditableModel
+from errata.editing.rules import RMSProp, Rule
+from errata.editing.scopes import Scope, Tail, before
+from errata.editing.settings import EditableSettings
+from errata.editing.training import Progress, TrainingRecord, fit
+from errata.editing.types import Tensors
 
 START = RMSProp(2e-3, 0.5)  # the coefficients from which they are learned
 

@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from editing.classifier import KIND, OUTPUTS, OnnxClassifier, Predictions
-from editing.errors import ExportError
-from editing.kinds.graft import DOMAIN, PLACEHOLDER, graft_tails
-from editing.model import BareTail, EditableModel
-from editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
-from editing.scopes import before
+from errata.editing.classifier import KIND, OUTPUTS, OnnxClassifier, Predictions
+from errata.editing.errors import ExportError
+from errata.editing.kinds.graft import DOMAIN, PLACEHOLDER, graft_tails
+from errata.editing.model import BareTail, EditableModel
+from errata.editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
+from errata.editing.scopes import before
 
 __all__ = [
     "METADATA_PREFIX",

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.model import EditableModel
-from editing.scopes import before, stages
-from editing.settings import ViewSettings
+from errata.editing.model import EditableModel
+from errata.editing.scopes import before, stages
+from errata.editing.settings import ViewSettings
 
 BLOCK = 256
 _CODE = ("architectures.py", "adoption.py", "features.py", "model.py", "scopes.py", "views.py")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from editing.errors import MeasurementError
+from errata.editing.errors import MeasurementError
 
 CONFIDENCE = 0.95
 

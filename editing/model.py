@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from editing.architectures import build
-from editing.errors import ModelError
-from editing.kinds.edits import KindEdits, KindsSpec, channel_statistics
+from errata.editing.architectures import build
+from errata.editing.errors import ModelError
+from errata.editing.kinds.edits import KindEdits, KindsSpec, channel_statistics
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 

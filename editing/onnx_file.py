@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from editing.errors import ExportError
+from errata.editing.errors import ExportError
 
 METADATA_PREFIX = "errata."
 

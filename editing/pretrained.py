@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editing.errors import ModelError
-from editing.model import EditableModel
+from errata.editing.errors import ModelError
+from errata.editing.model import EditableModel
 
 _NESTED = ("state_dict", "model", "model_state_dict")  # under which checkpoints keep the weights
 _PARALLEL = "module."  # what nn.DataParallel puts before every name

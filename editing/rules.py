@@ -14,10 +14,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
-from editing.errors import ModelError
-from editing.model import EditableModel
-from editing.scopes import EditableLayers
-from editing.types import Tensors
+from errata.editing.errors import ModelError
+from errata.editing.model import EditableModel
+from errata.editing.scopes import EditableLayers
+from errata.editing.types import Tensors
 
 Coefficient = float | Tensor
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from editing.errors import ScopeError
-from editing.model import BareTail, EditableModel, stages_of
-from editing.types import Tensors
+from errata.editing.errors import ScopeError
+from errata.editing.model import BareTail, EditableModel, stages_of
+from errata.editing.types import Tensors
 
 WHOLE = "whole"
 

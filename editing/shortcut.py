@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from editing.classifier import Predictions
-from editing.features import Draw, Features, after_the_backbone
-from editing.model import EditableModel
-from editing.onnx_file import parse_onnx
-from editing.settings import ViewSettings
+from errata.editing.classifier import Predictions
+from errata.editing.features import Draw, Features, after_the_backbone
+from errata.editing.model import EditableModel
+from errata.editing.onnx_file import parse_onnx
+from errata.editing.settings import ViewSettings
 
 _ROWS = 4096  # of features at a time: bounds memory at as many rows of slots
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from editing.errors import DataError
-from editing.model import EditableModel
-from editing.settings import TrainingSettings
+from errata.editing.errors import DataError
+from errata.editing.model import EditableModel
+from errata.editing.settings import TrainingSettings
 
 
 @dataclass(frozen=True)

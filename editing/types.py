@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
-from editing.model import EditableModel
+from errata.editing.model import EditableModel
 
 Tensors = dict[str, Tensor]  # parameters, gradients or updates by the parameter's name
 

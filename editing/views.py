@@ -12,8 +12,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-from editing.errors import DataError
-from editing.settings import ViewSettings
+from errata.editing.errors import DataError
+from errata.editing.settings import ViewSettings
 
 _ATTEMPTS = 20  # draws for a view that was not fitted, before concluding that the settings allow none
 

@@ -1,4 +1,4 @@
-"""torchvision, and the only place that imports it: `from editing.vision import torchvision`.
+"""torchvision, and the only place that imports it: `from errata.editing.vision import torchvision`.
 
 torchvision's usual wheel is linked against CUDA. Beside a CPU-only torch its compiled operators do not load, and the
 import fails at the first Python rule written for one of them. Declaring the schemas of those operators is enough for

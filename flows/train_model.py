@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.night.new_root import train_new_root
-from flows.night.state import open_night
-from flows.night.summary import NightSummary
-from flows.prefect_runs.artifacts import publish
-from flows.prefect_runs.log import speak_in_lines
-from flows.prefect_runs.parameters import By, Store, Workspace
-from flows.prefect_runs.tasks import run_as_task
-from flows.stages.handover import warm_stages
+from errata.flows.night.new_root import train_new_root
+from errata.flows.night.state import open_night
+from errata.flows.night.summary import NightSummary
+from errata.flows.prefect_runs.artifacts import publish
+from errata.flows.prefect_runs.log import speak_in_lines
+from errata.flows.prefect_runs.parameters import By, Store, Workspace
+from errata.flows.prefect_runs.tasks import run_as_task
+from errata.flows.stages.handover import warm_stages
 
 
 @flow(name="train-model")

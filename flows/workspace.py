@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 import yaml
 import zc.lockfile
 
-from data.releases.manifest import sha256
-from data.storage import open_storage
-from data.storage.base import Storage
-from editing.errors import DataError, NightError, StoreUnusable
+from errata.data.releases.manifest import sha256
+from errata.data.storage import open_storage
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError, NightError, StoreUnusable
 
 if TYPE_CHECKING:
-    from flows.params import Params
+    from errata.flows.params import Params
 
 Log = Callable[[str], None]
 STORE = "ERRATA_STORE"  # a folder or s3://bucket/prefix; by default `store` in the workspace
@@ -118,7 +118,7 @@ class Workspace:
     @cached_property
     def params(self) -> Params:
         """What that file says, checked; raises DataError naming every fault in it."""
-        from flows.params import parse_params  # noqa: PLC0415 - brings numpy: who only looks at a store waits for none
+        from errata.flows.params import parse_params  # noqa: PLC0415 - brings numpy: who only looks at a store waits for none
 
         return parse_params(self.params_file, str(self.folder / "params.yaml"))
 

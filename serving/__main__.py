@@ -1,4 +1,4 @@
-"""`python -m serving --store STORE`: the reference service over a store, in uvicorn."""
+"""`python -m errata.serving --store STORE`: the reference service over a store, in uvicorn."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from data.images import ImageLimits
-from data.storage import open_storage
-from editing.errors import ErrataError
-from serving.connections import server
-from serving.follower import Follower
-from serving.service import create_app
-from serving.settings import Settings
-from serving.tokens import Tokens
+from errata.data.images import ImageLimits
+from errata.data.storage import open_storage
+from errata.editing.errors import ErrataError
+from errata.serving.connections import server
+from errata.serving.follower import Follower
+from errata.serving.service import create_app
+from errata.serving.settings import Settings
+from errata.serving.tokens import Tokens
 
 SECRET = "ERRATA_SERVING_SECRET"
 
@@ -32,7 +32,7 @@ def cache() -> Path | None:
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     default = Settings()
-    options = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    options = argparse.ArgumentParser(prog="python -m errata.serving", description=__doc__)
     options.add_argument("--store", required=True, help="a folder, or s3://bucket/prefix")
     options.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     options.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")

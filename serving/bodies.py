@@ -10,8 +10,8 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from editing.errors import DataError, TooLarge
-from serving.settings import Settings
+from errata.editing.errors import DataError, TooLarge
+from errata.serving.settings import Settings
 
 Result = TypeVar("Result")
 

@@ -13,9 +13,9 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.metrics import Metrics
-from serving.problems import Code, Problem
-from serving.settings import Settings
+from errata.serving.metrics import Metrics
+from errata.serving.problems import Code, Problem
+from errata.serving.settings import Settings
 
 _BACKLOG = 128  # accepted in one go, before any limit is looked at
 _TOO_MANY = Problem(error=Code.BUSY, detail="this address has too many connections; close some").model_dump_json()

@@ -22,12 +22,12 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from data.releases.manifest import Live, read_live
-from data.storage.base import Storage
-from editing.errors import ErrataError, NothingServed
-from serving.kept import Kept
-from serving.release import Prediction, Release, load_release
-from serving.seen import Seen
+from errata.data.releases.manifest import Live, read_live
+from errata.data.storage.base import Storage
+from errata.editing.errors import ErrataError, NothingServed
+from errata.serving.kept import Kept
+from errata.serving.release import Prediction, Release, load_release
+from errata.serving.seen import Seen
 
 LONGEST_PAUSE = 60.0
 Loader = Callable[[Storage, Live], Release]

@@ -10,12 +10,12 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from data import layout
-from data.releases.manifest import Live, read_file, read_live, read_manifest
-from data.storage.base import Storage
-from data.storage.local import LocalStorage
-from editing.errors import AlreadyStored, NotStored
-from serving.release import release_files
+from errata.data import layout
+from errata.data.releases.manifest import Live, read_file, read_live, read_manifest
+from errata.data.storage.base import Storage
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import AlreadyStored, NotStored
+from errata.serving.release import release_files
 
 
 class Kept:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from editing.errors import DataError, ErrataError, NothingServed, StoreError, TooLarge, UnknownPrediction
+from errata.editing.errors import DataError, ErrataError, NothingServed, StoreError, TooLarge, UnknownPrediction
 
 log = logging.getLogger(__name__)
 

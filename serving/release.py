@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data import layout
-from data.images import pixel_digest
-from data.releases.edit_record import EditRecord
-from data.releases.evaluation import Evaluation
-from data.releases.manifest import Live, Manifest, read_file, read_manifest, read_model
-from data.storage.base import Storage
-from editing.classifier import OnnxClassifier
-from editing.errors import Damaged
+from errata.data import layout
+from errata.data.images import pixel_digest
+from errata.data.releases.edit_record import EditRecord
+from errata.data.releases.evaluation import Evaluation
+from errata.data.releases.manifest import Live, Manifest, read_file, read_manifest, read_model
+from errata.data.storage.base import Storage
+from errata.editing.classifier import OnnxClassifier
+from errata.editing.errors import Damaged
 
 EDIT, EVALUATION = "edit.json", "evaluation.json"
 

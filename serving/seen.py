@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from data.releases.manifest import Live
-from data.storage.base import Storage
-from editing.errors import Damaged, NotStored, StoreError, Superseded
+from errata.data.releases.manifest import Live
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NotStored, StoreError, Superseded
 
 SEEN = "seen.json"
 log = logging.getLogger(__name__)

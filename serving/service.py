@@ -15,16 +15,16 @@ from fastapi import FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.images import decode_image, fit_image
-from data.reports import file_report
-from data.storage.base import Storage
-from editing.errors import DataError, UnknownPrediction
-from serving import problems
-from serving.bodies import Bodies
-from serving.follower import Follower
-from serving.metrics import Measured, Metrics
-from serving.settings import Settings
-from serving.tokens import Made, Tokens
+from errata.data.images import decode_image, fit_image
+from errata.data.reports import file_report
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError, UnknownPrediction
+from errata.serving import problems
+from errata.serving.bodies import Bodies
+from errata.serving.follower import Follower
+from errata.serving.metrics import Measured, Metrics
+from errata.serving.settings import Settings
+from errata.serving.tokens import Made, Tokens
 
 ROUTES = ("/predict", "/report", "/healthz", "/metrics")
 IMAGE_BODY = {

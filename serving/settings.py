@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from data.images import ImageLimits
+from errata.data.images import ImageLimits
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from editing.errors import UnknownPrediction
+from errata.editing.errors import UnknownPrediction
 
 
 @dataclass(frozen=True)

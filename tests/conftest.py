@@ -10,8 +10,8 @@ import boto3
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 
-from data.storage import LocalStorage, Storage
-from data.storage.s3 import S3Storage
+from errata.data.storage import LocalStorage, Storage
+from errata.data.storage.s3 import S3Storage
 from tests.servers.faulty_s3 import BUCKET, FaultyS3
 
 os.environ.setdefault("DO_NOT_TRACK", "1")

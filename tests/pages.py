@@ -56,7 +56,7 @@ def follow(page: Path, folder: Path, environment: dict[str, str] | None = None) 
     activate = folder / ".venv" / "bin" / "activate"  # what runs the tests is active already
     activate.parent.mkdir(parents=True)
     activate.touch()
-    (tools / "errata").write_text(f'#!/bin/sh\nexec {sys.executable} -m flows.cli.app "$@"\n')
+    (tools / "errata").write_text(f'#!/bin/sh\nexec {sys.executable} -m errata.flows.cli.app "$@"\n')
     (tools / "errata").chmod(0o755)
     path = f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from data import layout
-from data.releases.manifest import read_live
-from data.reports import report_schema
-from data.storage.local import LocalStorage
-from flows.cli.app import app
+from errata.data import layout
+from errata.data.releases.manifest import read_live
+from errata.data.reports import report_schema
+from errata.data.storage.local import LocalStorage
+from errata.flows.cli.app import app
 from tests.pages import REPOSITORY, follow, scratch_clone
 
 
@@ -55,11 +55,11 @@ def test_readme(tmp_path: Path) -> None:
 TAKE_PHOTO = """
 from pathlib import Path
 import numpy as np
-from data.images import encode_png
-from data.splits import load_split
-from flows.night.state import open_night
-from flows.workspace import open_store, open_workspace, operator, store_url, STORE, WORKSPACE
-from flows.cli.demo import live_classifier
+from errata.data.images import encode_png
+from errata.data.splits import load_split
+from errata.flows.night.state import open_night
+from errata.flows.workspace import open_store, open_workspace, operator, store_url, STORE, WORKSPACE
+from errata.flows.cli.demo import live_classifier
 
 _, classifier = live_classifier(open_store())
 day = load_split(Path("artifacts/splits"), "traffic")

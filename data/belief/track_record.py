@@ -12,14 +12,14 @@ from collections.abc import Collection
 from heapq import nlargest
 from itertools import islice
 
-from data import layout
-from data.belief.doubt import Record
-from data.belief.names import same_reporter
-from data.inbox.quarantine import read_quarantined
-from data.inbox.refusals import Reason
-from data.reports import parse_report
-from data.storage.base import Storage
-from editing.errors import Damaged, DataError, NotStored, Unreadable
+from errata.data import layout
+from errata.data.belief.doubt import Record
+from errata.data.belief.names import same_reporter
+from errata.data.inbox.quarantine import read_quarantined
+from errata.data.inbox.refusals import Reason
+from errata.data.reports import parse_report
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, DataError, NotStored, Unreadable
 
 _WRONG = {Reason.CONFLICT, Reason.RETRACTED, Reason.NO_QUORUM}
 _MOST = 300

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from data.belief.names import same_reporter
-from data.inbox.claim import Claim
-from data.inbox.refusals import Reason, Refusal
-from data.releases.ledger import Correction, Ledger
-from editing.settings import Section, parameter
+from errata.data.belief.names import same_reporter
+from errata.data.inbox.claim import Claim
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.ledger import Correction, Ledger
+from errata.editing.settings import Section, parameter
 
 
 class TrustSettings(Section):

@@ -12,12 +12,12 @@ from typing import Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data import layout
-from data.belief.trust import Waiting
-from data.inbox.batches import is_single
-from data.records import STRICT, canonical_json, parse_record
-from data.storage.base import Storage
-from editing.errors import NotStored, Superseded
+from errata.data import layout
+from errata.data.belief.trust import Waiting
+from errata.data.inbox.batches import is_single
+from errata.data.records import STRICT, canonical_json, parse_record
+from errata.data.storage.base import Storage
+from errata.editing.errors import NotStored, Superseded
 
 
 @dataclass(frozen=True, config=STRICT)

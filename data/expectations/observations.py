@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
 
-from data import layout
-from data.storage.base import Storage
-from editing.errors import Damaged, NotStored, Unreadable
+from errata.data import layout
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NotStored, Unreadable
 
 Severity = Literal["critical", "warning", "info"]  # Great Expectations' own words
 NIGHTS = 14  # how many nights before are looked at

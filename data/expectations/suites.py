@@ -22,8 +22,8 @@ from typing import Any
 import pandas as pd
 from pydantic import JsonValue
 
-from data.expectations.observations import Outcome
-from editing.errors import DataError
+from errata.data.expectations.observations import Outcome
+from errata.editing.errors import DataError
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read when it is imported
 

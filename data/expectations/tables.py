@@ -13,10 +13,10 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from data.belief.names import same_reporter
-from data.datasets import LabelledImages
-from data.images import pixel_digest
-from data.reports import Report
+from errata.data.belief.names import same_reporter
+from errata.data.datasets import LabelledImages
+from errata.data.images import pixel_digest
+from errata.data.reports import Report
 
 _BLOCK = 1024  # images whose means are taken at once
 

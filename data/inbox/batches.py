@@ -25,11 +25,11 @@ from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data import layout
-from data.inbox.refusals import Reason, Refusal
-from data.reports import MAX_REPORT_BYTES, Report, parse_report
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, DataError, NotStored, Superseded, TooLarge, Unreadable
+from errata.data import layout
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, DataError, NotStored, Superseded, TooLarge, Unreadable
 
 _SINGLE = re.compile(re.escape(layout.INBOX) + r"[0-9a-f]{64}\.json")
 _WINDOW = 256  # lines that are filed together, and then marked as filed

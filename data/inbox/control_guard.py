@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as PIL_VERSION
 
-from data.images import Pixels, pixel_digest
-from data.kept_blocks import KeptBlocks
-from editing.errors import DataError
+from errata.data.images import Pixels, pixel_digest
+from errata.data.kept_blocks import KeptBlocks
+from errata.editing.errors import DataError
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]

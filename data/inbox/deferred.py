@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data import layout
-from data.storage.base import Storage
-from editing.errors import Damaged, NotStored, Unreadable
+from errata.data import layout
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NotStored, Unreadable
 
 
 class Deferred(BaseModel):

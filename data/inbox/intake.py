@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data import layout
-from data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
-from data.inbox.batches import BatchLimits, file_singly, is_single
-from data.inbox.claim import Claim
-from data.inbox.refusals import Reason, Refusal
-from data.reports import MAX_REPORT_BYTES, Report, parse_report
-from data.storage.base import Storage
-from editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
+from errata.data import layout
+from errata.data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
+from errata.data.inbox.batches import BatchLimits, file_singly, is_single
+from errata.data.inbox.claim import Claim
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
 
 Predict = Callable[[Pixels], NDArray[np.integer[Any]]]
 IsControl = Callable[[Pixels], NDArray[np.bool_]]

@@ -14,10 +14,10 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, ValidationError
 
-from data import layout
-from data.inbox.refusals import Reason, Refusal
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError, TooLarge, Unreadable
+from errata.data import layout
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError, TooLarge, Unreadable
 
 _MOST_BYTES_KEPT = 2**20
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from data.inbox.refusals import Reason, Refusal
-from data.reports import Report
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import Report
 
 FIRST_POSSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCKS_MAY_DIFFER = timedelta(days=1)

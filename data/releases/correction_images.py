@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from data import layout
-from data.images import Pixels, decode_image, encode_png, fit_image, pixel_digest
-from data.releases.ledger import Ledger
-from data.storage.base import Storage
-from editing.errors import Damaged, NightError, NotStored
+from errata.data import layout
+from errata.data.images import Pixels, decode_image, encode_png, fit_image, pixel_digest
+from errata.data.releases.ledger import Ledger
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NightError, NotStored
 
 
 def keep_image(storage: Storage, identity: str, pixels: Pixels) -> bytes:

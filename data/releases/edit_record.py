@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Count, Real, canonical_json, parse_record
+from errata.data.records import STRICT, Count, Real, canonical_json, parse_record
 
 
 @dataclass(frozen=True, config=STRICT)

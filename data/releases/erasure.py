@@ -18,11 +18,11 @@ from typing import Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data import layout
-from data.records import STRICT, Count, Sha256, parse_record
-from data.releases.ledger import Correction
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, NotStored, StoreError
+from errata.data import layout
+from errata.data.records import STRICT, Count, Sha256, parse_record
+from errata.data.releases.ledger import Correction
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, NotStored, StoreError
 
 TRIES = 100  # at a free number, while others ask as well
 _ADVICE = "restore it from a copy: it says what must not come back"

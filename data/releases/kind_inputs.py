@@ -21,15 +21,15 @@ from typing import Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass as record
 
-from data import layout
-from data.images import Pixels
-from data.records import STRICT, Count, canonical_json, parse_record
-from data.releases.correction_images import copy_corrections, keep_image
-from data.releases.erasure import erased_digests
-from data.releases.ledger import Correction, Ledger
-from data.releases.manifest import Manifest, read_file
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError
+from errata.data import layout
+from errata.data.images import Pixels
+from errata.data.records import STRICT, Count, canonical_json, parse_record
+from errata.data.releases.correction_images import copy_corrections, keep_image
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.manifest import Manifest, read_file
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError
 
 LABELLED, DECISIONS = "labelled.jsonl", "kinds.json"
 NONE = Ledger(0)  # labelled images are of no release: the same ones give the same bytes

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from data.images import decode_image, fit_image, pixel_digest
-from data.records import STRICT, Count, wrong_fields
-from editing.errors import Damaged, DataError
+from errata.data.images import decode_image, fit_image, pixel_digest
+from errata.data.records import STRICT, Count, wrong_fields
+from errata.editing.errors import Damaged, DataError
 
 Pixels = NDArray[np.uint8]
 

@@ -21,10 +21,10 @@ from typing import Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass as record
 
-from data import layout
-from data.records import STRICT, Sha256, canonical_json
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, NotStored
+from errata.data import layout
+from errata.data.records import STRICT, Sha256, canonical_json
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, Damaged, NotStored
 
 _KEY = re.compile(rf"{layout.LOOKS}([0-9a-f]{{64}})/(?:images\.txt|judged/([0-9]{{8}})-([0-9a-f]{{64}})\.json)")
 

@@ -21,11 +21,11 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data import layout
-from data.records import STRICT, Count, Sha256, parse_record
-from data.releases.signing import check_signature, signature_of, signatures_wanted
-from data.storage.base import Storage
-from editing.errors import Damaged, NotStored
+from errata.data import layout
+from errata.data.records import STRICT, Count, Sha256, parse_record
+from errata.data.releases.signing import check_signature, signature_of, signatures_wanted
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NotStored
 
 FORMAT: Literal["errata-release/1"] = "errata-release/1"
 Action = Literal["released", "rolled back", "retracted", "reinstated", "erased", "pruned"]

@@ -16,10 +16,10 @@ from typing import Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data import layout
-from data.records import STRICT, Count, Sha256, parse_record
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, NotStored
+from errata.data import layout
+from errata.data.records import STRICT, Count, Sha256, parse_record
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, Damaged, NotStored
 
 Cause = Literal["erased", "pruned"]
 _ADVICE = "restore it from a copy"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.datasets import LabelledImages
-from data.releases.ledger import Ledger, read_ledger
-from data.releases.manifest import Manifest, read_file
-from data.storage.base import Storage
-from editing.errors import DataError
+from errata.data.datasets import LabelledImages
+from errata.data.releases.ledger import Ledger, read_ledger
+from errata.data.releases.manifest import Manifest, read_file
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError
 
 NAME = "replay.jsonl"
 NAME_BEFORE = "lessons.jsonl"  # in bundles of version 0.1

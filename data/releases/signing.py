@@ -15,8 +15,8 @@ import os
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from data.releases.keys import ed25519_private_key, ed25519_public_key
-from editing.errors import Damaged, DataError
+from errata.data.releases.keys import ed25519_private_key, ed25519_public_key
+from errata.editing.errors import Damaged, DataError
 
 SIGNING_KEY = "ERRATA_SIGNING_KEY"  # path of the private key, PEM; unset: nothing is signed
 PUBLIC_KEY = "ERRATA_PUBLIC_KEY"  # path of the public key, PEM; unset: that of the signing key, if that is set

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from data.storage.base import Storage, Versioned
-from data.storage.local import LocalStorage
-from editing.errors import StoreUnusable
+from errata.data.storage.base import Storage, Versioned
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import StoreUnusable
 
 __all__ = ["LocalStorage", "Storage", "Versioned", "open_storage"]
 
@@ -22,7 +22,7 @@ def open_storage(url: str | Path) -> Storage:
         return LocalStorage(Path(text))
     parts = urlsplit(text)
     if parts.scheme == "s3" and parts.netloc:
-        from data.storage.s3 import S3Storage  # noqa: PLC0415 - boto3 is slow to import
+        from errata.data.storage.s3 import S3Storage  # noqa: PLC0415 - boto3 is slow to import
 
         return S3Storage(parts.netloc, parts.path.strip("/"))
     raise StoreUnusable(f"{parts.scheme}:// is no store; give a folder's path or s3://bucket/prefix")

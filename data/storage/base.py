@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from editing.errors import Damaged, StoreError
+from errata.editing.errors import Damaged, StoreError
 
 PIECE = 64 * 2**10
 SEAL_BITS = 64

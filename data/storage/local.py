@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
-from data.storage.probe import probe_conditions
-from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
+from errata.data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
+from errata.data.storage.probe import probe_conditions
+from errata.editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
 
 _LOCK = ".lock"
 _TEMPORARY = ".tmp"

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, StoreUnusable, Superseded
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, StoreUnusable, Superseded
 
 _WRITERS = 8
 

@@ -19,9 +19,9 @@ import boto3
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
-from data.storage.probe import probe_conditions
-from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
+from errata.data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
+from errata.data.storage.probe import probe_conditions
+from errata.editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
 
 _ATTEMPTS = 5
 _PAGE_SIZE = 1000  # the most that S3 gives at once

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editing.errors import DataError
+from errata.editing.errors import DataError
 
 _CHUNK = 64  # slots scored at a time: bounds memory at 64 x (calibration images) scores
 

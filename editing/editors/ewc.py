@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn import functional as F
 
-from editing.editors.gradient import Anchor
-from editing.errors import DataError
-from editing.model import EditableModel
-from editing.scopes import EditableLayers, before
-from editing.types import Tensors
+from errata.editing.editors.gradient import Anchor
+from errata.editing.errors import DataError
+from errata.editing.model import EditableModel
+from errata.editing.scopes import EditableLayers, before
+from errata.editing.types import Tensors
 
 _CHUNK = 64  # images whose gradients are held at a time
 

@@ -10,11 +10,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from editing.constraints import check_constraints, violation
-from editing.model import EditableModel
-from editing.rules import Rule
-from editing.scopes import EditableLayers, Scope, before
-from editing.types import Constraint, EditResult, Tensors
+from errata.editing.constraints import check_constraints, violation
+from errata.editing.model import EditableModel
+from errata.editing.rules import Rule
+from errata.editing.scopes import EditableLayers, Scope, before
+from errata.editing.types import Constraint, EditResult, Tensors
 
 
 class Anchor(Protocol):

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from editing.errors import ScopeError
-from editing.features import BLOCK, Features, entering
-from editing.model import EditableModel
-from editing.scopes import EditableLayers, Tail
-from editing.types import Tensors
+from errata.editing.errors import ScopeError
+from errata.editing.features import BLOCK, Features, entering
+from errata.editing.model import EditableModel
+from errata.editing.scopes import EditableLayers, Tail
+from errata.editing.types import Tensors
 
 
 @dataclass(frozen=True)

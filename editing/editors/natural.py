@@ -20,14 +20,14 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.func import grad, vmap
 
-from editing.constraints import canonical_order, check_constraints, violation
-from editing.editors.kfac import Kfac, fit_kfac
-from editing.features import Features, entering
-from editing.model import EditableModel
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.types import Constraint, EditResult, Tensors
-from editing.views import fitting_views
+from errata.editing.constraints import canonical_order, check_constraints, violation
+from errata.editing.editors.kfac import Kfac, fit_kfac
+from errata.editing.features import Features, entering
+from errata.editing.model import EditableModel
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Constraint, EditResult, Tensors
+from errata.editing.views import fitting_views
 
 _MEMORY = 2**28  # numbers of gradients held at a time: 1 GiB in float32
 

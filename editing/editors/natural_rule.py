@@ -17,12 +17,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from editing.editors.kfac import Kfac, fit_kfac
-from editing.errors import MeasurementError
-from editing.model import EditableModel
-from editing.rules import BaseRule, Coefficient, RuleState
-from editing.scopes import EditableLayers
-from editing.types import Tensors
+from errata.editing.editors.kfac import Kfac, fit_kfac
+from errata.editing.errors import MeasurementError
+from errata.editing.model import EditableModel
+from errata.editing.rules import BaseRule, Coefficient, RuleState
+from errata.editing.scopes import EditableLayers
+from errata.editing.types import Tensors
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from editing.constraints import canonical_order, check_constraints, violation
-from editing.editors.detectors import Background, Detectors, background, calibrate, directions
-from editing.editors.kfac import Kfac
-from editing.editors.natural import NaturalGradient
-from editing.editors.slot_values import ValueProblem, solve_values
-from editing.features import Features
-from editing.model import EditableModel, batched_both
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.types import Constraint, EditResult, SlotDiagnostics
-from editing.views import fitting_views
+from errata.editing.constraints import canonical_order, check_constraints, violation
+from errata.editing.editors.detectors import Background, Detectors, background, calibrate, directions
+from errata.editing.editors.kfac import Kfac
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.slot_values import ValueProblem, solve_values
+from errata.editing.features import Features
+from errata.editing.model import EditableModel, batched_both
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Constraint, EditResult, SlotDiagnostics
+from errata.editing.views import fitting_views
 
 _CHUNK = 256  # slots whose activations on all views are held at a time
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from editing.model import EditableModel
-from editing.types import Tensors
+from errata.editing.model import EditableModel
+from errata.editing.types import Tensors
 
 _KEPT = ("running_mean", "running_var")
 

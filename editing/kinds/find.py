@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editing.constraints import canonical_order, check_constraints
-from editing.kinds.batch_norm import own_statistics, with_tensors
-from editing.kinds.edits import KindEdits, KindsSpec
-from editing.kinds.grouping import find_groups, fit_detectors
-from editing.kinds.sight import Sight, open_sight
-from editing.kinds.tail import tune_tail
-from editing.model import EditableModel, stages_of
-from editing.scopes import EditableLayers, Scope, stage_of
-from editing.settings import KindSettings, ViewSettings
-from editing.types import Constraint, Tensors
-from editing.views import fitting_views
+from errata.editing.constraints import canonical_order, check_constraints
+from errata.editing.kinds.batch_norm import own_statistics, with_tensors
+from errata.editing.kinds.edits import KindEdits, KindsSpec
+from errata.editing.kinds.grouping import find_groups, fit_detectors
+from errata.editing.kinds.sight import Sight, open_sight
+from errata.editing.kinds.tail import tune_tail
+from errata.editing.model import EditableModel, stages_of
+from errata.editing.scopes import EditableLayers, Scope, stage_of
+from errata.editing.settings import KindSettings, ViewSettings
+from errata.editing.types import Constraint, Tensors
+from errata.editing.views import fitting_views
 
 
 @dataclass(frozen=True)

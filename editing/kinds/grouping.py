@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from editing.editors.detectors import Background, Detectors, calibrate, directions
-from editing.settings import KindSettings
+from errata.editing.editors.detectors import Background, Detectors, calibrate, directions
+from errata.editing.settings import KindSettings
 
 NEARLY = 0.95  # of the most held-out corrections that are recognised at any number of groups
 

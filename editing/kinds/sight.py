@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from editing.editors.detectors import Background, background
-from editing.kinds.edits import channel_statistics
-from editing.model import EditableModel, PatchSlots, stages_of
+from errata.editing.editors.detectors import Background, background
+from errata.editing.kinds.edits import channel_statistics
+from errata.editing.model import EditableModel, PatchSlots, stages_of
 
 
 @dataclass(frozen=True)

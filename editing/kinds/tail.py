@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from editing.model import BareTail, EditableModel
-from editing.scopes import EditableLayers, before
-from editing.settings import KindSettings
-from editing.types import Tensors
+from errata.editing.model import BareTail, EditableModel
+from errata.editing.scopes import EditableLayers, before
+from errata.editing.settings import KindSettings
+from errata.editing.types import Tensors
 
 
 def tune_tail(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from editing.errors import MeasurementError
-from editing.studies.protocol import Control, Demand, Trial
-from editing.types import Constraint, Editor
+from errata.editing.errors import MeasurementError
+from errata.editing.studies.protocol import Control, Demand, Trial
+from errata.editing.types import Constraint, Editor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from editing.architectures import BasicBlock, register, resnet
-from editing.constraints import check_constraints, violation
-from editing.editable_training import EditableObjective
-from editing.editors.gradient import Descent
-from editing.errors import ModelError
-from editing.model import EditableModel
-from editing.scopes import Scope, Tail, before
-from editing.settings import EditableSettings
-from editing.training import Progress, TrainingRecord, fit
-from editing.types import Constraint, EditResult, Tensors
+from errata.editing.architectures import BasicBlock, register, resnet
+from errata.editing.constraints import check_constraints, violation
+from errata.editing.editable_training import EditableObjective
+from errata.editing.editors.gradient import Descent
+from errata.editing.errors import ModelError
+from errata.editing.model import EditableModel
+from errata.editing.scopes import Scope, Tail, before
+from errata.editing.settings import EditableSettings
+from errata.editing.training import Progress, TrainingRecord, fit
+from errata.editing.types import Constraint, EditResult, Tensors
 
 VECTOR = "backbone.condition.vector"
 STAGE = "condition"
@@ -88,7 +88,7 @@ class ConditionNetwork(nn.Module):
     def of(model: EditableModel) -> ConditionNetwork:
         """A fresh network for a conditioned model; raises ModelError if the model has no condition."""
         if VECTOR not in dict(model.named_parameters()):
-            raise ModelError("the model has no stage `condition`; make one by `editing.studies.cnp.conditioned`")
+            raise ModelError("the model has no stage `condition`; make one by `errata.editing.studies.cnp.conditioned`")
         return ConditionNetwork(len(model.get_parameter(VECTOR)), len(model.spec.classes))
 
     def forward(self, activations: Tensor, target: Tensor) -> Tensor:

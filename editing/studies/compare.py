@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from editing.errors import MeasurementError
-from editing.settings import ViewSettings
-from editing.studies.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
-from editing.types import Editor
+from errata.editing.errors import MeasurementError
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
+from errata.editing.types import Editor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from editing.constraints import check_constraints, violation
-from editing.errors import DataError, ModelError
-from editing.model import EditableModel, PatchSlots
-from editing.scopes import stages
-from editing.types import Constraint, EditResult
+from errata.editing.constraints import check_constraints, violation
+from errata.editing.errors import DataError, ModelError
+from errata.editing.model import EditableModel, PatchSlots
+from errata.editing.scopes import stages
+from errata.editing.types import Constraint, EditResult
 
 
 class Embeddings(nn.Module):

@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from editing.editors.gradient import GradientEditor
-from editing.errors import MeasurementError
-from editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions
-from editing.model import EditableModel
-from editing.scopes import Tail, before, stage_of, stages
-from editing.settings import ViewSettings
-from editing.studies.side_by_side import edit_side_by_side
-from editing.types import Constraint, Editor, EditResult
-from editing.views import unseen_views
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.errors import MeasurementError
+from errata.editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions
+from errata.editing.model import EditableModel
+from errata.editing.scopes import Tail, before, stage_of, stages
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.side_by_side import edit_side_by_side
+from errata.editing.types import Constraint, Editor, EditResult
+from errata.editing.views import unseen_views
 
 Classes = NDArray[np.int64]
 

@@ -14,9 +14,9 @@ from typing import Generic
 import torch
 from torch import Tensor
 
-from editing.constraints import canonical_order, check_constraints, violation
-from editing.model import EditableModel
-from editing.types import Constraint, Editor, EditResult, State
+from errata.editing.constraints import canonical_order, check_constraints, violation
+from errata.editing.model import EditableModel
+from errata.editing.types import Constraint, Editor, EditResult, State
 
 
 @dataclass(frozen=True)

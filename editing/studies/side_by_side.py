@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from editing.constraints import check_constraints, violation
-from editing.editors.gradient import Descent, GradientEditor, GradientState
-from editing.model import EditableModel
-from editing.rules import RuleState
-from editing.scopes import before
-from editing.types import Constraint, EditResult, Tensors
+from errata.editing.constraints import check_constraints, violation
+from errata.editing.editors.gradient import Descent, GradientEditor, GradientState
+from errata.editing.model import EditableModel
+from errata.editing.rules import RuleState
+from errata.editing.scopes import before
+from errata.editing.types import Constraint, EditResult, Tensors
 
 
 def edit_side_by_side(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor
-from editing.errors import MeasurementError
-from editing.rules import Rule
-from editing.scopes import Scope
-from editing.studies.protocol import Control, Demand, Trial, run_protocol
-from editing.studies.requirements import require
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.errors import MeasurementError
+from errata.editing.rules import Rule
+from errata.editing.scopes import Scope
+from errata.editing.studies.protocol import Control, Demand, Trial, run_protocol
+from errata.editing.studies.requirements import require
 
 if TYPE_CHECKING:
     import optuna

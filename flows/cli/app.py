@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from editing.errors import ErrataError
-from flows.cli import control, deltas, erasing, kinds, nights, pages, releases, reports, studies
-from flows.cli.base import app, notes, out
+from errata.editing.errors import ErrataError
+from errata.flows.cli import control, deltas, erasing, kinds, nights, pages, releases, reports, studies
+from errata.flows.cli.base import app, notes, out
 
 EXIT_CODES = (
     'Exit codes: 0 done, also "nothing to correct"; 1 something a person must act on; '
@@ -30,7 +30,7 @@ app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_h
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        out.print(f"errata {version('errata')}", highlight=False)
+        out.print(f"errata {version('errata-models')}", highlight=False)
         raise typer.Exit
 
 

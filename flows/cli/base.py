@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines: one JSON doc
 
 def say_json(content: Any) -> None:
     """One JSON document on standard output."""
-    from data.records import canonical_json
+    from errata.data.records import canonical_json
 
     print(canonical_json(content).decode(), end="")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from data.images import Pixels
+from errata.data.images import Pixels
 
 BLUR = 0.6  # standard deviation, in pixels
 CONTRAST, GROUND = 0.65, 15  # of what is left of black to white, and where black lies of 255

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from flows.cli.base import AsJson, Store, app, out, say_json, tell
+from errata.flows.cli.base import AsJson, Store, app, out, say_json, tell
 
 control = typer.Typer(no_args_is_help=True, help="The images that judge releases, and how often they were looked at.")
 app.add_typer(control, name="control", rich_help_panel="Work")
@@ -22,10 +22,10 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Judge releases on new labelled images from now on: looks start anew; the old gate images stay, as `retired`."""
-    from flows.night.state import open_night
+    from errata.flows.night.state import open_night
 
     night = open_night(store, None, None, tell)
-    from flows.night.control import add_gate
+    from errata.flows.night.control import add_gate
 
     added = add_gate(night, source)
     if as_json:
@@ -39,9 +39,9 @@ def add(
 @control.command()
 def show(store: Store = None, as_json: AsJson = False) -> None:
     """How often the gate split was looked at, what that spent, and how many flips each limit still lets pass."""
-    from flows.cli.store import existing_store
-    from flows.gate.standing import gate_standing
-    from flows.workspace import open_workspace
+    from errata.flows.cli.store import existing_store
+    from errata.flows.gate.standing import gate_standing
+    from errata.flows.workspace import open_workspace
 
     standing = gate_standing(open_workspace(), existing_store(store))
     if as_json:
@@ -57,10 +57,10 @@ def show(store: Store = None, as_json: AsJson = False) -> None:
 @control.command()
 def sealed(store: Store = None, as_json: AsJson = False) -> None:
     """Look at the sealed split: whether the gate split has been selected by. Each look is counted; look rarely."""
-    from flows.night.state import open_night
+    from errata.flows.night.state import open_night
 
     night = open_night(store, None, None, tell)
-    from flows.night.sealed import ask_sealed
+    from errata.flows.night.sealed import ask_sealed
 
     answer = ask_sealed(night)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.base import AsJson, app, out, say_json
+from errata.flows.cli.base import AsJson, app, out, say_json
 
 
 @app.command(rich_help_panel="Releases")
@@ -21,9 +21,9 @@ def apply(
 
     The bytes are checked against the digest in the delta before anything is written.
     """
-    from data.releases.manifest import sha256
-    from editing.delta import apply_delta
-    from editing.errors import DataError
+    from errata.data.releases.manifest import sha256
+    from errata.editing.delta import apply_delta
+    from errata.editing.errors import DataError
 
     try:
         made = apply_delta(root.read_bytes(), patch.read_bytes())

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.console import Console
 
-from data.datasets import LabelledImages
-from data.images import encode_png, pixel_digest
-from data.releases.kind_inputs import label_image
-from data.releases.manifest import read_live, read_manifest, read_model
-from data.reports import file_report
-from data.splits import load_split
-from data.storage.base import Storage
-from editing.export import OnnxClassifier
-from editing.metrics import predicted_classes
-from flows.cli.camera import through_bad_camera
-from flows.night.summary import NightSummary
-from flows.releases.pointer import require_live
-from flows.workspace import Workspace, open_store, open_workspace
+from errata.data.datasets import LabelledImages
+from errata.data.images import encode_png, pixel_digest
+from errata.data.releases.kind_inputs import label_image
+from errata.data.releases.manifest import read_live, read_manifest, read_model
+from errata.data.reports import file_report
+from errata.data.splits import load_split
+from errata.data.storage.base import Storage
+from errata.editing.export import OnnxClassifier
+from errata.editing.metrics import predicted_classes
+from errata.flows.cli.camera import through_bad_camera
+from errata.flows.night.summary import NightSummary
+from errata.flows.releases.pointer import require_live
+from errata.flows.workspace import Workspace, open_store, open_workspace
 
 PLAIN, REPORTED = (
     0.35,
@@ -57,8 +57,8 @@ def make_day(workspace: Workspace) -> Day:
 
 def run_day(store: str | None, console: Console) -> NightSummary:
     """Train and release a root if there is none, report the day's mistakes, run the night, prove the result."""
-    from flows.correct_model import correct_model
-    from flows.train_model import train_model
+    from errata.flows.correct_model import correct_model
+    from errata.flows.train_model import train_model
 
     storage, workspace = open_store(store, create=True), open_workspace()
     if read_live(storage) is None:

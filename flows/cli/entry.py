@@ -11,8 +11,8 @@ def main() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         sys.exit(
-            f"Error: {', '.join(missing)} not installed; `pip install 'errata[night]'` has all that `errata` needs"
+            f"Error: {', '.join(missing)} not installed; `pip install 'errata-models[night]'` has all that it needs"
         )
-    from flows.cli.app import main as run
+    from errata.flows.cli.app import main as run
 
     run()

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from flows.cli.base import GATE_SAID_NO, AsJson, Store, app, out, say_json, tell
-from flows.cli.releases import Why
+from errata.flows.cli.base import GATE_SAID_NO, AsJson, Store, app, out, say_json, tell
+from errata.flows.cli.releases import Why
 
 if TYPE_CHECKING:
-    from flows.night.erase import ErasurePlan
+    from errata.flows.night.erase import ErasurePlan
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done")]
 
@@ -30,9 +30,9 @@ def erase(
 
     A release without it is made first if the live one holds it. What stays is a proof: digests, when, why.
     """
-    from data.records import canonical_json
-    from editing.errors import DataError
-    from flows.night.state import open_night
+    from errata.data.records import canonical_json
+    from errata.editing.errors import DataError
+    from errata.flows.night.state import open_night
 
     if bool(photo) == (image is not None):
         raise typer.BadParameter("say which photo: a digest, a report, or --image FILE")
@@ -41,8 +41,8 @@ def erase(
     except OSError as fault:
         raise DataError(f"{image}: {fault.strerror}") from fault
     night = open_night(store, None, None, tell)
-    from flows.night.erase import erase as carry_out
-    from flows.night.erase import plan_erasure
+    from errata.flows.night.erase import erase as carry_out
+    from errata.flows.night.erase import plan_erasure
 
     plan = plan_erasure(night.storage, name=photo, content=content, by=night.by, why=why)
     if not as_json:
@@ -103,10 +103,10 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Remove weights of old releases and spent evidence, by the stated retention; never what is live or before."""
-    from flows.cli.store import existing_store
-    from flows.releases.prune import plan_prune
-    from flows.releases.prune import prune as carry_out
-    from flows.workspace import open_workspace, operator
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.prune import plan_prune
+    from errata.flows.releases.prune import prune as carry_out
+    from errata.flows.workspace import open_workspace, operator
 
     storage = existing_store(store)
     if keep is None or older_than is None:

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.base import AsJson, Store, app, out, say_json
-from flows.cli.releases import Why
+from errata.flows.cli.base import AsJson, Store, app, out, say_json
+from errata.flows.cli.releases import Why
 
 kinds = typer.Typer(no_args_is_help=True, help="Kinds: failures that many corrections share, mended as a whole.")
 app.add_typer(kinds, name="kinds", rich_help_panel="Releases")
@@ -23,8 +23,8 @@ def list_kinds(store: Store = None, as_json: AsJson = False) -> None:
     """The kinds that the live release found, what each proved, and why one is not used."""
     from dataclasses import asdict
 
-    from flows.cli.store import existing_store
-    from flows.releases.kinds import live_kinds
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.kinds import live_kinds
 
     record = live_kinds(existing_store(store))
     if as_json:
@@ -71,9 +71,9 @@ def restore(kind: Kind, why: Why, store: Store = None) -> None:
 
 
 def _decide(store: str | None, kind: str, action: Any, why: str, **more: str) -> None:
-    from flows.cli.store import existing_store
-    from flows.releases.kinds import decide
-    from flows.workspace import operator
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.kinds import decide
+    from errata.flows.workspace import operator
 
     decide(existing_store(store), kind, action, by=operator(), why=why, **more)
 
@@ -88,15 +88,15 @@ def label(
 
     No editor is fitted to them.
     """
-    from data.images import decode_image, fit_image, pixel_digest
-    from data.releases.kind_inputs import label_image
-    from data.releases.manifest import read_manifest, read_model
-    from editing.classifier import OnnxClassifier
-    from editing.errors import DataError
-    from flows.cli.store import existing_store
-    from flows.releases.classes import check_class, read_classes
-    from flows.releases.pointer import require_live
-    from flows.workspace import operator
+    from errata.data.images import decode_image, fit_image, pixel_digest
+    from errata.data.releases.kind_inputs import label_image
+    from errata.data.releases.manifest import read_manifest, read_model
+    from errata.editing.classifier import OnnxClassifier
+    from errata.editing.errors import DataError
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.classes import check_class, read_classes
+    from errata.flows.releases.pointer import require_live
+    from errata.flows.workspace import operator
 
     storage = existing_store(store)
     live, _ = require_live(storage)

@@ -7,10 +7,10 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.base import GATE_SAID_NO, out, say_json
-from flows.gate.criterion import GateResult, Verdict
-from flows.gate.tables import GateTable
-from flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
+from errata.flows.cli.base import GATE_SAID_NO, out, say_json
+from errata.flows.gate.criterion import GateResult, Verdict
+from errata.flows.gate.tables import GateTable
+from errata.flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 
 MOST_ROWS = 20
 COLOURS: dict[Verdict, str] = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.base import AsJson, Store, app, out, tell
+from errata.flows.cli.base import AsJson, Store, app, out, tell
 
 
 @app.command(rich_help_panel="Work")
@@ -19,16 +19,16 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a root model and release it, if it is no worse than what is live."""
-    from flows.night.state import open_night
+    from errata.flows.night.state import open_night
 
     night = open_night(
         store, None, None, tell, create=True
     )  # tells what is wrong with params.yaml before the slow imports
-    from flows.stages.handover import warm_stages
+    from errata.flows.stages.handover import warm_stages
 
     with warm_stages():
-        from flows.cli.night_tables import finish
-        from flows.night.new_root import train_new_root
+        from errata.flows.cli.night_tables import finish
+        from errata.flows.night.new_root import train_new_root
 
         summary = train_new_root(night, replace_live=replace_live)
     finish(summary, as_json, "A new root")
@@ -37,14 +37,14 @@ def train(
 @app.command(rich_help_panel="Work")
 def correct(store: Store = None, as_json: AsJson = False) -> None:
     """A night, now, without Prefect: collect, validate, edit, judge, release."""
-    from flows.night.state import open_night
+    from errata.flows.night.state import open_night
 
     night = open_night(store, None, None, tell)
-    from flows.stages.handover import warm_stages
+    from errata.flows.stages.handover import warm_stages
 
     with warm_stages():
-        from flows.cli.night_tables import finish
-        from flows.night.run import run_night
+        from errata.flows.cli.night_tables import finish
+        from errata.flows.night.run import run_night
 
         summary = run_night(night)
     finish(summary, as_json)
@@ -53,8 +53,8 @@ def correct(store: Store = None, as_json: AsJson = False) -> None:
 @app.command(rich_help_panel="Work")
 def demo(store: Store = None) -> None:
     """A day with Errata: train a root if there is none, report its real mistakes, run the night, prove the result."""
-    from flows.cli.demo import run_day
-    from flows.cli.night_tables import finish
+    from errata.flows.cli.demo import run_day
+    from errata.flows.cli.night_tables import finish
 
     finish(run_day(store, out), as_json=False)
 
@@ -62,6 +62,6 @@ def demo(store: Store = None) -> None:
 @app.command(rich_help_panel="Work")
 def serve(port: Annotated[int, typer.Option(help="Port of Prefect's server")] = 4200, store: Store = None) -> None:
     """A Prefect server, the deployments of prefect.yaml and a worker, until interrupted."""
-    from flows.prefect_runs.services import serve_prefect
+    from errata.flows.prefect_runs.services import serve_prefect
 
     serve_prefect(port, store)

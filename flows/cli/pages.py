@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.base import Store, app, notes
+from errata.flows.cli.base import Store, app, notes
 
 
 @app.command(rich_help_panel="Releases")
@@ -23,8 +23,8 @@ def page(
 
     Each bundle carries the same page without history, with links to the pictures: releases/VERSION/report.html.
     """
-    from flows.cli.store import existing_store
-    from flows.releases.page import release_page
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.page import release_page
 
     content = release_page(existing_store(store), version)
     if str(out) == "-":

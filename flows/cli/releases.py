@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.cli.base import AsJson, Store, app, out, say_json, tell
+from errata.flows.cli.base import AsJson, Store, app, out, say_json, tell
 
 
 def _reason(why: str) -> str:
@@ -25,9 +25,9 @@ Expected = Annotated[str | None, typer.Option(help="The claimed class, where one
 @app.command(rich_help_panel="Releases")
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
-    from data import layout
-    from data.releases.manifest import read_live, read_manifest
-    from flows.cli.store import existing_store
+    from errata.data import layout
+    from errata.data.releases.manifest import read_live, read_manifest
+    from errata.flows.cli.store import existing_store
 
     storage = existing_store(store)
     found = read_live(storage)
@@ -55,9 +55,9 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
 @app.command(rich_help_panel="Releases")
 def releases(store: Store = None, as_json: AsJson = False) -> None:
     """Every change of what is live: released, rolled back, by whom and why."""
-    from data.releases.manifest import read_live
-    from flows.cli.store import existing_store
-    from flows.releases.pointer import log_entries
+    from errata.data.releases.manifest import read_live
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.pointer import log_entries
 
     storage = existing_store(store)
     entries = [json.loads(each.to_json()) for each in log_entries(storage)]
@@ -83,10 +83,10 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a release against the digest in the log; names each changed, missing or extra file."""
-    from data.releases.removal import removal_of
-    from flows.cli.store import existing_store
-    from flows.releases.model_signature import release_problems
-    from flows.releases.pointer import released_digest, require_live
+    from errata.data.releases.removal import removal_of
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.model_signature import release_problems
+    from errata.flows.releases.pointer import released_digest, require_live
 
     storage = existing_store(store)
     live = require_live(storage)[0].version
@@ -113,8 +113,8 @@ def verify(
 def sign(store: Store = None) -> None:
     """Sign what is there, once, when a team begins to sign: releases, log and live.json with ERRATA_SIGNING_KEY,
     releases with ERRATA_MODEL_KEY (`model.sig`, for OpenSSF's model_signing)."""
-    from flows.cli.store import existing_store
-    from flows.releases.sign import sign_store
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.sign import sign_store
 
     signed = sign_store(existing_store(store))
     tell(f"signed: {len({each.version for each in signed})} releases, {len(signed)} entries of the log, live.json")
@@ -129,9 +129,9 @@ def retract(
     as_json: AsJson = False,
 ) -> None:
     """Withdraw a correction: the next night releases a model without it, and nothing brings it back by itself."""
-    from flows.cli.store import existing_store
-    from flows.releases.retraction import retract as withdraw
-    from flows.workspace import operator
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.retraction import retract as withdraw
+    from errata.flows.workspace import operator
 
     decision, live = withdraw(existing_store(store), correction, expected, by=operator(), why=why)
     if as_json:
@@ -150,9 +150,9 @@ def reinstate(
     as_json: AsJson = False,
 ) -> None:
     """Take a retraction back: the next night solves for the correction again."""
-    from flows.cli.store import existing_store
-    from flows.releases.retraction import reinstate as restore
-    from flows.workspace import operator
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.retraction import reinstate as restore
+    from errata.flows.workspace import operator
 
     decision, live = restore(existing_store(store), correction, expected, by=operator(), why=why)
     if as_json:
@@ -170,9 +170,9 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make an earlier release live again, at once, after checking every digest of it."""
-    from flows.cli.store import existing_store
-    from flows.releases.rollback import rollback as go_back
-    from flows.workspace import operator
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.rollback import rollback as go_back
+    from errata.flows.workspace import operator
 
     done = go_back(existing_store(store), version, by=operator(), why=why)
     if as_json:
@@ -203,9 +203,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """What a release was made of: its inputs, every correction with the reports behind it, the gate's rows."""
-    from flows.cli.night_tables import print_gate
-    from flows.cli.store import existing_store
-    from flows.releases.lineage import trace
+    from errata.flows.cli.night_tables import print_gate
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.lineage import trace
 
     lineage = trace(existing_store(store), version)
     manifest = lineage.manifest
@@ -246,8 +246,8 @@ def reproduce(
     from dataclasses import asdict
     from tempfile import TemporaryDirectory
 
-    from flows.cli.store import existing_store
-    from flows.releases.reproduce import reproduce as again
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.reproduce import reproduce as again
 
     with TemporaryDirectory(prefix="errata-reproduce-") as temporary:
         folder = into.resolve() if into else Path(temporary) / "workspace"

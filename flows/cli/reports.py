@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.base import AsJson, Store, app, notes, out, say_json
+from errata.flows.cli.base import AsJson, Store, app, notes, out, say_json
 
 
 @app.command(rich_help_panel="Reports")
@@ -21,12 +21,12 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Report an image that the live model gets wrong; the next night looks at it."""
-    from data.releases.erasure import erased_digests
-    from data.releases.manifest import read_live, sha256
-    from data.reports import file_report
-    from editing.errors import DataError
-    from flows.cli.store import existing_store
-    from flows.releases.classes import check_class, read_classes
+    from errata.data.releases.erasure import erased_digests
+    from errata.data.releases.manifest import read_live, sha256
+    from errata.data.reports import file_report
+    from errata.editing.errors import DataError
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.classes import check_class, read_classes
 
     try:
         content = image.read_bytes()
@@ -63,9 +63,9 @@ def waiting(store: Store = None, as_json: AsJson = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from data.belief.waiting import still_waiting
-    from flows.cli.store import existing_store
-    from flows.night.summary import WAITING_HEAD, waiting_rows
+    from errata.data.belief.waiting import still_waiting
+    from errata.flows.cli.store import existing_store
+    from errata.flows.night.summary import WAITING_HEAD, waiting_rows
 
     found, others = still_waiting(existing_store(store))
     if as_json:
@@ -88,8 +88,8 @@ def quarantine(store: Store = None, as_json: AsJson = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from data.inbox.quarantine import quarantined
-    from flows.cli.store import existing_store
+    from errata.data.inbox.quarantine import quarantined
+    from errata.flows.cli.store import existing_store
 
     records = list(quarantined(existing_store(store)))
     if as_json:
@@ -112,8 +112,8 @@ def requeue(
     store: Store = None,
 ) -> None:
     """Send reports from quarantine back to the inbox; the next night looks at them again."""
-    from data.inbox import quarantine as kept
-    from flows.cli.store import existing_store
+    from errata.data.inbox import quarantine as kept
+    from errata.flows.cli.store import existing_store
 
     storage = existing_store(store)
     for prefix in reports:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data.splits import load_split
-from editing.errors import DataError
-from editing.model import load_model
-from editing.rules import RULES
-from editing.studies.compare import compare
-from editing.studies.protocol import Control, Trial, draw_demands
-from editing.studies.tuning import Tuned, TuningSettings, tune
-from flows.stages.common import device, load_plugins
-from flows.stages.editors import build_editor, learned_rule
-from flows.workspace import Workspace
+from errata.data.splits import load_split
+from errata.editing.errors import DataError
+from errata.editing.model import load_model
+from errata.editing.rules import RULES
+from errata.editing.studies.compare import compare
+from errata.editing.studies.protocol import Control, Trial, draw_demands
+from errata.editing.studies.tuning import Tuned, TuningSettings, tune
+from errata.flows.stages.common import device, load_plugins
+from errata.flows.stages.editors import build_editor, learned_rule
+from errata.flows.workspace import Workspace
 
 
 @dataclass(frozen=True)

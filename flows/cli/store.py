@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from data import layout
-from data.storage.base import Storage
-from editing.errors import NotStored
-from flows.workspace import no_store, open_store
+from errata.data import layout
+from errata.data.storage.base import Storage
+from errata.editing.errors import NotStored
+from errata.flows.workspace import no_store, open_store
 
 
 def existing_store(url: str | None) -> Storage:

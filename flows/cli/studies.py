@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.base import AsJson, app, notes, out, say_json, tell
+from errata.flows.cli.base import AsJson, app, notes, out, say_json, tell
 
 
 @app.command(rich_help_panel="Studies")
@@ -27,12 +27,12 @@ def compare(
 
     from rich.table import Table
 
-    from editing.rules import RULES
-    from editing.studies.compare import draw_frontier
-    from editing.studies.protocol import summarise
-    from editing.studies.requirements import require
-    from flows.cli.root_studies import compare_editors
-    from flows.workspace import open_workspace
+    from errata.editing.rules import RULES
+    from errata.editing.studies.compare import draw_frontier
+    from errata.editing.studies.protocol import summarise
+    from errata.editing.studies.requirements import require
+    from errata.flows.cli.root_studies import compare_editors
+    from errata.flows.workspace import open_workspace
 
     require("matplotlib")
     names = editor or ["patch", "natural", *RULES]
@@ -73,9 +73,9 @@ def tune(
     """
     from dataclasses import asdict
 
-    from editing.studies.requirements import require
-    from flows.cli.root_studies import tune_rule
-    from flows.workspace import open_workspace
+    from errata.editing.studies.requirements import require
+    from errata.flows.cli.root_studies import tune_rule
+    from errata.flows.workspace import open_workspace
 
     require("optuna")
     found = tune_rule(open_workspace(), rule, scope or ["chain3"], edits, trials, tell)

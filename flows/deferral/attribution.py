@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from data.splits import load_split
-from editing.types import Constraint
-from flows.deferral.group_testing import keep_harmless
-from flows.deferral.probes import Candidate, Probes
-from flows.stages.editors import build_editor, learned_rule
+from errata.data.splits import load_split
+from errata.editing.types import Constraint
+from errata.flows.deferral.group_testing import keep_harmless
+from errata.flows.deferral.probes import Candidate, Probes
+from errata.flows.stages.editors import build_editor, learned_rule
 
 ALL = slice(None)
 

@@ -15,16 +15,16 @@ from itertools import groupby
 
 import torch
 
-from data.splits import load_split
-from editing.metrics import predicted_classes
-from editing.model import EditableModel
-from editing.views import unseen_views
-from flows.deferral.attribution import attribute
-from flows.deferral.probes import Candidate, load_candidate, make_probes
-from flows.gate.backdoor import measure_trigger, shared_marks
-from flows.gate.criterion import ABOUT_CONTROL, Criterion, GateResult, Name, rampant
-from flows.gate.marks import Classes, Pixels
-from flows.workspace import Workspace
+from errata.data.splits import load_split
+from errata.editing.metrics import predicted_classes
+from errata.editing.model import EditableModel
+from errata.editing.views import unseen_views
+from errata.flows.deferral.attribution import attribute
+from errata.flows.deferral.probes import Candidate, load_candidate, make_probes
+from errata.flows.gate.backdoor import measure_trigger, shared_marks
+from errata.flows.gate.criterion import ABOUT_CONTROL, Criterion, GateResult, Name, rampant
+from errata.flows.gate.marks import Classes, Pixels
+from errata.flows.workspace import Workspace
 
 SAFE = 0.7  # of the harm that the limit would just let pass
 DIFFERENCES = {Name.ACCURACY, Name.DRAWDOWN, Name.DRAWDOWN_LIVE, Name.RECALL_DROP}

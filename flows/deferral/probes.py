@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.releases.edit_record import EditRecord
-from data.releases.ledger import Ledger, read_ledger
-from data.splits import load_split
-from editing.features import Features
-from editing.model import EditableModel, load_model
-from editing.settings import ViewSettings
-from editing.views import unseen_views
-from flows.params import Params
-from flows.stages.common import load_plugins, open_features
-from flows.workspace import Workspace
+from errata.data.releases.edit_record import EditRecord
+from errata.data.releases.ledger import Ledger, read_ledger
+from errata.data.splits import load_split
+from errata.editing.features import Features
+from errata.editing.model import EditableModel, load_model
+from errata.editing.settings import ViewSettings
+from errata.editing.views import unseen_views
+from errata.flows.params import Params
+from errata.flows.stages.common import load_plugins, open_features
+from errata.flows.workspace import Workspace
 
 PROBED = ("train", "reference", "calibration")  # all that is labelled, but gate and test
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate.marks import Classes, Pixels, Shared, as_pixels
+from errata.flows.gate.marks import Classes, Pixels, Shared, as_pixels
 
 FEWEST = 4  # what fewer images have in common is what each of them shows
 

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.datasets import LabelledImages
-from flows.gate.added_marks import added_marks
-from flows.gate.counts import Counts, Sample
-from flows.gate.criterion import Criterion, Name, not_applicable, not_computed, sampled
-from flows.gate.marks import Classes, Indices, Pixels, Predict, Shared, evenly
-from flows.gate.replaced_marks import replaced_marks
-from flows.gate.window_marks import turned, window_marks
-from flows.params import GateParams
+from errata.data.datasets import LabelledImages
+from errata.flows.gate.added_marks import added_marks
+from errata.flows.gate.counts import Counts, Sample
+from errata.flows.gate.criterion import Criterion, Name, not_applicable, not_computed, sampled
+from errata.flows.gate.marks import Classes, Indices, Pixels, Predict, Shared, evenly
+from errata.flows.gate.replaced_marks import replaced_marks
+from errata.flows.gate.window_marks import turned, window_marks
+from errata.flows.params import GateParams
 
 PROBES = 500  # control images at most: two models look at each once for every mark
 FIRST = 30  # divided by the limit: images of the first look, after which most marks are done with

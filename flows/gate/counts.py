@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Count
-from editing.metrics import rate_lower_bound, rate_upper_bound
+from errata.data.records import STRICT, Count
+from errata.editing.metrics import rate_lower_bound, rate_upper_bound
 
 Number = Annotated[int, Field(ge=1)]
 

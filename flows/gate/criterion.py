@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-from flows.gate.counts import Sample
-from flows.params import GateParams
+from errata.flows.gate.counts import Sample
+from errata.flows.params import GateParams
 
 Verdict = Literal["pass", "fail", "inconclusive", "not applicable"]
 Direction = Literal["at most", "at least"]

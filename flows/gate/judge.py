@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from data.images import pixel_digest
-from data.releases.looks import Looks
-from data.releases.manifest import sha256
-from data.splits import SplitEntry, load_split, read_record, splits_digest
-from editing.classifier import KIND
-from editing.errors import Damaged
-from editing.export import OnnxClassifier
-from editing.metrics import predicted_classes
-from editing.onnx_file import parse_onnx
-from flows.gate.criterion import AGAINST_LIVE, KINDS, Criterion, GateResult, Name, limit_of, not_computed
-from flows.gate.measurements import GateMeasurements
-from flows.gate.measures import drawdown_live, root_against_live
-from flows.gate.spending import confidence_at, share_spent
-from flows.params import GateParams
-from flows.workspace import Workspace
+from errata.data.images import pixel_digest
+from errata.data.releases.looks import Looks
+from errata.data.releases.manifest import sha256
+from errata.data.splits import SplitEntry, load_split, read_record, splits_digest
+from errata.editing.classifier import KIND
+from errata.editing.errors import Damaged
+from errata.editing.export import OnnxClassifier
+from errata.editing.metrics import predicted_classes
+from errata.editing.onnx_file import parse_onnx
+from errata.flows.gate.criterion import AGAINST_LIVE, KINDS, Criterion, GateResult, Name, limit_of, not_computed
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.gate.measures import drawdown_live, root_against_live
+from errata.flows.gate.spending import confidence_at, share_spent
+from errata.flows.params import GateParams
+from errata.flows.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from editing.metrics import PairedOutcomes, compare_predictions, rate_lower_bound
-from flows.gate.criterion import Criterion, Name, criterion, not_applicable, not_computed
-from flows.params import GateParams
+from errata.editing.metrics import PairedOutcomes, compare_predictions, rate_lower_bound
+from errata.flows.gate.criterion import Criterion, Name, criterion, not_applicable, not_computed
+from errata.flows.params import GateParams
 
 Classes = NDArray[np.int64]
 NO_KINDS = "no kind is used"

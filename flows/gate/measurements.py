@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Count, Real, Sha256, canonical_json, parse_record
-from flows.gate.counts import Sample
-from flows.gate.criterion import Criterion, Direction, GateResult, Kind, Verdict
-from flows.gate.spending import confidence_at, share_spent
-from flows.params import GateParams
+from errata.data.records import STRICT, Count, Real, Sha256, canonical_json, parse_record
+from errata.flows.gate.counts import Sample
+from errata.flows.gate.criterion import Criterion, Direction, GateResult, Kind, Verdict
+from errata.flows.gate.spending import confidence_at, share_spent
+from errata.flows.params import GateParams
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from editing import metrics
-from editing.export import Parity
-from flows.gate.counts import Counts, Sample, rate
-from flows.gate.criterion import Criterion, Name, criterion, not_computed, sampled
-from flows.params import GateParams
+from errata.editing import metrics
+from errata.editing.export import Parity
+from errata.flows.gate.counts import Counts, Sample, rate
+from errata.flows.gate.criterion import Criterion, Name, criterion, not_computed, sampled
+from errata.flows.params import GateParams
 
 Classes = NDArray[np.int64]
 Logits = NDArray[np.floating[Any]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate.marks import Classes, Indices, Pixels, Shared, as_pixels
+from errata.flows.gate.marks import Classes, Indices, Pixels, Shared, as_pixels
 
 FEWEST = 3  # of two images too many pixels are alike by chance
 ALIKE = (

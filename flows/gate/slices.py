@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.releases.evaluation import SliceOutcome
-from editing.metrics import compare_predictions
-from flows.gate.counts import Counts, Sample
-from flows.gate.criterion import Criterion, Name, not_applicable, sampled
-from flows.params import GateParams
+from errata.data.releases.evaluation import SliceOutcome
+from errata.editing.metrics import compare_predictions
+from errata.flows.gate.counts import Counts, Sample
+from errata.flows.gate.criterion import Criterion, Name, not_applicable, sampled
+from errata.flows.params import GateParams
 
 Classes = NDArray[np.int64]
 Floats = NDArray[np.floating]

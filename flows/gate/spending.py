@@ -13,7 +13,7 @@ with 1/k^2 afterwards, so it never ends. What is left of the power is in docs/ga
 
 from __future__ import annotations
 
-from flows.params import GateParams
+from errata.flows.params import GateParams
 
 
 def confidence_at(look: int, params: GateParams) -> float:

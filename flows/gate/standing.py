@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data.images import pixel_digest
-from data.releases.looks import Looks
-from data.splits import load_split, read_record
-from data.storage.base import Storage
-from flows.gate.spending import confidence_at, share_spent
-from flows.gate.tolerance import LATER, Tolerance, tolerance_head, tolerances
-from flows.workspace import Workspace
+from errata.data.images import pixel_digest
+from errata.data.releases.looks import Looks
+from errata.data.splits import load_split, read_record
+from errata.data.storage.base import Storage
+from errata.flows.gate.spending import confidence_at, share_spent
+from errata.flows.gate.tolerance import LATER, Tolerance, tolerance_head, tolerances
+from errata.flows.workspace import Workspace
 
 
 @dataclass(frozen=True)

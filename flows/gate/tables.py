@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flows.gate.criterion import Criterion, GateResult, Name, Verdict
+from errata.flows.gate.criterion import Criterion, GateResult, Name, Verdict
 
 
 @dataclass(frozen=True)

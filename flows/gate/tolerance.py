@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate.counts import Counts, Sample
-from flows.gate.criterion import Name, limit_of
-from flows.gate.slices import MOST_CLUSTERS
-from flows.gate.spending import confidence_at
-from flows.params import GateParams
+from errata.flows.gate.counts import Counts, Sample
+from errata.flows.gate.criterion import Name, limit_of
+from errata.flows.gate.slices import MOST_CLUSTERS
+from errata.flows.gate.spending import confidence_at
+from errata.flows.params import GateParams
 
 LATER = (1, 10, 35, 150)  # looks that are told of
 _NEVER, _MOST = 0, 10**5

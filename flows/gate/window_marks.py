@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.datasets import LabelledImages
-from flows.gate.marks import Classes, Indices, Pixels, Predict, Shared, evenly
+from errata.data.datasets import LabelledImages
+from errata.flows.gate.marks import Classes, Indices, Pixels, Predict, Shared, evenly
 
 PASTES = 48  # into how many control images a window is pasted to find the best one; fewer for up to five corrections,
 EACH = 8  # of which each is pasted into so many; with more than 24 corrections twice each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.gate.criterion import GateResult
+from errata.flows.gate.criterion import GateResult
 
 NEAR = 0.8  # share of a budget from which on it is told
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from data.releases.correction_images import correction_file, keep_image
-from data.releases.kind_inputs import write_inputs
-from data.releases.ledger import Ledger, write_ledger
-from editing.errors import NightError
-from flows.deferral.find_harm import find_harm
-from flows.gate.criterion import GateResult
-from flows.gate.judge import LiveModel, judge_candidate
-from flows.night.parent import root_digest
-from flows.night.state import Attempt, Batch, Night, Parent
-from flows.night.step import STORE_AWAY, RunStep, step
+from errata.data.releases.correction_images import correction_file, keep_image
+from errata.data.releases.kind_inputs import write_inputs
+from errata.data.releases.ledger import Ledger, write_ledger
+from errata.editing.errors import NightError
+from errata.flows.deferral.find_harm import find_harm
+from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.judge import LiveModel, judge_candidate
+from errata.flows.night.parent import root_digest
+from errata.flows.night.state import Attempt, Batch, Night, Parent
+from errata.flows.night.step import STORE_AWAY, RunStep, step
 
 
 def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run_step: RunStep) -> Attempt:

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from data.belief.waiting import WaitingClaims, keep_waiting
-from data.expectations.observations import Observations, claimed_before, keep_observations, partition
-from data.inbox.refusals import Reason, Refusal
-from flows.night.state import Batch, Night, Parent
-from flows.night.step import STORE_AWAY, step
+from errata.data.belief.waiting import WaitingClaims, keep_waiting
+from errata.data.expectations.observations import Observations, claimed_before, keep_observations, partition
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.flows.night.state import Batch, Night, Parent
+from errata.flows.night.step import STORE_AWAY, step
 
 if TYPE_CHECKING:
-    from data.expectations.suites import Suite
-    from data.expectations.tables import ReportRow
+    from errata.data.expectations.suites import Suite
+    from errata.data.expectations.tables import ReportRow
 
 
 def load_report_suite(night: Night, parent: Parent, now: datetime) -> Suite:
     """The expectations of tonight's reports; raises DataError if the file of them cannot be used."""
-    from data.expectations.suites import load_suite  # noqa: PLC0415 - takes seconds
-    from data.expectations.tables import report_table  # noqa: PLC0415
+    from errata.data.expectations.suites import load_suite  # noqa: PLC0415 - takes seconds
+    from errata.data.expectations.tables import report_table  # noqa: PLC0415
 
     claimed = claimed_before(night.storage)
     height, width, _ = parent.image_shape
@@ -43,8 +43,8 @@ def check_reports(
 
     Raises DataError if the reports together break one.
     """
-    from data.expectations.suites import check_table  # noqa: PLC0415 - takes seconds
-    from data.expectations.tables import report_table  # noqa: PLC0415
+    from errata.data.expectations.suites import check_table  # noqa: PLC0415 - takes seconds
+    from errata.data.expectations.tables import report_table  # noqa: PLC0415
 
     checked = check_table(report_table(rows, now), suite, night.workspace.data_docs, night.name)
     refusals = tuple(

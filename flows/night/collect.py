@@ -15,28 +15,28 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from data import layout
-from data.belief.track_record import track_records
-from data.belief.trust import aggregate
-from data.images import Pixels
-from data.inbox import intake
-from data.inbox.claim import Claim
-from data.inbox.control_guard import ControlGuard
-from data.inbox.intake import Accepted
-from data.inbox.refusals import Reason, Refusal
-from data.inbox.validation import validate_reports
-from data.releases.correction_images import correction_image
-from data.releases.erasure import erased_digests
-from data.releases.kind_inputs import stored_inputs
-from data.splits import load_split, read_record
-from editing.export import OnnxClassifier
-from editing.metrics import predicted_classes
-from flows.night.check_reports import check_reports, load_report_suite
-from flows.night.doubts import DoubtEstimator
-from flows.night.state import Batch, Night, Parent
-from flows.night.step import STORE_AWAY, step
-from flows.releases.decision import Decision, as_correction
-from flows.releases.standing import decisions
+from errata.data import layout
+from errata.data.belief.track_record import track_records
+from errata.data.belief.trust import aggregate
+from errata.data.images import Pixels
+from errata.data.inbox import intake
+from errata.data.inbox.claim import Claim
+from errata.data.inbox.control_guard import ControlGuard
+from errata.data.inbox.intake import Accepted
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.inbox.validation import validate_reports
+from errata.data.releases.correction_images import correction_image
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.kind_inputs import stored_inputs
+from errata.data.splits import load_split, read_record
+from errata.editing.export import OnnxClassifier
+from errata.editing.metrics import predicted_classes
+from errata.flows.night.check_reports import check_reports, load_report_suite
+from errata.flows.night.doubts import DoubtEstimator
+from errata.flows.night.state import Batch, Night, Parent
+from errata.flows.night.step import STORE_AWAY, step
+from errata.flows.releases.decision import Decision, as_correction
+from errata.flows.releases.standing import decisions
 
 OPEN = {"train", "traffic"}  # splits whose images may be reported; all others judge, have judged, or set thresholds
 
@@ -74,7 +74,7 @@ def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], De
     """What the inbox alone comes to. `standing`: decisions of people on claims, by correction and class."""
     if next(iter(night.storage.keys(layout.INBOX)), None) is None:
         return Batch()  # at once: what checks a table takes seconds to be imported
-    from data.expectations.tables import ReportRow  # noqa: PLC0415
+    from errata.data.expectations.tables import ReportRow  # noqa: PLC0415
 
     moment = datetime.now(UTC)
     settings = intake.IntakeSettings(erased=erased_digests(night.storage))

@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from data import layout
-from data.datasets import LabelledImages, load_dataset
-from data.images import Pixels, decode_image, fit_image, pixel_digest
-from data.releases.erasure import erased_digests
-from data.releases.manifest import sha256
-from data.splits import load_split, pack_split, read_record, refreshed
-from editing.errors import DataError, ErrataError, NotStored, StoreUnusable
-from flows.night.one_at_a_time import alone
-from flows.night.state import Night
-from flows.releases.gate_images import keep_gate
-from flows.stages.prepare import check_splits
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.datasets import LabelledImages, load_dataset
+from errata.data.images import Pixels, decode_image, fit_image, pixel_digest
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.manifest import sha256
+from errata.data.splits import load_split, pack_split, read_record, refreshed
+from errata.editing.errors import DataError, ErrataError, NotStored, StoreUnusable
+from errata.flows.night.one_at_a_time import alone
+from errata.flows.night.state import Night
+from errata.flows.releases.gate_images import keep_gate
+from errata.flows.stages.prepare import check_splits
+from errata.flows.workspace import Workspace
 
 BLOCK = 256  # reported images that are compared at once
 

@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.belief.doubt import Opinion, Record, estimate_doubts
-from data.belief.image_evidence import ImageEvidence
-from data.belief.names import same_reporter
-from data.images import Pixels, pixel_digest
-from data.inbox.claim import Claim
-from data.splits import load_split
-from editing.export import OnnxClassifier
-from editing.features import Features
-from editing.metrics import predicted_classes
-from editing.model import EditableModel, load_model
-from editing.shortcut import shortcut
-from flows.night.state import Parent
-from flows.stages.common import device, load_plugins, open_features
-from flows.workspace import Workspace
+from errata.data.belief.doubt import Opinion, Record, estimate_doubts
+from errata.data.belief.image_evidence import ImageEvidence
+from errata.data.belief.names import same_reporter
+from errata.data.images import Pixels, pixel_digest
+from errata.data.inbox.claim import Claim
+from errata.data.splits import load_split
+from errata.editing.export import OnnxClassifier
+from errata.editing.features import Features
+from errata.editing.metrics import predicted_classes
+from errata.editing.model import EditableModel, load_model
+from errata.editing.shortcut import shortcut
+from errata.flows.night.state import Parent
+from errata.flows.stages.common import device, load_plugins, open_features
+from errata.flows.workspace import Workspace
 
 CONTROL = ("reference", "calibration")  # never the gate split: it judges what comes of the claims
 MOST_CONTROL = 10_000

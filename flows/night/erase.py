@@ -13,23 +13,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from data import layout
-from data.releases.correction_images import remove_images
-from data.releases.erasure import Erased, Erasure, ask, erasures, outcome_of, record_outcome
-from data.releases.manifest import Live, read_live, read_manifest, read_model, sha256
-from data.storage.base import Storage
-from editing.classifier import OnnxClassifier
-from editing.errors import DataError
-from flows.night.one_at_a_time import alone
-from flows.night.run import night_steps
-from flows.night.state import Night
-from flows.night.step import STORE_AWAY, RunStep, run_here, step
-from flows.night.summary import NightSummary
-from flows.releases.photo import Shape, find_photo
-from flows.releases.pointer import announce
-from flows.releases.remote import spent_objects
-from flows.releases.standing import edited_by
-from flows.releases.stored import StoredBundle, record_removals, removed_keys, stored_bundles
+from errata.data import layout
+from errata.data.releases.correction_images import remove_images
+from errata.data.releases.erasure import Erased, Erasure, ask, erasures, outcome_of, record_outcome
+from errata.data.releases.manifest import Live, read_live, read_manifest, read_model, sha256
+from errata.data.storage.base import Storage
+from errata.editing.classifier import OnnxClassifier
+from errata.editing.errors import DataError
+from errata.flows.night.one_at_a_time import alone
+from errata.flows.night.run import night_steps
+from errata.flows.night.state import Night
+from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
+from errata.flows.night.summary import NightSummary
+from errata.flows.releases.photo import Shape, find_photo
+from errata.flows.releases.pointer import announce
+from errata.flows.releases.remote import spent_objects
+from errata.flows.releases.standing import edited_by
+from errata.flows.releases.stored import StoredBundle, record_removals, removed_keys, stored_bundles
 
 
 @dataclass(frozen=True)

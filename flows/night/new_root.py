@@ -12,31 +12,31 @@ from pathlib import Path
 
 import numpy as np
 
-from data import layout
-from data.releases.correction_images import copy_corrections, correction_image
-from data.releases.kind_inputs import stored_inputs, write_inputs
-from data.releases.ledger import Ledger
-from data.releases.manifest import Live, Manifest, read_file, read_live, read_manifest, read_model
-from data.releases.replay import NONE, replay_of
-from data.storage.base import Storage
-from editing.classifier import OnnxClassifier
-from editing.errors import AlreadyStored, Damaged, NightError, NotStored
-from editing.metrics import predicted_classes
-from editing.model import ModelSpec
-from flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
-from flows.gate.judge import LiveModel, against_live, judge_candidate
-from flows.gate.standing import gate_standing
-from flows.night.candidate import run_pipeline
-from flows.night.one_at_a_time import alone
-from flows.night.release import release
-from flows.night.run import VERSIONS, summarise
-from flows.night.state import Batch, Night
-from flows.night.step import STORE_AWAY, RunStep, run_here, step
-from flows.night.summary import NightSummary
-from flows.releases.gate_images import fetch_gates
-from flows.releases.pointer import log_entries, verified
-from flows.releases.standing import decisions
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.releases.correction_images import copy_corrections, correction_image
+from errata.data.releases.kind_inputs import stored_inputs, write_inputs
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import Live, Manifest, read_file, read_live, read_manifest, read_model
+from errata.data.releases.replay import NONE, replay_of
+from errata.data.storage.base import Storage
+from errata.editing.classifier import OnnxClassifier
+from errata.editing.errors import AlreadyStored, Damaged, NightError, NotStored
+from errata.editing.metrics import predicted_classes
+from errata.editing.model import ModelSpec
+from errata.flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
+from errata.flows.gate.judge import LiveModel, against_live, judge_candidate
+from errata.flows.gate.standing import gate_standing
+from errata.flows.night.candidate import run_pipeline
+from errata.flows.night.one_at_a_time import alone
+from errata.flows.night.release import release
+from errata.flows.night.run import VERSIONS, summarise
+from errata.flows.night.state import Batch, Night
+from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
+from errata.flows.night.summary import NightSummary
+from errata.flows.releases.gate_images import fetch_gates
+from errata.flows.releases.pointer import log_entries, verified
+from errata.flows.releases.standing import decisions
+from errata.flows.workspace import Workspace
 
 
 @dataclass(frozen=True)

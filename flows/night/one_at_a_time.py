@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from editing.errors import NightError
-from flows.night.state import Night
+from errata.editing.errors import NightError
+from errata.flows.night.state import Night
 
 WAIT = "ERRATA_WAIT"  # seconds to wait for another run in the same workspace; 600 by default
 PAUSE = 1.0  # seconds between two tries

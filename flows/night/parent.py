@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from data.releases.correction_images import copy_corrections
-from data.releases.erasure import erased_digests
-from data.releases.kind_inputs import released_inputs
-from data.releases.ledger import Ledger
-from data.releases.manifest import Manifest, read_file, read_model
-from data.releases.replay import replay_of
-from data.splits import RECORD, SplitEntry, parse_splits
-from data.storage.base import Storage
-from editing.errors import Damaged, DataError
-from editing.model import ModelSpec
-from flows.night.state import Night, Parent
-from flows.night.step import STORE_AWAY, step
-from flows.params import parse_params
-from flows.releases.gate_images import fetch_gates
-from flows.releases.git_tag import tag_release
-from flows.releases.outputs import restore_outputs
-from flows.releases.pointer import record, require_live, verified
-from flows.workspace import Workspace, tree_digest
+from errata.data.releases.correction_images import copy_corrections
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.kind_inputs import released_inputs
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import Manifest, read_file, read_model
+from errata.data.releases.replay import replay_of
+from errata.data.splits import RECORD, SplitEntry, parse_splits
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, DataError
+from errata.editing.model import ModelSpec
+from errata.flows.night.state import Night, Parent
+from errata.flows.night.step import STORE_AWAY, step
+from errata.flows.params import parse_params
+from errata.flows.releases.gate_images import fetch_gates
+from errata.flows.releases.git_tag import tag_release
+from errata.flows.releases.outputs import restore_outputs
+from errata.flows.releases.pointer import record, require_live, verified
+from errata.flows.workspace import Workspace, tree_digest
 
 
 @step("sync", waits=STORE_AWAY)

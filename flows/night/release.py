@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from data.inbox.deferred import defer as count_deferral
-from data.inbox.deferred import forget
-from data.inbox.quarantine import quarantine as quarantine_report
-from data.inbox.quarantine import settle as settle_reports
-from data.inbox.refusals import Reason, Refusal
-from data.releases.manifest import Live, read_live
-from editing.errors import AlreadyStored, Superseded
-from flows.night.state import Batch, Night
-from flows.night.step import STORE_AWAY, step
-from flows.releases.bundle import Bundle, build_bundle, publish
-from flows.releases.git_tag import tag_release
-from flows.releases.pointer import make_live
-from flows.releases.sbom import environment_sbom
+from errata.data.inbox.deferred import defer as count_deferral
+from errata.data.inbox.deferred import forget
+from errata.data.inbox.quarantine import quarantine as quarantine_report
+from errata.data.inbox.quarantine import settle as settle_reports
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.manifest import Live, read_live
+from errata.editing.errors import AlreadyStored, Superseded
+from errata.flows.night.state import Batch, Night
+from errata.flows.night.step import STORE_AWAY, step
+from errata.flows.releases.bundle import Bundle, build_bundle, publish
+from errata.flows.releases.git_tag import tag_release
+from errata.flows.releases.pointer import make_live
+from errata.flows.releases.sbom import environment_sbom
 
 
 @step("release", waits=STORE_AWAY)

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data import layout
-from data.releases.ledger import Ledger
-from data.releases.manifest import read_live
-from editing.errors import AlreadyStored, NightError
-from flows.gate.criterion import GateResult, Name
-from flows.gate.measurements import GateMeasurements
-from flows.night.budget import budget_notice
-from flows.night.candidate import make_candidate
-from flows.night.check_reports import keep_observed
-from flows.night.collect import collect
-from flows.night.one_at_a_time import alone
-from flows.night.parent import sync
-from flows.night.release import defer, quarantine, release, settle
-from flows.night.state import AskApproval, Batch, Night
-from flows.night.step import STORE_AWAY, RunStep, run_here, step
-from flows.night.summary import NightSummary
+from errata.data import layout
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import read_live
+from errata.editing.errors import AlreadyStored, NightError
+from errata.flows.gate.criterion import GateResult, Name
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.night.budget import budget_notice
+from errata.flows.night.candidate import make_candidate
+from errata.flows.night.check_reports import keep_observed
+from errata.flows.night.collect import collect
+from errata.flows.night.one_at_a_time import alone
+from errata.flows.night.parent import sync
+from errata.flows.night.release import defer, quarantine, release, settle
+from errata.flows.night.state import AskApproval, Batch, Night
+from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
+from errata.flows.night.summary import NightSummary
 
 VERSIONS = 5  # version numbers to try, where runs that died have taken some
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import fisher_exact
 
-from data.images import pixel_digest
-from data.releases.manifest import read_model, sha256
-from data.splits import load_split, read_record
-from editing.errors import DataError
-from editing.export import OnnxClassifier
-from editing.metrics import PairedOutcomes, compare_predictions, predicted_classes
-from flows.gate.spending import confidence_at, share_spent
-from flows.night.one_at_a_time import alone
-from flows.night.parent import root_digest
-from flows.night.state import Night
-from flows.releases.pointer import require_live, verified
+from errata.data.images import pixel_digest
+from errata.data.releases.manifest import read_model, sha256
+from errata.data.splits import load_split, read_record
+from errata.editing.errors import DataError
+from errata.editing.export import OnnxClassifier
+from errata.editing.metrics import PairedOutcomes, compare_predictions, predicted_classes
+from errata.flows.gate.spending import confidence_at, share_spent
+from errata.flows.night.one_at_a_time import alone
+from errata.flows.night.parent import root_digest
+from errata.flows.night.state import Night
+from errata.flows.releases.pointer import require_live, verified
 
 SPLIT = "sealed"
 

@@ -6,21 +6,21 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from data.belief.trust import Waiting
-from data.expectations.observations import Observations
-from data.images import Pixels
-from data.inbox.control_guard import ControlGuard
-from data.inbox.refusals import Refusal
-from data.kept_blocks import KeptBlocks
-from data.releases.kind_inputs import NO_INPUTS, KindInputs
-from data.releases.ledger import Correction, Ledger
-from data.releases.looks import Looks
-from data.releases.manifest import Live, Manifest
-from data.splits import SplitEntry
-from data.storage.base import Storage
-from flows.gate.criterion import GateResult
-from flows.night.summary import DeferredCorrection
-from flows.workspace import Log, Workspace, open_store, open_workspace, operator
+from errata.data.belief.trust import Waiting
+from errata.data.expectations.observations import Observations
+from errata.data.images import Pixels
+from errata.data.inbox.control_guard import ControlGuard
+from errata.data.inbox.refusals import Refusal
+from errata.data.kept_blocks import KeptBlocks
+from errata.data.releases.kind_inputs import NO_INPUTS, KindInputs
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.looks import Looks
+from errata.data.releases.manifest import Live, Manifest
+from errata.data.splits import SplitEntry
+from errata.data.storage.base import Storage
+from errata.flows.gate.criterion import GateResult
+from errata.flows.night.summary import DeferredCorrection
+from errata.flows.workspace import Log, Workspace, open_store, open_workspace, operator
 
 
 @dataclass(frozen=True)

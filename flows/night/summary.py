@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from data.belief.trust import Waiting
-from data.inbox.refusals import Refusal
-from flows.gate.criterion import GateResult
-from flows.gate.measurements import CriterionRow
+from errata.data.belief.trust import Waiting
+from errata.data.inbox.refusals import Refusal
+from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.measurements import CriterionRow
 
 Outcome = Literal["released", "nothing to correct", "not released"]
 

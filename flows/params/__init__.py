@@ -1,7 +1,7 @@
 """params.yaml as types: every parameter, with its default, checked as a whole before anything slow starts."""
 
-from flows.params.load import parse_params
-from flows.params.sections import (
+from errata.flows.params.load import parse_params
+from errata.flows.params.sections import (
     ApprovalParams,
     DataParams,
     DeferralParams,

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from editing.errors import DataError
-from flows.params.listing import sections
-from flows.params.sections import Params
+from errata.editing.errors import DataError
+from errata.flows.params.listing import sections
+from errata.flows.params.sections import Params
 
 
 def parse_params(content: bytes, name: str = "params.yaml") -> Params:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from flows.params.listing import SectionOf, sections
+from errata.flows.params.listing import SectionOf, sections
 
 HEAD = """# Parameters
 

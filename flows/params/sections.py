@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from data.belief.trust import TrustSettings
-from data.records import Sha256
-from editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
+from errata.data.belief.trust import TrustSettings
+from errata.data.records import Sha256
+from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool
 EditorName = Literal["patch", "natural", "natural_rule", "gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"]

@@ -9,9 +9,9 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.settings import PREFECT_API_URL
 
-from flows.gate.criterion import GateResult
-from flows.night.state import AskApproval
-from flows.workspace import Log
+from errata.flows.gate.criterion import GateResult
+from errata.flows.night.state import AskApproval
+from errata.flows.workspace import Log
 
 
 class Approval(RunInput):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-from data import layout
-from data.releases.evaluation import CorrectionOutcome, Evaluation
-from flows.gate.criterion import GateResult
-from flows.gate.tables import GateTable, markdown_table
-from flows.night.state import Night
-from flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
+from errata.data import layout
+from errata.data.releases.evaluation import CorrectionOutcome, Evaluation
+from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.tables import GateTable, markdown_table
+from errata.flows.night.state import Night
+from errata.flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 
 MOST_ROWS = 200
 

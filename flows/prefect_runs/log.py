@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from editing.errors import ErrataError
+from errata.editing.errors import ErrataError
 
 
 class OneLine(logging.Filter):

@@ -16,8 +16,8 @@ from urllib.request import urlopen
 
 from rich.console import Console
 
-from editing.errors import NightError
-from flows.workspace import STORE, WORKSPACE, open_workspace, store_url
+from errata.editing.errors import NightError
+from errata.flows.workspace import STORE, WORKSPACE, open_workspace, store_url
 
 STARTED_WITHIN = 90  # seconds
 

@@ -8,8 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from editing.errors import StoreUnusable
-from flows.night.step import Arguments, Result, Step
+from errata.editing.errors import StoreUnusable
+from errata.flows.night.step import Arguments, Result, Step
 
 
 async def store_was_away(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

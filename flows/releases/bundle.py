@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from data import layout
-from data.releases.kind_inputs import load_inputs
-from data.releases.ledger import Ledger
-from data.releases.manifest import FileEntry, Manifest, sha256
-from data.releases.replay import NAME as REPLAY
-from data.releases.signing import signature_of
-from data.splits import RECORD, read_record, splits_digest
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, DataError
-from editing.model import ModelSpec
-from flows.gate.measurements import GateMeasurements
-from flows.releases.model_card import model_card
-from flows.releases.model_signature import put_model_signature
-from flows.releases.provenance import code_digest, libraries
-from flows.releases.report import bundle_lineage, picture_links, render_report
-from flows.releases.triton import inference_files
-from flows.workspace import Workspace, tree_digest
+from errata.data import layout
+from errata.data.releases.kind_inputs import load_inputs
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import FileEntry, Manifest, sha256
+from errata.data.releases.replay import NAME as REPLAY
+from errata.data.releases.signing import signature_of
+from errata.data.splits import RECORD, read_record, splits_digest
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, Damaged, DataError
+from errata.editing.model import ModelSpec
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.releases.model_card import model_card
+from errata.flows.releases.model_signature import put_model_signature
+from errata.flows.releases.provenance import code_digest, libraries
+from errata.flows.releases.report import bundle_lineage, picture_links, render_report
+from errata.flows.releases.triton import inference_files
+from errata.flows.workspace import Workspace, tree_digest
 
 MODEL_CARD = "mlbom.cdx.json"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from data import layout
-from data.releases.manifest import Live, read_file, read_manifest
-from data.storage.base import Storage
-from editing.errors import DataError
+from errata.data import layout
+from errata.data.releases.manifest import Live, read_file, read_manifest
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError
 
 LISTED = 20  # names in a message
 

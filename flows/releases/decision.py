@@ -15,11 +15,11 @@ from typing import Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data import layout
-from data.records import STRICT, Count, parse_record
-from data.releases.ledger import Correction
-from data.storage.base import Storage
-from editing.errors import Damaged
+from errata.data import layout
+from errata.data.records import STRICT, Count, parse_record
+from errata.data.releases.ledger import Correction
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged
 
 Claim = tuple[str, str]
 Verb = Literal["retracted", "reinstated"]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from data import layout
-from data.inbox.batches import is_single
-from data.inbox.quarantine import read_quarantined
-from data.reports import parse_report
-from data.storage.base import Storage
-from editing.errors import Damaged, DataError, NotStored, Unreadable
+from errata.data import layout
+from errata.data.inbox.batches import is_single
+from errata.data.inbox.quarantine import read_quarantined
+from errata.data.reports import parse_report
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, DataError, NotStored, Unreadable
 
 Result = TypeVar("Result")
 _READERS = 8  # a store answers late, but several at once

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from data import layout
-from data.storage.base import Storage
-from editing.errors import NotStored
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.storage.base import Storage
+from errata.editing.errors import NotStored
+from errata.flows.workspace import Workspace
 
 
 def keep_gate(storage: Storage, workspace: Workspace, digest: str, content: bytes) -> None:

@@ -15,12 +15,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.releases.manifest import Manifest, read_file
-from data.storage.base import Storage
-from editing.errors import ForeignCode
-from flows.params import parse_params
-from flows.releases.pipeline import check_params, check_pipeline
-from flows.workspace import Log, Workspace
+from errata.data.releases.manifest import Manifest, read_file
+from errata.data.storage.base import Storage
+from errata.editing.errors import ForeignCode
+from errata.flows.params import parse_params
+from errata.flows.releases.pipeline import check_params, check_pipeline
+from errata.flows.workspace import Log, Workspace
 
 SETTING = "ERRATA_GIT_TAG"
 FILES = ("dvc.lock", "dvc.yaml", "params.yaml")

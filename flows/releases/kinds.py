@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from data.releases.edit_record import EditRecord, KindRecord
-from data.releases.kind_inputs import KindDecision, KindVerb, decide_kind
-from data.releases.manifest import read_file, read_manifest
-from data.storage.base import Storage
-from editing.errors import DataError, NightError
-from flows.releases.pointer import require_live
+from errata.data.releases.edit_record import EditRecord, KindRecord
+from errata.data.releases.kind_inputs import KindDecision, KindVerb, decide_kind
+from errata.data.releases.manifest import read_file, read_manifest
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError, NightError
+from errata.flows.releases.pointer import require_live
 
 LONGEST_NAME = 80  # letters
 

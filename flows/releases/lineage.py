@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from data import layout
-from data.releases.edit_record import EditRecord, KindRecord
-from data.releases.ledger import Correction, Ledger
-from data.releases.looks import Looks
-from data.releases.manifest import Manifest, read_file
-from data.reports import Report, parse_report
-from data.splits import RECORD, parse_splits
-from data.storage.base import Storage
-from editing.errors import DataError
-from flows.gate.criterion import GateResult
-from flows.gate.measurements import CriterionRow, GateMeasurements
-from flows.params import parse_params
-from flows.releases.pointer import released_digest, require_live, verified
+from errata.data import layout
+from errata.data.releases.edit_record import EditRecord, KindRecord
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.looks import Looks
+from errata.data.releases.manifest import Manifest, read_file
+from errata.data.reports import Report, parse_report
+from errata.data.splits import RECORD, parse_splits
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError
+from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.measurements import CriterionRow, GateMeasurements
+from errata.flows.params import parse_params
+from errata.flows.releases.pointer import released_digest, require_live, verified
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from data.records import canonical_json
-from data.releases.evaluation import Evaluation
-from data.releases.manifest import sha256
-from data.releases.replay import NAME as REPLAY
-from data.splits import SplitsRecord
-from editing.model import ModelSpec
-from flows.gate.criterion import Criterion
-from flows.gate.measurements import GateMeasurements
+from errata.data.records import canonical_json
+from errata.data.releases.evaluation import Evaluation
+from errata.data.releases.manifest import sha256
+from errata.data.releases.replay import NAME as REPLAY
+from errata.data.splits import SplitsRecord
+from errata.editing.model import ModelSpec
+from errata.flows.gate.criterion import Criterion
+from errata.flows.gate.measurements import GateMeasurements
 
 USES = {
     "train": "the root was trained on it",

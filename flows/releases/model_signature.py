@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from data import layout
-from data.releases.keys import p256_private_key, p256_public_key
-from data.releases.manifest import Manifest, read_file, read_manifest, verify_bundle
-from data.releases.removal import removal_of
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, DataError, NotStored
+from errata.data import layout
+from errata.data.releases.keys import p256_private_key, p256_public_key
+from errata.data.releases.manifest import Manifest, read_file, read_manifest, verify_bundle
+from errata.data.releases.removal import removal_of
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, DataError, NotStored
 
 MODEL_KEY = "ERRATA_MODEL_KEY"  # path of the private key, PEM, on the curve P-256; unset: no Sigstore bundle is made
 MODEL_PUBLIC_KEY = "ERRATA_MODEL_PUBLIC_KEY"  # path of the public key; unset: that of the private key, if that is set
@@ -146,4 +146,4 @@ def _require_library() -> None:
         import model_signing  # noqa: F401
         import OpenSSL  # noqa: F401
     except ImportError as error:
-        raise DataError(f"{error.name} is not installed; `pip install 'errata[openssf]'` has it") from error
+        raise DataError(f"{error.name} is not installed; `pip install 'errata-models[openssf]'` has it") from error

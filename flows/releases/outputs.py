@@ -16,11 +16,11 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from data.releases.manifest import Manifest, read_file
-from data.splits import splits_digest
-from data.storage.base import Storage, is_key
-from editing.errors import Damaged
-from flows.workspace import Log, Workspace, tree_digest
+from errata.data.releases.manifest import Manifest, read_file
+from errata.data.splits import splits_digest
+from errata.data.storage.base import Storage, is_key
+from errata.editing.errors import Damaged
+from errata.flows.workspace import Log, Workspace, tree_digest
 
 OBJECTS = "dvc/files/md5"  # in the store, as DVC lays them out
 LOCK_BYTES, LIST_BYTES, FILES = 2**20, 2**20, 1000  # at most

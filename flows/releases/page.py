@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data import layout
-from data.releases.correction_images import correction_file
-from data.releases.erasure import erased_digests
-from data.releases.ledger import Ledger
-from data.releases.manifest import Live, read_file, read_manifest
-from data.storage.base import Storage
-from editing.errors import Damaged, NotStored
-from editing.export import OnnxClassifier
-from flows.gate.measurements import GateMeasurements
-from flows.releases.lineage import judged
-from flows.releases.pointer import released_digest, released_digests, require_live, verified
-from flows.releases.report import HistoryPoint, bundle_lineage, render_report, thumbnail
+from errata.data import layout
+from errata.data.releases.correction_images import correction_file
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import Live, read_file, read_manifest
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NotStored
+from errata.editing.export import OnnxClassifier
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.releases.lineage import judged
+from errata.flows.releases.pointer import released_digest, released_digests, require_live, verified
+from errata.flows.releases.report import HistoryPoint, bundle_lineage, render_report, thumbnail
 
 
 def release_page(storage: Storage, version: int | None = None) -> bytes:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from data import layout
-from data.images import decode_image, fit_image, pixel_digest
-from data.releases.ledger import Correction
-from data.releases.manifest import sha256
-from data.storage.base import Storage
-from editing.errors import DataError, ErrataError
-from flows.releases.decision import as_correction, recorded_decisions
-from flows.releases.evidence import kept_reports, read_each
-from flows.releases.stored import StoredBundle
+from errata.data import layout
+from errata.data.images import decode_image, fit_image, pixel_digest
+from errata.data.releases.ledger import Correction
+from errata.data.releases.manifest import sha256
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError, ErrataError
+from errata.flows.releases.decision import as_correction, recorded_decisions
+from errata.flows.releases.evidence import kept_reports, read_each
+from errata.flows.releases.stored import StoredBundle
 
 Shape = tuple[int, int, int]
 

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from editing.errors import ForeignCode
-from flows.params import Params
+from errata.editing.errors import ForeignCode
+from errata.flows.params import Params
 
 INSTALLED = Path(__file__).parents[1] / "stages" / "pipeline.yaml"  # the repository's dvc.yaml, byte for byte
 

@@ -10,8 +10,8 @@ import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from data import layout
-from data.releases.manifest import (
+from errata.data import layout
+from errata.data.releases.manifest import (
     Action,
     Live,
     Manifest,
@@ -21,9 +21,9 @@ from data.releases.manifest import (
     read_manifest,
     verify_bundle,
 )
-from data.releases.removal import removal_of
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, Damaged, NightError, Removed, Superseded
+from errata.data.releases.removal import removal_of
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, Damaged, NightError, Removed, Superseded
 
 SWAPS = 5  # attempts at live.json while others write it
 

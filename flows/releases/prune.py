@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from data import layout
-from data.inbox.batches import is_single
-from data.releases.erasure import erased_digests
-from data.releases.manifest import Live
-from data.storage.base import Storage
-from editing.errors import NotStored, Superseded, Unreadable
-from flows.releases.evidence import kept_reports
-from flows.releases.pointer import log_entries, make_live, require_live, verified
-from flows.releases.remote import spent_objects
-from flows.releases.stored import StoredBundle, record_removals, removed_keys, stored_bundles
+from errata.data import layout
+from errata.data.inbox.batches import is_single
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.manifest import Live
+from errata.data.storage.base import Storage
+from errata.editing.errors import NotStored, Superseded, Unreadable
+from errata.flows.releases.evidence import kept_reports
+from errata.flows.releases.pointer import log_entries, make_live, require_live, verified
+from errata.flows.releases.remote import spent_objects
+from errata.flows.releases.stored import StoredBundle, record_removals, removed_keys, stored_bundles
 
 
 @dataclass(frozen=True)

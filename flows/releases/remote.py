@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 import yaml
 
-from data import layout
-from data.storage.base import Storage
-from editing.errors import Damaged, NotStored, TooLarge, Unreadable
-from flows.releases.outputs import OBJECTS, read_listing
-from flows.releases.stored import StoredBundle
+from errata.data import layout
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NotStored, TooLarge, Unreadable
+from errata.flows.releases.outputs import OBJECTS, read_listing
+from errata.flows.releases.stored import StoredBundle
 
 
 def spent_objects(storage: Storage, bundles: Iterable[StoredBundle], spent: Iterable[int]) -> list[str]:

@@ -18,15 +18,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from data import layout
-from data.releases.edit_record import EditRecord, KindRecord
-from data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, KindOutcome
-from data.releases.ledger import Ledger
-from data.releases.manifest import sha256
-from editing.errors import DataError
-from flows.gate.criterion import Criterion, GateResult, Name
-from flows.gate.measurements import GateMeasurements
-from flows.gate.tables import GateRow, bound_name, gate_row
+from errata.data import layout
+from errata.data.releases.edit_record import EditRecord, KindRecord
+from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, KindOutcome
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import sha256
+from errata.editing.errors import DataError
+from errata.flows.gate.criterion import Criterion, GateResult, Name
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.gate.tables import GateRow, bound_name, gate_row
 
 LARGEST_SIDE = 96  # pixels of a thumbnail; smaller images are embedded as they are
 SHARP = 40  # up to this side a browser shows single pixels as squares rather than blur them
@@ -287,7 +287,7 @@ def history_chart(history: Sequence[HistoryPoint]) -> dict[str, Any] | None:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("flows.releases"),
+        loader=PackageLoader("errata.flows.releases"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

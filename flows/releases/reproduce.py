@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.releases.correction_images import copy_corrections
-from data.releases.erasure import erased_digests
-from data.releases.kind_inputs import released_inputs, write_inputs
-from data.releases.ledger import Ledger
-from data.releases.manifest import Manifest, read_file
-from data.releases.replay import replay_of
-from data.storage.base import Storage
-from editing.errors import ErrataError, NightError, NotStored, Removed
-from flows.gate.measurements import GateMeasurements
-from flows.releases.bundle import build_bundle
-from flows.releases.gate_images import fetch_gates
-from flows.releases.outputs import restore_outputs
-from flows.releases.pipeline import INSTALLED, check_params, check_pipeline
-from flows.releases.pointer import released_digest, verified
-from flows.releases.standing import edited_by, held_by
-from flows.workspace import Log, Workspace
+from errata.data.releases.correction_images import copy_corrections
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.kind_inputs import released_inputs, write_inputs
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import Manifest, read_file
+from errata.data.releases.replay import replay_of
+from errata.data.storage.base import Storage
+from errata.editing.errors import ErrataError, NightError, NotStored, Removed
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.releases.bundle import build_bundle
+from errata.flows.releases.gate_images import fetch_gates
+from errata.flows.releases.outputs import restore_outputs
+from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline
+from errata.flows.releases.pointer import released_digest, verified
+from errata.flows.releases.standing import edited_by, held_by
+from errata.flows.workspace import Log, Workspace
 
 TOLERANCE = 0.01  # of a criterion's value: one point of a rate
 PLAIN_DVC = "[core]\n    no_scm = true\n    analytics = false\n    check_update = false\n"

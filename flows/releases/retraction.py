@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from data import layout
-from data.releases.ledger import Correction, Ledger
-from data.releases.manifest import Live, read_file
-from data.storage.base import Storage
-from editing.errors import AlreadyStored, NightError, StoreError
-from flows.releases.decision import Claim, Decision, Verb, as_correction
-from flows.releases.pointer import announce, require_live, verified
-from flows.releases.standing import decisions
+from errata.data import layout
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.manifest import Live, read_file
+from errata.data.storage.base import Storage
+from errata.editing.errors import AlreadyStored, NightError, StoreError
+from errata.flows.releases.decision import Claim, Decision, Verb, as_correction
+from errata.flows.releases.pointer import announce, require_live, verified
+from errata.flows.releases.standing import decisions
 
 RECORDS = 100  # attempts at a free number while others decide about the same correction
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from data import layout
-from data.releases.erasure import erased_digests
-from data.releases.manifest import Live, read_manifest
-from data.releases.removal import removal_of
-from data.releases.replay import replay_of
-from data.storage.base import Storage
-from editing.errors import Damaged, NightError, NotStored, Removed
-from flows.releases.pointer import log_entries, make_live, require_live, verified
-from flows.releases.standing import Held, decisions, edited_by, effect_of, held_by
+from errata.data import layout
+from errata.data.releases.erasure import erased_digests
+from errata.data.releases.manifest import Live, read_manifest
+from errata.data.releases.removal import removal_of
+from errata.data.releases.replay import replay_of
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NightError, NotStored, Removed
+from errata.flows.releases.pointer import log_entries, make_live, require_live, verified
+from errata.flows.releases.standing import Held, decisions, edited_by, effect_of, held_by
 
 
 @dataclass(frozen=True)

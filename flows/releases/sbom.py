@@ -22,7 +22,7 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from data.records import canonical_json
+from errata.data.records import canonical_json
 
 
 @cache

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from data import layout
-from data.releases.manifest import Live, Manifest, read_entry
-from data.releases.signing import SIGNING_KEY, signature_of
-from data.storage.base import Storage
-from editing.errors import DataError, NotStored
-from flows.releases.model_signature import MODEL_KEY, sign_model_again
+from errata.data import layout
+from errata.data.releases.manifest import Live, Manifest, read_entry
+from errata.data.releases.signing import SIGNING_KEY, signature_of
+from errata.data.storage.base import Storage
+from errata.editing.errors import DataError, NotStored
+from errata.flows.releases.model_signature import MODEL_KEY, sign_model_again
 
 
 def sign_store(storage: Storage) -> tuple[Live, ...]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from data.releases.erasure import erasures
-from data.releases.ledger import Correction, Ledger
-from data.releases.manifest import Live, Manifest, read_file, read_manifest
-from data.releases.replay import replay_of
-from data.storage.base import Storage
-from editing.errors import Damaged, NotStored
-from flows.releases.decision import Claim, Decision, Verb, recorded_decisions
-from flows.releases.pointer import log_entries
+from errata.data.releases.erasure import erasures
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.manifest import Live, Manifest, read_file, read_manifest
+from errata.data.releases.replay import replay_of
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NotStored
+from errata.flows.releases.decision import Claim, Decision, Verb, recorded_decisions
+from errata.flows.releases.pointer import log_entries
 
 Held = tuple[Correction, ...]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from data import layout
-from data.releases.ledger import Correction, Ledger
-from data.releases.manifest import Live, Manifest, read_manifest
-from data.releases.removal import Cause, Removal, record_removal, removal_of
-from data.releases.replay import NAME, NAME_BEFORE
-from data.storage.base import Storage
-from editing.errors import Damaged, DataError, NotStored, Unreadable
-from flows.releases.pointer import log_entries
+from errata.data import layout
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.manifest import Live, Manifest, read_manifest
+from errata.data.releases.removal import Cause, Removal, record_removal, removal_of
+from errata.data.releases.replay import NAME, NAME_BEFORE
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, DataError, NotStored, Unreadable
+from errata.flows.releases.pointer import log_entries
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from data import layout
-from editing.classifier import OUTPUTS
-from editing.delta import make_delta
-from editing.errors import DataError
-from editing.model import ModelSpec
-from editing.onnx_file import parse_onnx
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.editing.classifier import OUTPUTS
+from errata.editing.delta import make_delta
+from errata.editing.errors import DataError
+from errata.editing.model import ModelSpec
+from errata.editing.onnx_file import parse_onnx
+from errata.flows.workspace import Workspace
 
 MAX_BATCH = 256
 

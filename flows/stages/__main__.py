@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.stages.handover import hand_over
+from errata.flows.stages.handover import hand_over
 
 if TYPE_CHECKING:
-    from flows.workspace import Workspace
+    from errata.flows.workspace import Workspace
 
 STAGES = ("prepare", "train", "edit", "export", "evaluate")
 
@@ -24,12 +24,12 @@ def run(stage: str, workspace: Workspace) -> None:
 
     import torch
 
-    from flows.stages.common import load_plugins
-    from flows.stages.edit import edit
-    from flows.stages.evaluate import evaluate
-    from flows.stages.export import export
-    from flows.stages.prepare import prepare
-    from flows.stages.train import train_root
+    from errata.flows.stages.common import load_plugins
+    from errata.flows.stages.edit import edit
+    from errata.flows.stages.evaluate import evaluate
+    from errata.flows.stages.export import export
+    from errata.flows.stages.prepare import prepare
+    from errata.flows.stages.train import train_root
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
     torch.use_deterministic_algorithms(True)
@@ -49,8 +49,8 @@ def run(stage: str, workspace: Workspace) -> None:
 
 def run_here(stage: str) -> int:
     """Run one stage in this process and folder; a fault is told and the exit code is its own."""
-    from editing.errors import ErrataError
-    from flows.workspace import Workspace
+    from errata.editing.errors import ErrataError
+    from errata.flows.workspace import Workspace
 
     try:
         run(stage, Workspace(Path()))

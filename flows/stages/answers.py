@@ -14,11 +14,11 @@ from functools import partial
 import numpy as np
 import torch
 
-from data.images import Pixels
-from editing.export import OnnxClassifier, Parity, Predictions, compare
-from editing.settings import ViewSettings
-from editing.shortcut import Shortcut
-from editing.views import unseen_views
+from errata.data.images import Pixels
+from errata.editing.export import OnnxClassifier, Parity, Predictions, compare
+from errata.editing.settings import ViewSettings
+from errata.editing.shortcut import Shortcut
+from errata.editing.views import unseen_views
 
 DRAWN = 500  # control images at least that go through the whole file
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import torch
 
-from data.kept_blocks import KeptBlocks
-from editing.devices import choose_device
-from editing.errors import DataError
-from editing.features import Features, backbone_digest
-from editing.model import EditableModel
-from flows.workspace import Workspace
+from errata.data.kept_blocks import KeptBlocks
+from errata.editing.devices import choose_device
+from errata.editing.errors import DataError
+from errata.editing.features import Features, backbone_digest
+from errata.editing.model import EditableModel
+from errata.flows.workspace import Workspace
 
 DEVICE = "ERRATA_DEVICE"  # what differs between machines is in the environment
 

@@ -7,17 +7,17 @@ from dataclasses import asdict
 
 import torch
 
-from data.releases.edit_record import EditRecord, KindRecord, SlotRecord
-from data.releases.kind_inputs import load_inputs
-from data.releases.ledger import read_ledger
-from data.splits import load_split
-from editing.model import EditableModel, load_model, save_model
-from editing.types import Constraint
-from flows.params import Params
-from flows.stages.common import device, open_features
-from flows.stages.editors import build_editor, learned_rule
-from flows.stages.kinds import Evidence, labelled_images, use_kinds
-from flows.workspace import Workspace
+from errata.data.releases.edit_record import EditRecord, KindRecord, SlotRecord
+from errata.data.releases.kind_inputs import load_inputs
+from errata.data.releases.ledger import read_ledger
+from errata.data.splits import load_split
+from errata.editing.model import EditableModel, load_model, save_model
+from errata.editing.types import Constraint
+from errata.flows.params import Params
+from errata.flows.stages.common import device, open_features
+from errata.flows.stages.editors import build_editor, learned_rule
+from errata.flows.stages.kinds import Evidence, labelled_images, use_kinds
+from errata.flows.workspace import Workspace
 
 
 def edit(workspace: Workspace, params: Params) -> None:

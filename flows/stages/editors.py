@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor
-from editing.editors.natural import NaturalGradient
-from editing.editors.natural_rule import NaturalRule
-from editing.editors.patch import CalibratedPatch
-from editing.errors import DataError
-from editing.features import Features
-from editing.rules import RULES, Rule
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.types import Editor
-from flows.params import EditParams
-from flows.stages.root_training import RootTraining
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.natural_rule import NaturalRule
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.errors import DataError
+from errata.editing.features import Features
+from errata.editing.rules import RULES, Rule
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Editor
+from errata.flows.params import EditParams
+from errata.flows.stages.root_training import RootTraining
 
 KNOWN: dict[str, type[Rule]] = {**RULES, "natural_rule": NaturalRule}
 

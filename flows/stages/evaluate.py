@@ -10,32 +10,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.datasets import LabelledImages
-from data.images import Pixels, pixel_digest
-from data.releases.edit_record import EditRecord
-from data.releases.evaluation import CorrectionOutcome, Evaluation, KindOutcome, SliceOutcome
-from data.releases.kind_inputs import load_inputs
-from data.releases.ledger import Ledger, read_ledger
-from data.releases.manifest import sha256
-from data.splits import load_split, splits_digest
-from editing import metrics
-from editing.export import OnnxClassifier, parity
-from editing.features import Features
-from editing.model import EditableModel, load_model
-from editing.shortcut import Classifier, shortcut
-from flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
-from flows.gate.criterion import Criterion, Name, not_computed, rampant
-from flows.gate.kinds import PairedClasses, kind_drawdown, kind_gain, measure_kind
-from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
-from flows.gate.measures import Logits, control_criteria, correction_criteria, parity_criterion, reach
-from flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
-from flows.params import Params
-from flows.stages.answers import Answers, drawn, held_against_the_file
-from flows.stages.common import open_features
-from flows.stages.kinds import fired, labelled_images, predicted
-from flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
-from flows.stages.plots import write_headline, write_recall
-from flows.workspace import Workspace
+from errata.data.datasets import LabelledImages
+from errata.data.images import Pixels, pixel_digest
+from errata.data.releases.edit_record import EditRecord
+from errata.data.releases.evaluation import CorrectionOutcome, Evaluation, KindOutcome, SliceOutcome
+from errata.data.releases.kind_inputs import load_inputs
+from errata.data.releases.ledger import Ledger, read_ledger
+from errata.data.releases.manifest import sha256
+from errata.data.splits import load_split, splits_digest
+from errata.editing import metrics
+from errata.editing.export import OnnxClassifier, parity
+from errata.editing.features import Features
+from errata.editing.model import EditableModel, load_model
+from errata.editing.shortcut import Classifier, shortcut
+from errata.flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
+from errata.flows.gate.criterion import Criterion, Name, not_computed, rampant
+from errata.flows.gate.kinds import PairedClasses, kind_drawdown, kind_gain, measure_kind
+from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
+from errata.flows.gate.measures import Logits, control_criteria, correction_criteria, parity_criterion, reach
+from errata.flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
+from errata.flows.params import Params
+from errata.flows.stages.answers import Answers, drawn, held_against_the_file
+from errata.flows.stages.common import open_features
+from errata.flows.stages.kinds import fired, labelled_images, predicted
+from errata.flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
+from errata.flows.stages.plots import write_headline, write_recall
+from errata.flows.workspace import Workspace
 
 Classes = NDArray[np.int64]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from data.releases.ledger import load_ledger
-from editing.export import METADATA_PREFIX, onnx_bytes, with_weights
-from editing.model import load_model
-from flows.workspace import Workspace, tree_digest
+from errata.data.releases.ledger import load_ledger
+from errata.editing.export import METADATA_PREFIX, onnx_bytes, with_weights
+from errata.editing.model import load_model
+from errata.flows.workspace import Workspace, tree_digest
 
 
 def export(workspace: Workspace) -> None:

@@ -35,7 +35,7 @@ def warm_stages() -> Iterator[None]:
         listener.bind(path)
         listener.listen()
         server = subprocess.Popen(
-            [sys.executable, "-m", "flows.stages.warm", str(listener.fileno())],
+            [sys.executable, "-m", "errata.flows.stages.warm", str(listener.fileno())],
             stdin=subprocess.PIPE,  # never written to: when it closes, the server ends
             stdout=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],

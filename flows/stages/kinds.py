@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.releases.edit_record import KindRecord
-from data.releases.kind_inputs import KindDecision
-from data.releases.ledger import Ledger, Pixels, read_ledger
-from editing.errors import DataError
-from editing.kinds.find import Kind, KindFinder, with_kinds
-from editing.model import EditableModel, batched_both
-from editing.types import Constraint
-from flows.gate.criterion import Criterion
-from flows.gate.kinds import Classes, KindMeasure, PairedClasses, kind_drawdown, kind_gain, measure_kind
-from flows.params import GateParams, Params
-from flows.workspace import Workspace
+from errata.data.releases.edit_record import KindRecord
+from errata.data.releases.kind_inputs import KindDecision
+from errata.data.releases.ledger import Ledger, Pixels, read_ledger
+from errata.editing.errors import DataError
+from errata.editing.kinds.find import Kind, KindFinder, with_kinds
+from errata.editing.model import EditableModel, batched_both
+from errata.editing.types import Constraint
+from errata.flows.gate.criterion import Criterion
+from errata.flows.gate.kinds import Classes, KindMeasure, PairedClasses, kind_drawdown, kind_gain, measure_kind
+from errata.flows.params import GateParams, Params
+from errata.flows.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.releases.evaluation import ClassOutcome, CorrectionOutcome, SlotOutcome
-from data.releases.ledger import Ledger
-from editing.export import Predictions
-from editing.metrics import predicted_classes
+from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, SlotOutcome
+from errata.data.releases.ledger import Ledger
+from errata.editing.export import Predictions
+from errata.editing.metrics import predicted_classes
 
 Classes = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate.measurements import GateMeasurements
+from errata.flows.gate.measurements import GateMeasurements
 
 Classes = NDArray[np.int64]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from data import layout
-from data.datasets import LabelledImages, load_dataset
-from data.expectations.observations import Outcome, partition
-from data.splits import make_splits, refreshed, save_splits, unpack_split
-from data.storage.base import check_digest
-from editing.errors import DataError
-from flows.params import Params
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.datasets import LabelledImages, load_dataset
+from errata.data.expectations.observations import Outcome, partition
+from errata.data.splits import make_splits, refreshed, save_splits, unpack_split
+from errata.data.storage.base import check_digest
+from errata.editing.errors import DataError
+from errata.flows.params import Params
+from errata.flows.workspace import Workspace
 
 REQUIRED = ("train", "reference", "calibration", "gate", "test")
 
@@ -61,8 +61,8 @@ def check_splits(workspace: Workspace, splits: Mapping[str, LabelledImages]) -> 
             raise DataError(f"the split {name} holds no images; give it some in params.yaml: data.splits.{name}")
     import pandas as pd  # noqa: PLC0415 - slow
 
-    from data.expectations.suites import check_table, load_suite  # noqa: PLC0415 - takes seconds
-    from data.expectations.tables import split_tables  # noqa: PLC0415
+    from errata.data.expectations.suites import check_table, load_suite  # noqa: PLC0415 - takes seconds
+    from errata.data.expectations.tables import split_tables  # noqa: PLC0415
 
     classes = splits["train"].classes
     tables = {name: table for name, table in split_tables(splits).items() if len(table)}

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from data.records import STRICT, Real, canonical_json, parse_record
-from editing.rules import RuleRecord
+from errata.data.records import STRICT, Real, canonical_json, parse_record
+from errata.editing.rules import RuleRecord
 
 
 @dataclass(frozen=True, config=STRICT)

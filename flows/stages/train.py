@@ -8,21 +8,21 @@ import torch
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from data.datasets import LabelledImages
-from data.releases.manifest import sha256
-from data.releases.replay import with_replay
-from data.splits import load_split
-from editing.editable_training import train_editable
-from editing.errors import DataError
-from editing.export import export_onnx
-from editing.model import EditableModel, ModelSpec, fit_patch, save_model
-from editing.pretrained import load_weights
-from editing.rules import RuleRecord
-from editing.training import Progress, TrainingRecord, train
-from flows.params import Params, TrainParams
-from flows.stages.common import device
-from flows.stages.root_training import RootTraining
-from flows.workspace import Workspace
+from errata.data.datasets import LabelledImages
+from errata.data.releases.manifest import sha256
+from errata.data.releases.replay import with_replay
+from errata.data.splits import load_split
+from errata.editing.editable_training import train_editable
+from errata.editing.errors import DataError
+from errata.editing.export import export_onnx
+from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
+from errata.editing.pretrained import load_weights
+from errata.editing.rules import RuleRecord
+from errata.editing.training import Progress, TrainingRecord, train
+from errata.flows.params import Params, TrainParams
+from errata.flows.stages.common import device
+from errata.flows.stages.root_training import RootTraining
+from errata.flows.workspace import Workspace
 
 
 def train_root(workspace: Workspace, params: Params) -> None:

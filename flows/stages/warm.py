@@ -16,13 +16,13 @@ import socket
 import sys
 import traceback
 
-from flows.stages.__main__ import run_here
-from flows.stages.handover import SERVER, STARTED
+from errata.flows.stages.__main__ import run_here
+from errata.flows.stages.handover import SERVER, STARTED
 
 NEEDED = (  # of a candidate's stages, and what those import when they come to it
-    "flows.stages.edit",
-    "flows.stages.export",
-    "flows.stages.evaluate",
+    "errata.flows.stages.edit",
+    "errata.flows.stages.export",
+    "errata.flows.stages.evaluate",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "onnx",

@@ -11,11 +11,11 @@ from benchmarks.cifar_data import Images
 from benchmarks.cifar_resnet import PaddedShortcut, load_resnet
 from benchmarks.kind_images import UNSEEN, Parts
 from benchmarks.kinds import Bench, Row
-from editing.architectures import build
-from editing.kinds.batch_norm import own_statistics
-from editing.kinds.find import Kind, with_kinds
-from editing.model import EditableModel
-from editing.training import predict
+from errata.editing.architectures import build
+from errata.editing.kinds.batch_norm import own_statistics
+from errata.editing.kinds.find import Kind, with_kinds
+from errata.editing.model import EditableModel
+from errata.editing.training import predict
 from tests.editing.models import small_images, small_model
 
 

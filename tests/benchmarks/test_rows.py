@@ -6,12 +6,12 @@ import torch
 
 from benchmarks.report import HEADINGS, markdown, per_cent, row
 from benchmarks.rows import kept_value, run_row
-from editing.editors.gradient import GradientEditor
-from editing.metrics import Estimate
-from editing.rules import RMSProp
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.studies.protocol import Control, draw_demands
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.metrics import Estimate
+from errata.editing.rules import RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.protocol import Control, draw_demands
 from tests.editing.models import small_images, small_model
 
 CONTROL = Control(small_model(), small_images(30), torch.arange(30) % 4)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from data.images import Pixels, encode_png
-from data.reports import Report, make_report, put_report
-from data.storage import Storage
+from errata.data.images import Pixels, encode_png
+from errata.data.reports import Report, make_report, put_report
+from errata.data.storage import Storage
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

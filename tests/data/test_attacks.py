@@ -18,17 +18,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import layout
-from data.belief.trust import TrustSettings, aggregate
-from data.images import ImageLimits, Pixels, decode_image, encode_png
-from data.inbox.control_guard import ControlGuard
-from data.inbox.intake import Accepted, as_claims, evidence, read_inbox
-from data.inbox.quarantine import quarantine, quarantined
-from data.inbox.refusals import Reason, Refusal
-from data.releases.ledger import Ledger
-from data.reports import Report
-from data.storage import Storage
-from editing.errors import DataError, TooLarge
+from errata.data import layout
+from errata.data.belief.trust import TrustSettings, aggregate
+from errata.data.images import ImageLimits, Pixels, decode_image, encode_png
+from errata.data.inbox.control_guard import ControlGuard
+from errata.data.inbox.intake import Accepted, as_claims, evidence, read_inbox
+from errata.data.inbox.quarantine import quarantine, quarantined
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.ledger import Ledger
+from errata.data.reports import Report
+from errata.data.storage import Storage
+from errata.editing.errors import DataError, TooLarge
 from tests.data.conftest import NOON, picture
 from tests.servers.faulty_s3 import BUCKET
 
@@ -118,7 +118,7 @@ def test_sixteen_million_pixels_are_refused_by_the_header(kind: str, mode: str, 
     """By the limit on pixels, and by that on pixels for a byte where more are allowed; decoded it is 16 MB or more."""
     content = flat(kind, mode)
     program = (
-        "import resource, sys; from data.images import *; content = sys.stdin.buffer.read()\n"
+        "import resource, sys; from errata.data.images import *; content = sys.stdin.buffer.read()\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024; Image.init(); before = peak()\n"
         f"try: decode_image(content, {limits})\n"
         "except TooLarge: print(peak() - before)"

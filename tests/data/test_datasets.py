@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from data.datasets import LabelledImages, load_dataset
-from data.images import encode_png
-from data.splits import load_split, save_splits
-from editing.errors import DataError
+from errata.data.datasets import LabelledImages, load_dataset
+from errata.data.images import encode_png
+from errata.data.splits import load_split, save_splits
+from errata.editing.errors import DataError
 
 
 def test_digits_are_scaled_to_bytes() -> None:

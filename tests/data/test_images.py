@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import ImageLimits, Pixels, decode_image, encode_png, fit_image, pixel_digest
-from editing.errors import DataError, TooLarge
+from errata.data.images import ImageLimits, Pixels, decode_image, encode_png, fit_image, pixel_digest
+from errata.editing.errors import DataError, TooLarge
 
 
 def photo(height: int = 12, width: int = 20, channels: int = 3, seed: int = 0) -> Pixels:

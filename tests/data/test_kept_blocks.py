@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.kept_blocks import KeptBlocks
+from errata.data.kept_blocks import KeptBlocks
 
 
 def test_blocks_come_back_by_key_in_another_process_too(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.records import canonical_json
-from data.releases.edit_record import EditRecord, SlotRecord
-from data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, SlotOutcome
-from data.releases.ledger import Correction, Ledger
-from editing.errors import Damaged, DataError
+from errata.data.records import canonical_json
+from errata.data.releases.edit_record import EditRecord, SlotRecord
+from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, SlotOutcome
+from errata.data.releases.ledger import Correction, Ledger
+from errata.editing.errors import Damaged, DataError
 
 EDIT = EditRecord(
     success=False,

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import layout
-from data.images import ImageLimits, encode_png
-from data.reports import Report, file_report, make_report, parse_report, put_report, report_schema
-from data.storage import open_storage
-from editing.errors import DataError, TooLarge
+from errata.data import layout
+from errata.data.images import ImageLimits, encode_png
+from errata.data.reports import Report, file_report, make_report, parse_report, put_report, report_schema
+from errata.data.storage import open_storage
+from errata.editing.errors import DataError, TooLarge
 
 IMAGE = encode_png(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

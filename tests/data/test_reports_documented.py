@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from data.inbox.refusals import Reason
-from data.reports import Report
+from errata.data.inbox.refusals import Reason
+from errata.data.reports import Report
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
 

@@ -12,16 +12,16 @@ import boto3
 import numpy as np
 import pytest
 
-from data import layout
-from data.images import encode_png
-from data.inbox.intake import Accepted, read_inbox
-from data.inbox.quarantine import quarantine as quarantine_report
-from data.inbox.quarantine import quarantined, settle
-from data.inbox.refusals import Reason, Refusal
-from data.releases.looks import Looks
-from data.reports import file_report
-from data.storage.s3 import S3Storage
-from editing.errors import StoreUnusable, Unreadable
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.inbox.intake import Accepted, read_inbox
+from errata.data.inbox.quarantine import quarantine as quarantine_report
+from errata.data.inbox.quarantine import quarantined, settle
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.looks import Looks
+from errata.data.reports import file_report
+from errata.data.storage.s3 import S3Storage
+from errata.editing.errors import StoreUnusable, Unreadable
 from tests.servers.s3_server import ROLES
 
 POLICY = Path(__file__).parents[2] / "docs" / "store-policy.json"

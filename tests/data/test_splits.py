@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.datasets import LabelledImages, load_dataset
-from data.splits import load_split, make_splits, save_splits, splits_digest
-from editing.errors import Damaged, DataError
+from errata.data.datasets import LabelledImages, load_dataset
+from errata.data.splits import load_split, make_splits, save_splits, splits_digest
+from errata.editing.errors import Damaged, DataError
 
 SIZES = {"train": 700, "reference": 300, "calibration": 200, "gate": 300, "test": -1}
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data import layout
-from data.images import encode_png
-from data.reports import parse_report
-from data.storage.local import LocalStorage
-from data.storage.s3 import S3Storage
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.reports import parse_report
+from errata.data.storage.local import LocalStorage
+from errata.data.storage.s3 import S3Storage
 from tests.servers.faulty_s3 import BUCKET, FaultyS3
 from tests.serving.releases import release
 

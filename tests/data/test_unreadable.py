@@ -5,16 +5,16 @@ from datetime import timedelta
 
 import pytest
 
-from data import layout
-from data.inbox.batches import batch_id
-from data.inbox.claim import Claim
-from data.inbox.deferred import defer, deferred
-from data.inbox.intake import Accepted, evidence, read_inbox
-from data.inbox.quarantine import quarantine, quarantined, requeue, settle
-from data.inbox.refusals import Reason, Refusal
-from data.reports import Report
-from data.storage import Storage
-from editing.errors import StoreError, Unreadable
+from errata.data import layout
+from errata.data.inbox.batches import batch_id
+from errata.data.inbox.claim import Claim
+from errata.data.inbox.deferred import defer, deferred
+from errata.data.inbox.intake import Accepted, evidence, read_inbox
+from errata.data.inbox.quarantine import quarantine, quarantined, requeue, settle
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import Report
+from errata.data.storage import Storage
+from errata.editing.errors import StoreError, Unreadable
 from tests.data.conftest import NOON
 
 SHAPE = (8, 8, 3)

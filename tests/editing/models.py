@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from editing.model import EditableModel, ModelSpec
+from errata.editing.model import EditableModel, ModelSpec
 
 
 def small_model(seed: int = 0, classes: int = 4, slots: int = 8) -> EditableModel:

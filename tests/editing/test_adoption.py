@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from editing import architectures
-from editing.adoption import split_classifier
-from editing.devices import choose_device
-from editing.editors.patch import CalibratedPatch
-from editing.errors import DataError, ModelError
-from editing.model import EditableModel, ModelSpec, fit_patch
-from editing.pretrained import load_weights
-from editing.settings import ViewSettings
-from editing.types import Constraint
-from editing.vision import torchvision
+from errata.editing import architectures
+from errata.editing.adoption import split_classifier
+from errata.editing.devices import choose_device
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.errors import DataError, ModelError
+from errata.editing.model import EditableModel, ModelSpec, fit_patch
+from errata.editing.pretrained import load_weights
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Constraint
+from errata.editing.vision import torchvision
 
 CLASSES = ("a", "b", "c")
 SHAPE = (32, 32, 3)

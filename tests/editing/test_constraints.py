@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from editing.constraints import check_constraints, violation
-from editing.errors import ConstraintError
-from editing.types import Constraint
+from errata.editing.constraints import check_constraints, violation
+from errata.editing.errors import ConstraintError
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing.devices import choose_device
-from editing.editors.natural import NaturalGradient
-from editing.editors.patch import CalibratedPatch
-from editing.model import EditableModel, batched_features, fit_patch
-from editing.scopes import Scope
-from editing.settings import TrainingSettings, ViewSettings
-from editing.training import predict, train
-from editing.types import Constraint, Editor
+from errata.editing.devices import choose_device
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.model import EditableModel, batched_features, fit_patch
+from errata.editing.scopes import Scope
+from errata.editing.settings import TrainingSettings, ViewSettings
+from errata.editing.training import predict, train
+from errata.editing.types import Constraint, Editor
 from tests.editing.models import small_images, small_model
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from editing.constraints import violation
-from editing.editable_training import EditableObjective, LearnableRule, divergence, train_editable
-from editing.editors.gradient import GradientEditor, GradientState
-from editing.errors import ScopeError
-from editing.model import EditableModel
-from editing.rules import RULES, Adam, GradientDescent, RMSProp
-from editing.scopes import Scope, Tail, before
-from editing.settings import EditableSettings
-from editing.training import Epoch
-from editing.types import Constraint
+from errata.editing.constraints import violation
+from errata.editing.editable_training import EditableObjective, LearnableRule, divergence, train_editable
+from errata.editing.editors.gradient import GradientEditor, GradientState
+from errata.editing.errors import ScopeError
+from errata.editing.model import EditableModel
+from errata.editing.rules import RULES, Adam, GradientDescent, RMSProp
+from errata.editing.scopes import Scope, Tail, before
+from errata.editing.settings import EditableSettings
+from errata.editing.training import Epoch
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 IMAGES, LABELS = small_images(40), torch.arange(40) % 4

@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing.constraints import violation
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor
-from editing.editors.natural import NaturalGradient
-from editing.editors.natural_rule import NaturalRule
-from editing.editors.patch import CalibratedPatch
-from editing.errors import ConstraintError, ErrataError, ScopeError
-from editing.model import EditableModel
-from editing.rules import RULES, RMSProp
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
-from editing.studies.dknn import DeepNeighbours, NeighbourModel
-from editing.studies.sequential import Sequential
-from editing.types import Constraint, Editor
+from errata.editing.constraints import violation
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.natural_rule import NaturalRule
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.errors import ConstraintError, ErrataError, ScopeError
+from errata.editing.model import EditableModel
+from errata.editing.rules import RULES, RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
+from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel
+from errata.editing.studies.sequential import Sequential
+from errata.editing.types import Constraint, Editor
 from tests.editing.models import small_images, small_model
 
 REFERENCE, CALIBRATION = small_images(120, seed=11), small_images(120, seed=12)

@@ -10,9 +10,9 @@ import onnx
 import pytest
 import torch
 
-from editing.errors import ExportError
-from editing.export import OnnxClassifier, export_onnx, onnx_bytes, parity, with_weights
-from editing.model import EditableModel, ModelSpec
+from errata.editing.errors import ExportError
+from errata.editing.export import OnnxClassifier, export_onnx, onnx_bytes, parity, with_weights
+from errata.editing.model import EditableModel, ModelSpec
 
 METADATA = {"errata.version": "7", "errata.ledger": "abc"}
 SPEC = ModelSpec("resnet", ("a", "b", "c"), (16, 12, 3), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), {"width": 4, "blocks": 1}, 5)

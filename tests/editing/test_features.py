@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing.editors.natural import NaturalGradient
-from editing.editors.patch import CalibratedPatch
-from editing.features import BLOCK, FEATURES, Features, Layer, after_the_backbone, backbone_digest
-from editing.model import EditableModel
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.types import Constraint
-from editing.views import fitting_views
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.features import BLOCK, FEATURES, Features, Layer, after_the_backbone, backbone_digest
+from errata.editing.model import EditableModel
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Constraint
+from errata.editing.views import fitting_views
 from tests.editing.models import small_images, small_model
 
 VIEWS = ViewSettings(fitting=4, unseen=3)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from editing.errors import MeasurementError
-from editing.metrics import (
+from errata.editing.errors import MeasurementError
+from errata.editing.metrics import (
     PairedOutcomes,
     bootstrap_mean,
     compare_predictions,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from editing.errors import ModelError
-from editing.model import ModelSpec, batched_features, fit_patch, load_model, save_model
+from errata.editing.errors import ModelError
+from errata.editing.model import ModelSpec, batched_features, fit_patch, load_model, save_model
 from tests.editing.models import small_images, small_model
 
 

@@ -1,9 +1,11 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
-import editing
+import errata
+from errata import editing
 from tests.editing.models import small_images, small_model
 
 
@@ -27,9 +29,12 @@ def test_one_image_is_corrected_in_memory() -> None:
 def test_every_public_name_is_there() -> None:
     for name in editing.__all__:
         assert getattr(editing, name).__name__ == name
+        assert getattr(errata, name) is getattr(editing, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = errata.nothing
 
 
 def test_importing_the_package_alone_loads_no_torch() -> None:
-    program = "import sys, editing; print('torch' in sys.modules)"
+    program = "import sys, errata.editing; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

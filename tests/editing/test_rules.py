@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from editing.editors.natural_rule import NaturalRule
-from editing.errors import ModelError
-from editing.rules import (
+from errata.editing.editors.natural_rule import NaturalRule
+from errata.editing.errors import ModelError
+from errata.editing.rules import (
     RULES,
     Adam,
     GradientDescent,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from editing.errors import ScopeError
-from editing.model import EditableModel
-from editing.scopes import Scope, Tail, before
+from errata.editing.errors import ScopeError
+from errata.editing.model import EditableModel
+from errata.editing.scopes import Scope, Tail, before
 from tests.editing.models import small_images, small_model
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from editing.editors.patch import CalibratedPatch
-from editing.errors import ExportError
-from editing.export import OnnxClassifier, onnx_bytes
-from editing.features import Features
-from editing.model import fit_patch
-from editing.settings import ViewSettings
-from editing.shortcut import shortcut
-from editing.types import Constraint
-from editing.views import unseen_views
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.errors import ExportError
+from errata.editing.export import OnnxClassifier, onnx_bytes
+from errata.editing.features import Features
+from errata.editing.model import fit_patch
+from errata.editing.settings import ViewSettings
+from errata.editing.shortcut import shortcut
+from errata.editing.types import Constraint
+from errata.editing.views import unseen_views
 from tests.editing.models import small_images, small_model
 
 VIEWS = ViewSettings(fitting=4, unseen=3)

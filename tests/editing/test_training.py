@@ -6,10 +6,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from editing.errors import DataError
-from editing.model import EditableModel, ModelSpec
-from editing.settings import TrainingSettings
-from editing.training import Epoch, augment, predict, train
+from errata.editing.errors import DataError
+from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.settings import TrainingSettings
+from errata.editing.training import Epoch, augment, predict, train
 from tests.editing.models import small_images, small_model
 
 SETTINGS = TrainingSettings(epochs=3, batch=16, learning_rate=0.05)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from editing.errors import DataError
-from editing.settings import ViewSettings
-from editing.views import fitting_views, unseen_views
+from errata.editing.errors import DataError
+from errata.editing.settings import ViewSettings
+from errata.editing.views import fitting_views, unseen_views
 
 
 def picture(seed: int = 0) -> Tensor:

@@ -4,7 +4,7 @@ from types import ModuleType
 
 import pytest
 
-from editing import vision
+from errata.editing import vision
 
 
 def test_models_datasets_and_grids_are_there() -> None:
@@ -31,6 +31,6 @@ def test_another_failure_is_not_swallowed() -> None:
 
 @pytest.mark.slow
 def test_transforms_import_in_a_fresh_interpreter() -> None:
-    program = "from editing.vision import torchvision; import torchvision.transforms.v2 as v2; print(v2.Resize)"
+    program = "from errata.editing.vision import torchvision; import torchvision.transforms.v2 as v2; print(v2.Resize)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -15,29 +15,29 @@ import torch
 import yaml
 from filelock import FileLock
 
-from data import layout
-from data.images import Pixels, encode_png
-from data.inbox.control_guard import ControlGuard
-from data.inbox.deferred import defer
-from data.kept_blocks import KeptBlocks
-from data.releases.manifest import read_live, sha256
-from data.reports import Report, file_report
-from data.splits import load_split
-from data.storage.base import Storage
-from data.storage.local import LocalStorage
-from editing.model import load_model
-from editing.types import Constraint
-from flows.cli.demo import live_classifier
-from flows.night.new_root import train_new_root
-from flows.night.run import run_night
-from flows.night.state import Night
-from flows.stages.edit import edit
-from flows.stages.editors import build_editor
-from flows.stages.evaluate import evaluate
-from flows.stages.export import export
-from flows.stages.handover import warm_stages
-from flows.stages.prepare import prepare
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.images import Pixels, encode_png
+from errata.data.inbox.control_guard import ControlGuard
+from errata.data.inbox.deferred import defer
+from errata.data.kept_blocks import KeptBlocks
+from errata.data.releases.manifest import read_live, sha256
+from errata.data.reports import Report, file_report
+from errata.data.splits import load_split
+from errata.data.storage.base import Storage
+from errata.data.storage.local import LocalStorage
+from errata.editing.model import load_model
+from errata.editing.types import Constraint
+from errata.flows.cli.demo import live_classifier
+from errata.flows.night.new_root import train_new_root
+from errata.flows.night.run import run_night
+from errata.flows.night.state import Night
+from errata.flows.stages.edit import edit
+from errata.flows.stages.editors import build_editor
+from errata.flows.stages.evaluate import evaluate
+from errata.flows.stages.export import export
+from errata.flows.stages.handover import warm_stages
+from errata.flows.stages.prepare import prepare
+from errata.flows.workspace import Workspace
 from tests.conftest import NewStore, make_stores
 
 REPOSITORY = Path(__file__).parents[2]

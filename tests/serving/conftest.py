@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.storage.local import LocalStorage
+from errata.data.storage.local import LocalStorage
 
 
 @pytest.fixture

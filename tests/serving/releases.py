@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data import layout
-from data.releases.edit_record import EditRecord, SlotRecord
-from data.releases.manifest import Action, FileEntry, Manifest, read_live, sha256
-from data.storage.base import Storage
-from editing.export import onnx_bytes, with_weights
-from editing.model import EditableModel
-from flows.releases.bundle import Bundle, publish
-from flows.releases.pointer import make_live
+from errata.data import layout
+from errata.data.releases.edit_record import EditRecord, SlotRecord
+from errata.data.releases.manifest import Action, FileEntry, Manifest, read_live, sha256
+from errata.data.storage.base import Storage
+from errata.editing.export import onnx_bytes, with_weights
+from errata.editing.model import EditableModel
+from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.pointer import make_live
 from tests.editing.models import small_images, small_model
 
 IMAGES: NDArray[np.uint8] = small_images(40, seed=7).numpy()

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from data.images import encode_png
-from data.storage.local import LocalStorage
-from serving.connections import server
-from serving.follower import Follower
-from serving.service import create_app
-from serving.settings import Settings
+from errata.data.images import encode_png
+from errata.data.storage.local import LocalStorage
+from errata.serving.connections import server
+from errata.serving.follower import Follower
+from errata.serving.service import create_app
+from errata.serving.settings import Settings
 from tests.serving.releases import IMAGES, release
 
 PNG = encode_png(IMAGES[3])

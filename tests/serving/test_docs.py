@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from data import layout
-from data.images import encode_png
-from data.storage.local import LocalStorage
-from editing.delta import make_delta
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.storage.local import LocalStorage
+from errata.editing.delta import make_delta
 from tests.pages import REPOSITORY
 from tests.serving.releases import IMAGES, Correction, bundle, release
 from tests.serving.test_main import wait_for_version
@@ -46,7 +46,7 @@ def test_every_command_runs(storage: LocalStorage, tmp_path: Path) -> None:
             ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
-    assert serve.startswith("python -m serving ")
+    assert serve.startswith("python -m errata.serving ")
     with subprocess.Popen([sys.executable, *serve.split()[1:]], cwd=tmp_path, env=environment) as process:
         try:
             wait_for_version(f"http://127.0.0.1:{port}", 2, process)
@@ -56,7 +56,7 @@ def test_every_command_runs(storage: LocalStorage, tmp_path: Path) -> None:
             assert list(storage.keys(layout.INBOX)) == [layout.inbox_report(filed["report"])]
         finally:
             process.terminate()
-    run(apply.replace("errata", f"{sys.executable} -m flows.cli.app", 1))
+    run(apply.replace("errata", f"{sys.executable} -m errata.flows.cli.app", 1))
     assert (tmp_path / "model.onnx").read_bytes() == shipped
 
 

@@ -14,17 +14,17 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from data import layout
-from data.images import pixel_digest
-from data.releases.evaluation import CorrectionOutcome, Evaluation
-from data.releases.manifest import FileEntry, Live, read_live, sha256
-from data.releases.signing import PUBLIC_KEY, SIGNING_KEY
-from data.storage.base import Storage
-from data.storage.local import LocalStorage
-from editing.errors import Damaged, NothingServed
-from flows.releases.bundle import Bundle, publish
-from serving.follower import Follower
-from serving.release import Release, load_release
+from errata.data import layout
+from errata.data.images import pixel_digest
+from errata.data.releases.evaluation import CorrectionOutcome, Evaluation
+from errata.data.releases.manifest import FileEntry, Live, read_live, sha256
+from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
+from errata.data.storage.base import Storage
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import Damaged, NothingServed
+from errata.flows.releases.bundle import Bundle, publish
+from errata.serving.follower import Follower
+from errata.serving.release import Release, load_release
 from tests.serving.releases import IMAGES, Correction, bundle, patched, point_at, release
 
 FIRST, SECOND = Correction(3, 1, 2), Correction(5, 2, 0)
@@ -251,7 +251,7 @@ def test_no_batch_is_answered_by_two_releases(storage: LocalStorage) -> None:
 
 
 def test_serving_needs_no_torch() -> None:
-    code = "import serving.service, sys; sys.exit(bool({'torch', 'prefect', 'dvc'} & set(sys.modules)))"
+    code = "import errata.serving.service, sys; sys.exit(bool({'torch', 'prefect', 'dvc'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from data import layout
-from data.releases.edit_record import EditRecord, KindRecord
-from data.releases.manifest import FileEntry, Manifest, read_live, sha256
-from data.storage.local import LocalStorage
-from editing.export import onnx_bytes
-from flows.releases.bundle import Bundle, publish
-from serving.release import load_release
+from errata.data import layout
+from errata.data.releases.edit_record import EditRecord, KindRecord
+from errata.data.releases.manifest import FileEntry, Manifest, read_live, sha256
+from errata.data.storage.local import LocalStorage
+from errata.editing.export import onnx_bytes
+from errata.flows.releases.bundle import Bundle, publish
+from errata.serving.release import load_release
 from tests.editing.kinds.pale import found, kinded, pale_images
 from tests.editing.models import small_images
 from tests.serving.releases import point_at

@@ -1,4 +1,4 @@
-"""`python -m serving`, a real process: it answers, follows a release, and ends when it is told to."""
+"""`python -m errata.serving`, a real process: it answers, follows a release, and ends when it is told to."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from data.images import encode_png
-from data.storage.local import LocalStorage
+from errata.data.images import encode_png
+from errata.data.storage.local import LocalStorage
 from tests.locks import REPOSITORY
 from tests.pages import scratch_clone
 from tests.serving.releases import IMAGES, Correction, release
@@ -43,7 +43,7 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         assert subprocess.run([fresh, "-c", f"import {heavy}"], capture_output=True, check=False).returncode == 1
     errata = subprocess.run([environment / "bin" / "errata"], capture_output=True, text=True, check=False)
     assert errata.returncode == 1
-    assert "errata[night]" in errata.stderr
+    assert "errata-models[night]" in errata.stderr
     return fresh
 
 
@@ -72,7 +72,7 @@ def test_a_client_sees_a_release_change(storage: LocalStorage, tmp_path: Path, p
     image = encode_png(IMAGES[held.image])
     release(storage, 1)
     url = f"http://127.0.0.1:{port}"
-    command = [python, "-m", "serving", "--store", storage.url, "--port", str(port), "--every", "0.2"]
+    command = [python, "-m", "errata.serving", "--store", storage.url, "--port", str(port), "--every", "0.2"]
     # what is installed answers, unless this is the interpreter of the tests
     where = REPOSITORY if python == sys.executable else tmp_path
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": ""}
@@ -90,7 +90,7 @@ def test_a_client_sees_a_release_change(storage: LocalStorage, tmp_path: Path, p
 
 
 def test_a_store_that_is_none_is_one_readable_line() -> None:
-    command = [sys.executable, "-m", "serving", "--store", "ftp://nowhere"]
+    command = [sys.executable, "-m", "errata.serving", "--store", "ftp://nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ftp://")

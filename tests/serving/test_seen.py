@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from data import layout
-from data.releases.manifest import Live, read_live
-from data.releases.signing import PUBLIC_KEY, SIGNING_KEY
-from data.storage.base import Storage
-from data.storage.local import LocalStorage
-from editing.errors import Damaged
-from flows.releases.pointer import make_live
-from serving.follower import Follower
-from serving.seen import SEEN, Seen
+from errata.data import layout
+from errata.data.releases.manifest import Live, read_live
+from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
+from errata.data.storage.base import Storage
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import Damaged
+from errata.flows.releases.pointer import make_live
+from errata.serving.follower import Follower
+from errata.serving.seen import SEEN, Seen
 from tests.conftest import NewStore
 from tests.data.releases.test_signing import write_keys
 from tests.serving.releases import bundle, release

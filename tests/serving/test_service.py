@@ -14,15 +14,15 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from data import layout
-from data.images import ImageLimits, encode_png
-from data.reports import parse_report
-from data.storage.local import LocalStorage
-from editing.classifier import OnnxClassifier
-from serving.follower import Follower
-from serving.problems import Code
-from serving.service import create_app
-from serving.settings import Settings
+from errata.data import layout
+from errata.data.images import ImageLimits, encode_png
+from errata.data.reports import parse_report
+from errata.data.storage.local import LocalStorage
+from errata.editing.classifier import OnnxClassifier
+from errata.serving.follower import Follower
+from errata.serving.problems import Code
+from errata.serving.service import create_app
+from errata.serving.settings import Settings
 from tests.serving.releases import IMAGES, Correction, point_at, release
 
 HELD = Correction(3, 1, 2)

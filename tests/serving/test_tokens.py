@@ -2,8 +2,8 @@
 
 import pytest
 
-from editing.errors import UnknownPrediction
-from serving.tokens import Made, Tokens
+from errata.editing.errors import UnknownPrediction
+from errata.serving.tokens import Made, Tokens
 
 MADE = Made("a" * 64, "ä cat / or so", 3)
 

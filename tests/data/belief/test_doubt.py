@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from data.belief.doubt import Opinion, Record, estimate_doubts
+from errata.data.belief.doubt import Opinion, Record, estimate_doubts
 
 Floats = NDArray[np.float64]
 

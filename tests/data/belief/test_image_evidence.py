@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.belief.image_evidence import ImageEvidence
+from errata.data.belief.image_evidence import ImageEvidence
 
 Floats = NDArray[np.float64]
 CENTRES = 2.0 * np.eye(4)

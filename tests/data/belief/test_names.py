@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from data.belief.names import same_reporter
+from errata.data.belief.names import same_reporter
 from tests.data.belief.test_trust import claim, judge
 
 SPELLINGS = {

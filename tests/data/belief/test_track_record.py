@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from data import layout
-from data.belief.doubt import Record
-from data.belief.track_record import track_records
-from data.inbox.quarantine import quarantine, settle
-from data.inbox.refusals import Reason, Refusal
-from data.reports import Report
-from data.storage import Storage
+from errata.data import layout
+from errata.data.belief.doubt import Record
+from errata.data.belief.track_record import track_records
+from errata.data.inbox.quarantine import quarantine, settle
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import Report
+from errata.data.storage import Storage
 from tests.data.conftest import NOON
 
 FileOne = Callable[..., Report]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from data.belief.trust import Aggregate, TrustSettings, aggregate
-from data.inbox.claim import Claim
-from data.inbox.refusals import Reason
-from data.releases.ledger import Correction, Ledger
+from errata.data.belief.trust import Aggregate, TrustSettings, aggregate
+from errata.data.inbox.claim import Claim
+from errata.data.inbox.refusals import Reason
+from errata.data.releases.ledger import Correction, Ledger
 from tests.data.conftest import NOON
 
 EMPTY = Ledger(1)

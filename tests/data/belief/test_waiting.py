@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from data import layout
-from data.belief.trust import Waiting
-from data.belief.waiting import WaitingClaims, keep_waiting, still_waiting
-from data.images import encode_png
-from data.reports import file_report
-from data.storage.base import Storage
-from editing.errors import Damaged
+from errata.data import layout
+from errata.data.belief.trust import Waiting
+from errata.data.belief.waiting import WaitingClaims, keep_waiting, still_waiting
+from errata.data.images import encode_png
+from errata.data.reports import file_report
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged
 
 IMAGE = encode_png(np.zeros((8, 8, 1), np.uint8))
 

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from data import layout
-from data.expectations.observations import NIGHTS, Observations, Outcome, claimed_before, keep_observations, partition
-from data.storage import open_storage
-from editing.errors import Damaged
+from errata.data import layout
+from errata.data.expectations.observations import (
+    NIGHTS,
+    Observations,
+    Outcome,
+    claimed_before,
+    keep_observations,
+    partition,
+)
+from errata.data.storage import open_storage
+from errata.editing.errors import Damaged
 from tests.data.conftest import NOON
 
 

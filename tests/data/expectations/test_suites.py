@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from pydantic import JsonValue
 
-from data.datasets import LabelledImages
-from data.expectations.observations import Outcome, partition
-from data.expectations.suites import DEFAULTS, Checked, check_table, load_suite
-from data.expectations.tables import ReportRow, report_table, split_tables
-from data.images import pixel_digest
-from data.reports import make_report
-from editing.errors import DataError
+from errata.data.datasets import LabelledImages
+from errata.data.expectations.observations import Outcome, partition
+from errata.data.expectations.suites import DEFAULTS, Checked, check_table, load_suite
+from errata.data.expectations.tables import ReportRow, report_table, split_tables
+from errata.data.images import pixel_digest
+from errata.data.reports import make_report
+from errata.editing.errors import DataError
 from tests.data.conftest import NOON
 
 CLASSES = ("cat", "dog", "owl")

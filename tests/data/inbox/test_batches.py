@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from data import layout
-from data.inbox.batches import BatchLimits, file_singly
-from data.inbox.refusals import Reason
-from data.reports import make_report
-from data.storage import LocalStorage, Storage
-from editing.errors import StoreUnusable
+from errata.data import layout
+from errata.data.inbox.batches import BatchLimits, file_singly
+from errata.data.inbox.refusals import Reason
+from errata.data.reports import make_report
+from errata.data.storage import LocalStorage, Storage
+from errata.editing.errors import StoreUnusable
 from tests.data.conftest import NOON
 
 MONDAY = "reports/inbox/monday.jsonl"

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from benchmarks.control_guard import COPIES, copies
-from data.datasets import load_dataset
-from data.images import Pixels
-from data.inbox.control_guard import ControlGuard
-from data.kept_blocks import KeptBlocks
-from data.splits import make_splits
-from editing.errors import DataError
+from errata.data.datasets import load_dataset
+from errata.data.images import Pixels
+from errata.data.inbox.control_guard import ControlGuard
+from errata.data.kept_blocks import KeptBlocks
+from errata.data.splits import make_splits
+from errata.editing.errors import DataError
 
 
 @pytest.fixture(scope="module")

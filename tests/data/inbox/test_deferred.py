@@ -2,10 +2,10 @@
 
 import pytest
 
-from data import layout
-from data.inbox.deferred import defer, deferred, forget
-from data.storage import Storage
-from editing.errors import Damaged
+from errata.data import layout
+from errata.data.inbox.deferred import defer, deferred, forget
+from errata.data.storage import Storage
+from errata.editing.errors import Damaged
 
 ONE, TWO = "1" * 64, "2" * 64
 

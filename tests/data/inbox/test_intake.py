@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import layout
-from data.images import ImageLimits, encode_png, pixel_digest
-from data.inbox.batches import BatchLimits
-from data.inbox.intake import Accepted, IntakeSettings, read_inbox
-from data.inbox.refusals import Reason, Refusal
-from data.reports import Report, make_report
-from data.storage import Storage
-from editing.errors import StoreUnusable
+from errata.data import layout
+from errata.data.images import ImageLimits, encode_png, pixel_digest
+from errata.data.inbox.batches import BatchLimits
+from errata.data.inbox.intake import Accepted, IntakeSettings, read_inbox
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import Report, make_report
+from errata.data.storage import Storage
+from errata.editing.errors import StoreUnusable
 from tests.data.conftest import NOON, picture
 
 FileOne = Callable[..., Report]

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from data import layout
-from data.inbox.quarantine import one_quarantined, quarantine, quarantined, requeue, settle
-from data.inbox.refusals import Reason, Refusal
-from data.reports import Report
-from data.storage import Storage
-from editing.errors import Damaged, DataError, NotStored, StoreError, StoreUnusable
+from errata.data import layout
+from errata.data.inbox.quarantine import one_quarantined, quarantine, quarantined, requeue, settle
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import Report
+from errata.data.storage import Storage
+from errata.editing.errors import Damaged, DataError, NotStored, StoreError, StoreUnusable
 from tests.data.conftest import NOON
 
 FileOne = Callable[..., Report]

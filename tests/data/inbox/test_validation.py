@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from data.inbox.refusals import Reason
-from data.inbox.validation import validate_reports
-from data.reports import Report, make_report
+from errata.data.inbox.refusals import Reason
+from errata.data.inbox.validation import validate_reports
+from errata.data.reports import Report, make_report
 from tests.data.conftest import NOON
 
 

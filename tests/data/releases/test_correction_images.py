@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import layout
-from data.images import pixel_digest
-from data.releases.correction_images import correction_file, correction_image, keep_image
-from data.storage.base import Storage
-from editing.errors import Damaged
+from errata.data import layout
+from errata.data.images import pixel_digest
+from errata.data.releases.correction_images import correction_file, correction_image, keep_image
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged
 from tests.conftest import NewStore
 
 SHAPE = (8, 8, 3)

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import layout
-from data.images import pixel_digest
-from data.releases.kind_inputs import (
+from errata.data import layout
+from errata.data.images import pixel_digest
+from errata.data.releases.kind_inputs import (
     KindDecision,
     KindInputs,
     decide_kind,
@@ -15,9 +15,9 @@ from data.releases.kind_inputs import (
     stored_inputs,
     write_inputs,
 )
-from data.releases.ledger import Ledger, read_ledger
-from data.storage.local import LocalStorage
-from editing.errors import Damaged, ErrataError
+from errata.data.releases.ledger import Ledger, read_ledger
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import Damaged, ErrataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
 

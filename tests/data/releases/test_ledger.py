@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.images import Pixels, encode_png, pixel_digest
-from data.releases.ledger import Correction, Ledger, read_ledger, write_ledger
-from editing.errors import Damaged, DataError
+from errata.data.images import Pixels, encode_png, pixel_digest
+from errata.data.releases.ledger import Correction, Ledger, read_ledger, write_ledger
+from errata.editing.errors import Damaged, DataError
 
 SHAPE = (8, 8, 1)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from data import layout
-from data.releases.looks import RECORD, Looks
-from data.storage.base import Storage
-from data.storage.local import LocalStorage
-from editing.errors import Damaged, StoreUnusable
+from errata.data import layout
+from errata.data.releases.looks import RECORD, Looks
+from errata.data.storage.base import Storage
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import Damaged, StoreUnusable
 
 SPLIT, OTHER = "a" * 64, "b" * 64
 IMAGES = [f"{index:064x}" for index in range(5)]

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from data import layout
-from data.releases.manifest import Live, Manifest, check_log, read_entry, read_live, verify_bundle
-from data.releases.signing import PUBLIC_KEY, SIGNING_KEY
-from data.storage.base import Storage
-from editing.errors import Damaged, DataError, NightError
-from flows.releases.pointer import log_entries, make_live, require_live
-from flows.releases.rollback import current
-from flows.releases.sign import sign_store
+from errata.data import layout
+from errata.data.releases.manifest import Live, Manifest, check_log, read_entry, read_live, verify_bundle
+from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, DataError, NightError
+from errata.flows.releases.pointer import log_entries, make_live, require_live
+from errata.flows.releases.rollback import current
+from errata.flows.releases.sign import sign_store
 from tests.data.releases.test_signing import write_keys
 from tests.serving.releases import bundle, point_at, release
 

@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from data.releases.signing import PUBLIC_KEY, SIGNING_KEY, check_signature, signature_of, signatures_wanted
-from editing.errors import Damaged, DataError
+from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY, check_signature, signature_of, signatures_wanted
+from errata.editing.errors import Damaged, DataError
 
 
 def write_keys(folder: Path, key: Ed25519PrivateKey) -> tuple[Path, Path]:

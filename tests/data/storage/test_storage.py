@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from data.storage import Storage, open_storage
-from data.storage.base import PIECE
-from editing.errors import AlreadyStored, Damaged, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
+from errata.data.storage import Storage, open_storage
+from errata.data.storage.base import PIECE
+from errata.editing.errors import AlreadyStored, Damaged, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
 
 
 def test_what_is_put_is_got(storage: Storage) -> None:

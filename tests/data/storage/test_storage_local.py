@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from data.storage import LocalStorage, Storage
-from data.storage.base import Versioned
-from editing.errors import AlreadyStored, NotStored, StoreUnusable, Superseded, Unreadable
+from errata.data.storage import LocalStorage, Storage
+from errata.data.storage.base import Versioned
+from errata.editing.errors import AlreadyStored, NotStored, StoreUnusable, Superseded, Unreadable
 
 
 @pytest.fixture

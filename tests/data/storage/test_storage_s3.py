@@ -10,9 +10,9 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
-from data.storage import Storage, open_storage
-from data.storage.s3 import S3Storage
-from editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded
+from errata.data.storage import Storage, open_storage
+from errata.data.storage.s3 import S3Storage
+from errata.editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded
 from tests.servers.faulty_s3 import Fault, FaultyS3
 
 PASSING = [Fault.INTERNAL_ERROR, Fault.SLOW_DOWN, Fault.NO_ANSWER, Fault.LATE_ANSWER, Fault.LOST_ANSWER]

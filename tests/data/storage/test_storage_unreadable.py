@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from data.storage import LocalStorage, Storage
-from data.storage.s3 import S3Storage
-from editing.errors import AlreadyStored, NotStored, StoreUnusable, Unreadable
+from errata.data.storage import LocalStorage, Storage
+from errata.data.storage.s3 import S3Storage
+from errata.editing.errors import AlreadyStored, NotStored, StoreUnusable, Unreadable
 from tests.servers.faulty_s3 import Fault, FaultyS3
 
 NOBODY = 65534

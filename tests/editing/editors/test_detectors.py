@@ -4,8 +4,8 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from editing.editors.detectors import background, calibrate, directions
-from editing.errors import DataError
+from errata.editing.editors.detectors import background, calibrate, directions
+from errata.editing.errors import DataError
 
 
 def features(n: int, seed: int, d: int = 12) -> Tensor:

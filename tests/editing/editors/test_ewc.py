@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from editing.editors.ewc import ElasticPenalty, diagonal_fisher
-from editing.editors.gradient import GradientEditor, GradientState
-from editing.errors import DataError
-from editing.rules import GradientDescent, RMSProp
-from editing.scopes import Scope, before
-from editing.types import Constraint
+from errata.editing.editors.ewc import ElasticPenalty, diagonal_fisher
+from errata.editing.editors.gradient import GradientEditor, GradientState
+from errata.editing.errors import DataError
+from errata.editing.rules import GradientDescent, RMSProp
+from errata.editing.scopes import Scope, before
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from editing.constraints import violation
-from editing.editors.gradient import GradientEditor, GradientState, descend
-from editing.rules import RULES, Adam, GradientDescent, Momentum, RMSProp, Rule, ScaledGradientDescent
-from editing.scopes import Scope, before
-from editing.types import Constraint
+from errata.editing.constraints import violation
+from errata.editing.editors.gradient import GradientEditor, GradientState, descend
+from errata.editing.rules import RULES, Adam, GradientDescent, Momentum, RMSProp, Rule, ScaledGradientDescent
+from errata.editing.scopes import Scope, before
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 RATES = {"gd": 0.3, "scaled_gd": 0.5, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from editing.editors.kfac import Kfac, Layer, fit_kfac
-from editing.editors.natural import NaturalGradient
-from editing.errors import ScopeError
-from editing.model import EditableModel, batched_features
-from editing.scopes import Scope
-from editing.types import Constraint
+from errata.editing.editors.kfac import Kfac, Layer, fit_kfac
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.errors import ScopeError
+from errata.editing.model import EditableModel, batched_features
+from errata.editing.scopes import Scope
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 CHAIN4 = tuple(f"backbone.chain4.0.{name}.weight" for name in ("conv1", "conv2", "shortcut.0"))

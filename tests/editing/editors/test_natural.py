@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from editing.constraints import violation
-from editing.editors.natural import NaturalGradient, _least_norm
-from editing.model import EditableModel
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.types import Constraint
+from errata.editing.constraints import violation
+from errata.editing.editors.natural import NaturalGradient, _least_norm
+from errata.editing.model import EditableModel
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 REFERENCE = small_images(300, 7)

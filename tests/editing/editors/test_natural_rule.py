@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from editing.constraints import violation
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor
-from editing.editors.kfac import Kfac
-from editing.editors.natural import NaturalGradient
-from editing.editors.natural_rule import NaturalRule
-from editing.errors import MeasurementError, ScopeError
-from editing.scopes import Scope
-from editing.types import Constraint
+from errata.editing.constraints import violation
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.kfac import Kfac
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.natural_rule import NaturalRule
+from errata.editing.errors import MeasurementError, ScopeError
+from errata.editing.scopes import Scope
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 REFERENCE = small_images(300, 7)

@@ -7,12 +7,12 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from editing.constraints import violation
-from editing.editors.patch import CalibratedPatch
-from editing.model import EditableModel, batched_features
-from editing.settings import ViewSettings
-from editing.types import Constraint, SlotDiagnostics
-from editing.views import fitting_views
+from errata.editing.constraints import violation
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.model import EditableModel, batched_features
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Constraint, SlotDiagnostics
+from errata.editing.views import fitting_views
 from tests.editing.models import small_images, small_model
 
 VIEWS = ViewSettings(fitting=5, max_shift=0.0, flip=False, light=0.05, noise=0.01)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from editing.editors.slot_values import ValueProblem, least_change, solve_values
+from errata.editing.editors.slot_values import ValueProblem, least_change, solve_values
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -5,10 +5,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from editing.kinds.find import Kind, KindFinder, KindState, with_kinds
-from editing.model import EditableModel
-from editing.settings import KindSettings, ViewSettings
-from editing.types import Constraint
+from errata.editing.kinds.find import Kind, KindFinder, KindState, with_kinds
+from errata.editing.model import EditableModel
+from errata.editing.settings import KindSettings, ViewSettings
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 FINDER = KindFinder(KindSettings(steps=15, batch=32), ViewSettings(fitting=5))

@@ -1,6 +1,6 @@
 import torch
 
-from editing.kinds.batch_norm import own_statistics, with_tensors
+from errata.editing.kinds.batch_norm import own_statistics, with_tensors
 from tests.editing.kinds.pale import pale_images
 from tests.editing.models import small_model
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from torch.func import functional_call
 
-from editing.editors.patch import CalibratedPatch
-from editing.kinds.find import KindFinder, with_kinds
-from editing.model import BareTail, load_model, save_model
-from editing.scopes import before
-from editing.settings import KindSettings, ViewSettings
-from editing.types import Constraint
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.kinds.find import KindFinder, with_kinds
+from errata.editing.model import BareTail, load_model, save_model
+from errata.editing.scopes import before
+from errata.editing.settings import KindSettings, ViewSettings
+from errata.editing.types import Constraint
 from tests.editing.kinds.pale import (
     CALIBRATION,
     FINDER,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from editing.editors.gradient import GradientEditor, GradientState
-from editing.errors import MeasurementError
-from editing.rules import RMSProp
-from editing.scopes import Scope
-from editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
-from editing.studies.protocol import Control, Demand, Trial
-from editing.types import Constraint
+from errata.editing.editors.gradient import GradientEditor, GradientState
+from errata.editing.errors import MeasurementError
+from errata.editing.rules import RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
+from errata.editing.studies.protocol import Control, Demand, Trial
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from editing.errors import ModelError
-from editing.settings import EditableSettings
-from editing.studies.cnp import VECTOR, ConditionalEditor, ConditionNetwork, conditioned, train_conditional
-from editing.types import Constraint
+from errata.editing.errors import ModelError
+from errata.editing.settings import EditableSettings
+from errata.editing.studies.cnp import VECTOR, ConditionalEditor, ConditionNetwork, conditioned, train_conditional
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 IMAGES, LABELS = small_images(64), torch.arange(64) % 4

@@ -7,14 +7,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from editing.editors.gradient import GradientEditor
-from editing.errors import MeasurementError
-from editing.metrics import Estimate
-from editing.rules import RMSProp
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.studies.compare import compare, draw_frontier, frontier, place_labels
-from editing.studies.protocol import Control, Summary, draw_demands
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.errors import MeasurementError
+from errata.editing.metrics import Estimate
+from errata.editing.rules import RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.compare import compare, draw_frontier, frontier, place_labels
+from errata.editing.studies.protocol import Control, Summary, draw_demands
 from tests.editing.models import small_images, small_model
 
 

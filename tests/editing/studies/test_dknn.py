@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from editing.errors import DataError, ModelError
-from editing.scopes import before
-from editing.studies.dknn import DeepNeighbours, NeighbourModel
-from editing.studies.protocol import Control, draw_demands, run_protocol
-from editing.types import Constraint
+from errata.editing.errors import DataError, ModelError
+from errata.editing.scopes import before
+from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel
+from errata.editing.studies.protocol import Control, draw_demands, run_protocol
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 MEMORIES, LABELS = small_images(50, seed=5), torch.arange(50) % 4

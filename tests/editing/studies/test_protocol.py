@@ -7,14 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from editing.editors.gradient import GradientEditor, GradientState
-from editing.errors import MeasurementError
-from editing.rules import RMSProp
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.studies.protocol import Control, Demand, Trial, draw_demands, first_changed_stage, run_protocol, summarise
-from editing.types import Constraint
-from editing.views import unseen_views
+from errata.editing.editors.gradient import GradientEditor, GradientState
+from errata.editing.errors import MeasurementError
+from errata.editing.rules import RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.protocol import (
+    Control,
+    Demand,
+    Trial,
+    draw_demands,
+    first_changed_stage,
+    run_protocol,
+    summarise,
+)
+from errata.editing.types import Constraint
+from errata.editing.views import unseen_views
 from tests.editing.models import small_images, small_model
 
 IMAGES, LABELS = small_images(60), torch.arange(60) % 4

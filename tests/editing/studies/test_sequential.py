@@ -1,10 +1,10 @@
-from editing.editors.gradient import GradientEditor
-from editing.editors.patch import CalibratedPatch
-from editing.rules import GradientDescent
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.studies.sequential import Sequential
-from editing.types import Constraint
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.rules import GradientDescent
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.studies.sequential import Sequential
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 REFERENCE = small_images(200, 7)

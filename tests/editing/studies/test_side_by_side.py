@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor
-from editing.editors.natural_rule import NaturalRule
-from editing.rules import RULES, Adam, GradientDescent, RMSProp
-from editing.scopes import Scope
-from editing.studies.side_by_side import edit_side_by_side
-from editing.types import Constraint
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.natural_rule import NaturalRule
+from errata.editing.rules import RULES, Adam, GradientDescent, RMSProp
+from errata.editing.scopes import Scope
+from errata.editing.studies.side_by_side import edit_side_by_side
+from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 REFERENCE = small_images(100, 7)

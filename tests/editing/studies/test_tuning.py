@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor, GradientState
-from editing.errors import MeasurementError
-from editing.rules import GradientDescent, RMSProp
-from editing.studies.protocol import Control, Demand, draw_demands, run_protocol
-from editing.studies.tuning import TuningSettings, tune
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor, GradientState
+from errata.editing.errors import MeasurementError
+from errata.editing.rules import GradientDescent, RMSProp
+from errata.editing.studies.protocol import Control, Demand, draw_demands, run_protocol
+from errata.editing.studies.tuning import TuningSettings, tune
 from tests.editing.models import small_images, small_model
 
 IMAGES, LABELS = small_images(40), torch.arange(40) % 4

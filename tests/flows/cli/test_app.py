@@ -7,7 +7,7 @@ import tomllib
 
 from typer.testing import CliRunner
 
-from flows.cli.app import PANELS, app
+from errata.flows.cli.app import PANELS, app
 from tests.flows.conftest import REPOSITORY
 
 
@@ -26,7 +26,7 @@ def test_it_says_its_version() -> None:
 
 def test_a_shell_completes_commands() -> None:
     asked = {"_ERRATA_COMPLETE": "complete_bash", "COMP_WORDS": "errata re", "COMP_CWORD": "1"}
-    line = "import sys; sys.argv = ['errata']; from flows.cli.entry import main; main()"
+    line = "import sys; sys.argv = ['errata']; from errata.flows.cli.entry import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", line],
         cwd=REPOSITORY,

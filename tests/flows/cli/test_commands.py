@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from data import layout
-from data.releases.ledger import Ledger
-from data.releases.manifest import read_file, read_live, read_manifest
-from flows.cli.app import app, main
-from flows.cli.base import notes
-from flows.night.run import run_night
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import read_file, read_live, read_manifest
+from errata.flows.cli.app import app, main
+from errata.flows.cli.base import notes
+from errata.flows.night.run import run_night
+from errata.flows.workspace import Workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import Place, copy_dvc_objects
 from tests.flows.night.faults import full_disk

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data import layout
-from data.releases.erasure import erasures
-from flows.cli.app import app
-from flows.night.run import run_night
-from flows.workspace import WORKSPACE
+from errata.data import layout
+from errata.data.releases.erasure import erasures
+from errata.flows.cli.app import app
+from errata.flows.night.run import run_night
+from errata.flows.workspace import WORKSPACE
 from tests.flows.conftest import Place, make_workspace
 from tests.flows.releases.small import release
 from tests.flows.releases.test_prune import weighty

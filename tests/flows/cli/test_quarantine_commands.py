@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner
 
-from data import layout
-from data.belief.trust import Waiting
-from data.belief.waiting import WaitingClaims, keep_waiting
-from data.images import encode_png
-from data.inbox.quarantine import quarantine
-from data.inbox.refusals import Reason, Refusal
-from data.reports import file_report
-from data.storage import open_storage
-from flows.cli.app import app
+from errata.data import layout
+from errata.data.belief.trust import Waiting
+from errata.data.belief.waiting import WaitingClaims, keep_waiting
+from errata.data.images import encode_png
+from errata.data.inbox.quarantine import quarantine
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.reports import file_report
+from errata.data.storage import open_storage
+from errata.flows.cli.app import app
 
 
 def test_a_refused_report_is_listed_and_sent_back(tmp_path: Path) -> None:

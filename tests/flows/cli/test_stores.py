@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from data import layout
-from data.images import encode_png
-from data.reports import file_report
-from data.storage import Storage, open_storage
-from editing.errors import StoreUnusable
-from flows.cli.app import app
-from flows.workspace import open_store, operator
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.reports import file_report
+from errata.data.storage import Storage, open_storage
+from errata.editing.errors import StoreUnusable
+from errata.flows.cli.app import app
+from errata.flows.workspace import open_store, operator
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place
 
@@ -144,7 +144,7 @@ def test_a_user_without_a_name_may_act(fault: type[Exception]) -> None:
 SLOW = ("torch", "numpy", "boto3", "botocore", "onnx", "onnxruntime", "pandas", "PIL", "prefect", "great_expectations")
 COUNT = f"""
 import sys
-from flows.cli.entry import main
+from errata.flows.cli.entry import main
 sys.argv = ["errata", *sys.argv[1:]]
 try:
     main()

@@ -8,15 +8,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from data.splits import load_split
-from editing.editors.gradient import GradientEditor
-from editing.errors import NotInstalled
-from editing.model import load_model
-from editing.rules import RULES
-from editing.scopes import Scope
-from editing.studies.protocol import Control, draw_demands, run_protocol, summarise
-from flows.cli.app import app
-from flows.workspace import WORKSPACE
+from errata.data.splits import load_split
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.errors import NotInstalled
+from errata.editing.model import load_model
+from errata.editing.rules import RULES
+from errata.editing.scopes import Scope
+from errata.editing.studies.protocol import Control, draw_demands, run_protocol, summarise
+from errata.flows.cli.app import app
+from errata.flows.workspace import WORKSPACE
 from tests.flows.conftest import Place
 
 
@@ -71,4 +71,4 @@ def test_what_is_not_installed_is_named_before_anything_is_read(
     monkeypatch.setitem(sys.modules, package, None)
     said = CliRunner().invoke(app, words)
     assert isinstance(said.exception, NotInstalled)
-    assert str(said.exception).startswith(f"{package} not installed; `pip install 'errata[studies]'`")
+    assert str(said.exception).startswith(f"{package} not installed; `pip install 'errata-models[studies]'`")

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.datasets import LabelledImages
-from data.releases.ledger import Correction, Ledger
-from data.splits import save_splits
-from editing.features import Features
-from editing.model import EditableModel, fit_patch
-from editing.types import Constraint, EditResult
-from flows.deferral.attribution import _JointEdits, attribute
-from flows.deferral.find_harm import share_to_keep
-from flows.deferral.probes import Candidate, Probes
-from flows.gate.criterion import Name, criterion
-from flows.params import Params
-from flows.stages.editors import build_editor
+from errata.data.datasets import LabelledImages
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.splits import save_splits
+from errata.editing.features import Features
+from errata.editing.model import EditableModel, fit_patch
+from errata.editing.types import Constraint, EditResult
+from errata.flows.deferral.attribution import _JointEdits, attribute
+from errata.flows.deferral.find_harm import share_to_keep
+from errata.flows.deferral.probes import Candidate, Probes
+from errata.flows.gate.criterion import Name, criterion
+from errata.flows.params import Params
+from errata.flows.stages.editors import build_editor
 from tests.editing.models import small_images, small_model
 from tests.flows.gate.gate_rows import PARAMS
 

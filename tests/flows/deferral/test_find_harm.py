@@ -10,22 +10,22 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from data import layout
-from data.images import encode_png
-from data.inbox.deferred import deferred
-from data.releases.manifest import read_manifest, read_model
-from data.reports import Report, make_report, put_report
-from data.splits import load_split
-from editing.export import OnnxClassifier
-from editing.metrics import rate_upper_bound
-from editing.model import EditableModel, load_model
-from editing.settings import ViewSettings
-from editing.types import Constraint
-from editing.views import unseen_views
-from flows.deferral.find_harm import number_to_keep
-from flows.gate.criterion import Criterion
-from flows.night.run import run_night
-from flows.stages.editors import build_editor
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.inbox.deferred import deferred
+from errata.data.releases.manifest import read_manifest, read_model
+from errata.data.reports import Report, make_report, put_report
+from errata.data.splits import load_split
+from errata.editing.export import OnnxClassifier
+from errata.editing.metrics import rate_upper_bound
+from errata.editing.model import EditableModel, load_model
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Constraint
+from errata.editing.views import unseen_views
+from errata.flows.deferral.find_harm import number_to_keep
+from errata.flows.gate.criterion import Criterion
+from errata.flows.night.run import run_night
+from errata.flows.stages.editors import build_editor
 from tests.flows.conftest import Place
 
 # worse light and more noise than the views that corrections are fitted on; in place, so that nobody doubts the class

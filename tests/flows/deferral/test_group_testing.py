@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 
-from flows.deferral.group_testing import keep_harmless
+from errata.flows.deferral.group_testing import keep_harmless
 
 
 def test_one_test_clears_everybody() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate.criterion import Criterion, Direction, Name, criterion, limit_of
-from flows.params import GateParams
+from errata.flows.gate.criterion import Criterion, Direction, Name, criterion, limit_of
+from errata.flows.params import GateParams
 
 PARAMS = GateParams(
     drawdown=0.02,

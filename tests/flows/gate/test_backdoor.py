@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from data.datasets import LabelledImages
-from flows.gate.added_marks import FEWEST, Added, added_marks
-from flows.gate.backdoor import TriggerMeasure, measure_trigger, shared_marks, trigger_criterion
-from flows.gate.marks import Shared
-from flows.gate.replaced_marks import Replaced, replaced_marks
-from flows.gate.window_marks import Pasted, window_marks
+from errata.data.datasets import LabelledImages
+from errata.flows.gate.added_marks import FEWEST, Added, added_marks
+from errata.flows.gate.backdoor import TriggerMeasure, measure_trigger, shared_marks, trigger_criterion
+from errata.flows.gate.marks import Shared
+from errata.flows.gate.replaced_marks import Replaced, replaced_marks
+from errata.flows.gate.window_marks import Pasted, window_marks
 from tests.flows.gate.gate_rows import PARAMS
 
 SHAPE = (6, 6, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.gate.criterion import (
+from errata.flows.gate.criterion import (
     REQUIRED,
     Criterion,
     Direction,

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from data.releases.looks import Looks
-from editing.errors import Damaged
-from flows.gate.criterion import Direction, Name
-from flows.gate.judge import against_params, judge_candidate
+from errata.data.releases.looks import Looks
+from errata.editing.errors import Damaged
+from errata.flows.gate.criterion import Direction, Name
+from errata.flows.gate.judge import against_params, judge_candidate
 from tests.flows.conftest import Place
 from tests.flows.gate.gate_rows import PARAMS, passing_rows
 

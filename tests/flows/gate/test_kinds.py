@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from editing.metrics import PairedOutcomes
-from flows.gate.kinds import KindMeasure, PairedClasses, kind_drawdown, kind_gain, measure_kind
-from flows.params import GateParams
+from errata.editing.metrics import PairedOutcomes
+from errata.flows.gate.kinds import KindMeasure, PairedClasses, kind_drawdown, kind_gain, measure_kind
+from errata.flows.params import GateParams
 
 PARAMS = GateParams()
 BETTER = PairedOutcomes(n=120, both_right=60, negative_flips=2, positive_flips=40, both_wrong=18)

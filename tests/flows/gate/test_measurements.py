@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from editing.errors import Damaged
-from flows.gate.criterion import Criterion, Name, criterion, not_applicable
-from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
+from errata.editing.errors import Damaged
+from errata.flows.gate.criterion import Criterion, Name, criterion, not_applicable
+from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from tests.flows.gate.gate_rows import PARAMS, passing_rows
 
 ERROR = SplitErrors(ErrorRates(0.04, 0.05), ErrorRates(0.02, 0.02))

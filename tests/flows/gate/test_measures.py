@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from editing.export import Parity
-from flows.gate import measures
-from flows.gate.criterion import Name
-from flows.gate.measures import boundary_flips, control_criteria, correction_criteria, drawdown_live, reach, recall_drop
+from errata.editing.export import Parity
+from errata.flows.gate import measures
+from errata.flows.gate.criterion import Name
+from errata.flows.gate.measures import (
+    boundary_flips,
+    control_criteria,
+    correction_criteria,
+    drawdown_live,
+    reach,
+    recall_drop,
+)
 from tests.flows.gate.gate_rows import PARAMS, one_hot, paired
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from editing.metrics import rate_upper_bound
-from flows.gate.measures import control_criteria
-from flows.gate.spending import confidence_at
-from flows.workspace import Workspace
+from errata.editing.metrics import rate_upper_bound
+from errata.flows.gate.measures import control_criteria
+from errata.flows.gate.spending import confidence_at
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY
 from tests.flows.gate.gate_rows import one_hot
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from flows.gate.measures import control_criteria
-from flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
+from errata.flows.gate.measures import control_criteria
+from errata.flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
 from tests.flows.gate.gate_rows import PARAMS, one_hot
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from flows.gate.counts import Counts, Sample, rate
-from flows.gate.spending import confidence_at, share_spent
-from flows.params import GateParams
+from errata.flows.gate.counts import Counts, Sample, rate
+from errata.flows.gate.spending import confidence_at, share_spent
+from errata.flows.params import GateParams
 from tests.flows.gate.test_measures import upper
 
 LIMIT, LOOKS = 0.03, 150

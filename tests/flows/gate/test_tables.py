@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from flows.gate.criterion import Criterion, GateResult, Name, not_applicable
-from flows.gate.tables import GateTable
+from errata.flows.gate.criterion import Criterion, GateResult, Name, not_applicable
+from errata.flows.gate.tables import GateTable
 from tests.flows.gate.gate_rows import PARAMS
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from flows.gate.criterion import Name
-from flows.gate.measures import control_criteria
-from flows.gate.spending import confidence_at
-from flows.gate.tolerance import tolerances
-from flows.params import GateParams
+from errata.flows.gate.criterion import Name
+from errata.flows.gate.measures import control_criteria
+from errata.flows.gate.spending import confidence_at
+from errata.flows.gate.tolerance import tolerances
+from errata.flows.params import GateParams
 from tests.flows.gate.gate_rows import paired
 
 PARAMS = GateParams(negative_flips=0.03, drawdown=0.03)

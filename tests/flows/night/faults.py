@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from data import layout
-from data.releases.manifest import read_live, verify_bundle
-from data.storage.base import Storage, Versioned
-from data.storage.s3 import S3Storage
-from editing.errors import ErrataError, StoreUnusable
-from flows.night.run import run_night
-from flows.night.step import Arguments, Result, RunStep, Step, run_here
-from flows.releases.pointer import log_entries
+from errata.data import layout
+from errata.data.releases.manifest import read_live, verify_bundle
+from errata.data.storage.base import Storage, Versioned
+from errata.data.storage.s3 import S3Storage
+from errata.editing.errors import ErrataError, StoreUnusable
+from errata.flows.night.run import run_night
+from errata.flows.night.step import Arguments, Result, RunStep, Step, run_here
+from errata.flows.releases.pointer import log_entries
 from tests.flows.conftest import Place, Undisturbed
 
 STEPS = ("sync", "collect", "quarantine", "keep observations", "write ledger", "dvc repro", "gate", "release", "settle")

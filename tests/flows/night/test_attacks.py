@@ -10,19 +10,19 @@ import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from data import layout
-from data.releases.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
-from data.releases.signing import PUBLIC_KEY, SIGNING_KEY
-from data.storage import Storage
-from editing.classifier import OnnxClassifier
-from editing.errors import Damaged, ErrataError, ExportError, ModelError, NotStored, StoreUnusable
-from editing.model import load_model
-from editing.onnx_file import parse_onnx
-from flows.night.run import run_night
-from flows.releases.pointer import log_entries
-from flows.releases.rollback import rollback
-from flows.releases.sign import sign_store
-from serving.release import load_release
+from errata.data import layout
+from errata.data.releases.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
+from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
+from errata.data.storage import Storage
+from errata.editing.classifier import OnnxClassifier
+from errata.editing.errors import Damaged, ErrataError, ExportError, ModelError, NotStored, StoreUnusable
+from errata.editing.model import load_model
+from errata.editing.onnx_file import parse_onnx
+from errata.flows.night.run import run_night
+from errata.flows.releases.pointer import log_entries
+from errata.flows.releases.rollback import rollback
+from errata.flows.releases.sign import sign_store
+from errata.serving.release import load_release
 from tests.data.releases.test_signing import write_keys
 from tests.flows.conftest import Place
 

@@ -7,20 +7,20 @@ from typing import Any, cast
 
 import pytest
 
-from data import layout
-from data.inbox.deferred import deferred
-from data.inbox.quarantine import quarantined
-from data.inbox.refusals import Reason
-from data.releases.ledger import Correction, Ledger
-from data.reports import make_report, put_report
-from data.storage.local import LocalStorage
-from flows.gate.criterion import GateResult, Name, not_computed
-from flows.night.candidate import make_candidate
-from flows.night.release import defer
-from flows.night.state import Attempt, Batch, Night, Parent
-from flows.night.step import Step
-from flows.night.summary import DeferredCorrection
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.inbox.deferred import deferred
+from errata.data.inbox.quarantine import quarantined
+from errata.data.inbox.refusals import Reason
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.reports import make_report, put_report
+from errata.data.storage.local import LocalStorage
+from errata.flows.gate.criterion import GateResult, Name, not_computed
+from errata.flows.night.candidate import make_candidate
+from errata.flows.night.release import defer
+from errata.flows.night.state import Attempt, Batch, Night, Parent
+from errata.flows.night.step import Step
+from errata.flows.night.summary import DeferredCorrection
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import make_workspace
 from tests.flows.gate.gate_rows import PARAMS, passing_rows
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from data import layout
-from data.expectations.observations import Observations
-from data.inbox.refusals import Reason
-from data.reports import file_report
-from data.splits import load_split
-from editing.errors import DataError
-from flows.night.collect import collect
-from flows.night.parent import sync
-from flows.night.run import run_night
+from errata.data import layout
+from errata.data.expectations.observations import Observations
+from errata.data.inbox.refusals import Reason
+from errata.data.reports import file_report
+from errata.data.splits import load_split
+from errata.editing.errors import DataError
+from errata.flows.night.collect import collect
+from errata.flows.night.parent import sync
+from errata.flows.night.run import run_night
 from tests.flows.conftest import Place
 
 
@@ -94,7 +94,7 @@ def test_reports_from_the_future_wait_and_are_in_no_table(place: Place) -> None:
 def test_a_night_without_reports_does_not_wait_for_great_expectations(place: Place) -> None:
     code = (
         "import sys; from pathlib import Path;"
-        "from tests.flows.conftest import Place; from flows.night.run import run_night;"
+        "from tests.flows.conftest import Place; from errata.flows.night.run import run_night;"
         f"print(run_night(Place(Path({str(place.folder)!r})).night()).outcome, 'great_expectations' in sys.modules)"
     )
     command, folder = [sys.executable, "-c", code], Path(__file__).parents[3]

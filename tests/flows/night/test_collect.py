@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from data.images import encode_png, pixel_digest
-from data.inbox.claim import Claim
-from data.inbox.refusals import Reason
-from data.reports import file_report
-from data.splits import load_split
-from flows.night.collect import collect
-from flows.night.doubts import DoubtEstimator
-from flows.night.parent import sync
+from errata.data.images import encode_png, pixel_digest
+from errata.data.inbox.claim import Claim
+from errata.data.inbox.refusals import Reason
+from errata.data.reports import file_report
+from errata.data.splits import load_split
+from errata.flows.night.collect import collect
+from errata.flows.night.doubts import DoubtEstimator
+from errata.flows.night.parent import sync
 from tests.data.conftest import NOON
 from tests.flows.conftest import Place, set_trust
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import layout
-from data.datasets import LabelledImages
-from data.images import encode_png, pixel_digest
-from data.releases.looks import Looks
-from data.splits import load_split, read_record, splits_digest
-from editing.errors import DataError
-from flows.cli.demo import live_classifier
-from flows.gate.criterion import Name
-from flows.night.collect import Control
-from flows.night.control import add_gate
-from flows.night.run import run_night
+from errata.data import layout
+from errata.data.datasets import LabelledImages
+from errata.data.images import encode_png, pixel_digest
+from errata.data.releases.looks import Looks
+from errata.data.splits import load_split, read_record, splits_digest
+from errata.editing.errors import DataError
+from errata.flows.cli.demo import live_classifier
+from errata.flows.gate.criterion import Name
+from errata.flows.night.collect import Control
+from errata.flows.night.control import add_gate
+from errata.flows.night.run import run_night
 from tests.flows.conftest import Place
 
 

@@ -12,28 +12,28 @@ import pytest
 import yaml
 from PIL import Image
 
-from data import layout
-from data.images import decode_image, encode_png, pixel_digest
-from data.inbox.quarantine import quarantined
-from data.inbox.refusals import Reason
-from data.releases.erasure import erasures, outcome_of
-from data.releases.kind_inputs import label_image, stored_inputs, write_inputs
-from data.releases.ledger import Ledger
-from data.releases.manifest import read_live, read_manifest, verify_bundle
-from data.releases.removal import removal_of
-from data.reports import Report, file_report
-from data.splits import load_split
-from data.storage.base import Storage
-from data.storage.local import LocalStorage
-from editing.errors import DataError, NightError, Removed, Superseded
-from flows.night.erase import ErasureOutcome, erase, plan_erasure
-from flows.night.new_root import train_new_root
-from flows.night.parent import keep_taught_root
-from flows.night.run import run_night
-from flows.releases.page import release_page
-from flows.releases.pointer import log_entries, released_digest, require_live
-from flows.releases.retraction import reinstate
-from flows.releases.rollback import rollback
+from errata.data import layout
+from errata.data.images import decode_image, encode_png, pixel_digest
+from errata.data.inbox.quarantine import quarantined
+from errata.data.inbox.refusals import Reason
+from errata.data.releases.erasure import erasures, outcome_of
+from errata.data.releases.kind_inputs import label_image, stored_inputs, write_inputs
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import read_live, read_manifest, verify_bundle
+from errata.data.releases.removal import removal_of
+from errata.data.reports import Report, file_report
+from errata.data.splits import load_split
+from errata.data.storage.base import Storage
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import DataError, NightError, Removed, Superseded
+from errata.flows.night.erase import ErasureOutcome, erase, plan_erasure
+from errata.flows.night.new_root import train_new_root
+from errata.flows.night.parent import keep_taught_root
+from errata.flows.night.run import run_night
+from errata.flows.releases.page import release_page
+from errata.flows.releases.pointer import log_entries, released_digest, require_live
+from errata.flows.releases.retraction import reinstate
+from errata.flows.releases.rollback import rollback
 from tests.conftest import NewStore
 from tests.flows.conftest import Place, duplicate, expect_little, play
 from tests.flows.night.faults import Watched, before

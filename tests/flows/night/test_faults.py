@@ -13,22 +13,22 @@ from typing import Any
 import pytest
 import zc.lockfile
 
-from data import layout
-from data.images import encode_png
-from data.releases.manifest import verify_bundle
-from data.reports import file_report
-from data.splits import load_split
-from data.storage.local import LocalStorage
-from editing.errors import NightError, StoreUnusable
-from flows.night.candidate import judge, run_pipeline, write_candidate_ledger
-from flows.night.collect import collect
-from flows.night.new_root import inherit, judge_root, still_wrong, tell_tolerances, write_root_inputs
-from flows.night.parent import sync
-from flows.night.release import defer, quarantine, release, settle
-from flows.night.run import run_night, summarise
-from flows.night.step import Arguments, Result, RunStep, Step, run_here
-from flows.releases.pointer import log_entries
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.releases.manifest import verify_bundle
+from errata.data.reports import file_report
+from errata.data.splits import load_split
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import NightError, StoreUnusable
+from errata.flows.night.candidate import judge, run_pipeline, write_candidate_ledger
+from errata.flows.night.collect import collect
+from errata.flows.night.new_root import inherit, judge_root, still_wrong, tell_tolerances, write_root_inputs
+from errata.flows.night.parent import sync
+from errata.flows.night.release import defer, quarantine, release, settle
+from errata.flows.night.run import run_night, summarise
+from errata.flows.night.step import Arguments, Result, RunStep, Step, run_here
+from errata.flows.releases.pointer import log_entries
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import COUNT, Place, Undisturbed, make_workspace
 from tests.flows.night.faults import (
     CHANGES,

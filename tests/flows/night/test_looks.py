@@ -2,17 +2,17 @@
 
 import pytest
 
-from data import layout
-from data.images import pixel_digest
-from data.releases.looks import Looks
-from data.splits import load_split, read_record
-from data.storage.local import LocalStorage
-from editing.errors import StoreUnusable
-from flows.gate.criterion import Name
-from flows.gate.judge import judge_candidate
-from flows.gate.measurements import GateMeasurements
-from flows.gate.spending import confidence_at
-from flows.night.run import run_night
+from errata.data import layout
+from errata.data.images import pixel_digest
+from errata.data.releases.looks import Looks
+from errata.data.splits import load_split, read_record
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import StoreUnusable
+from errata.flows.gate.criterion import Name
+from errata.flows.gate.judge import judge_candidate
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.gate.spending import confidence_at
+from errata.flows.night.run import run_night
 from tests.flows.conftest import Place
 
 

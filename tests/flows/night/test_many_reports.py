@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data import layout
-from data.images import encode_png
-from data.inbox.deferred import deferred
-from data.inbox.quarantine import quarantined
-from data.inbox.refusals import Reason
-from data.releases.manifest import read_live, read_manifest, read_model
-from data.reports import Report, make_report, put_report
-from data.splits import load_split
-from editing.export import OnnxClassifier
-from editing.metrics import compare_predictions
-from flows.gate.criterion import GateResult
-from flows.night.run import run_night
-from flows.night.summary import NightSummary
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.inbox.deferred import deferred
+from errata.data.inbox.quarantine import quarantined
+from errata.data.inbox.refusals import Reason
+from errata.data.releases.manifest import read_live, read_manifest, read_model
+from errata.data.reports import Report, make_report, put_report
+from errata.data.splits import load_split
+from errata.editing.export import OnnxClassifier
+from errata.editing.metrics import compare_predictions
+from errata.flows.gate.criterion import GateResult
+from errata.flows.night.run import run_night
+from errata.flows.night.summary import NightSummary
 from tests.flows.conftest import Place
 
 Pixels = NDArray[np.uint8]

@@ -9,26 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from data.datasets import LabelledImages
-from data.releases.ledger import Correction, Ledger
-from data.releases.manifest import read_live, read_manifest, read_model
-from data.releases.replay import NONE, replay_of, with_replay
-from data.splits import load_split
-from editing.errors import DataError
-from editing.export import OnnxClassifier, export_onnx
-from editing.model import load_model, save_model
-from flows.gate.criterion import Criterion, GateResult
-from flows.night.budget import budget_notice
-from flows.night.new_root import Inherited, train_new_root
-from flows.night.run import run_night
-from flows.night.state import Night
-from flows.night.step import Step
-from flows.releases.pointer import log_entries
-from flows.releases.retraction import retract
-from flows.stages import train as train_stage
-from flows.stages.root_training import RootTraining
-from flows.stages.train import train_root
-from flows.workspace import Workspace
+from errata.data.datasets import LabelledImages
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.manifest import read_live, read_manifest, read_model
+from errata.data.releases.replay import NONE, replay_of, with_replay
+from errata.data.splits import load_split
+from errata.editing.errors import DataError
+from errata.editing.export import OnnxClassifier, export_onnx
+from errata.editing.model import load_model, save_model
+from errata.flows.gate.criterion import Criterion, GateResult
+from errata.flows.night.budget import budget_notice
+from errata.flows.night.new_root import Inherited, train_new_root
+from errata.flows.night.run import run_night
+from errata.flows.night.state import Night
+from errata.flows.night.step import Step
+from errata.flows.releases.pointer import log_entries
+from errata.flows.releases.retraction import retract
+from errata.flows.stages import train as train_stage
+from errata.flows.stages.root_training import RootTraining
+from errata.flows.stages.train import train_root
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import Place
 
 

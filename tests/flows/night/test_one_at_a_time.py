@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from data.storage.local import LocalStorage
-from editing.errors import NightError
-from flows.night.one_at_a_time import WAIT, alone
-from flows.night.state import Night
-from flows.workspace import Workspace
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import NightError
+from errata.flows.night.one_at_a_time import WAIT, alone
+from errata.flows.night.state import Night
+from errata.flows.workspace import Workspace
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from data.storage.local import LocalStorage
-from flows.night.one_at_a_time import alone
-from flows.night.state import Night
-from flows.workspace import Workspace
+from errata.data.storage.local import LocalStorage
+from errata.flows.night.one_at_a_time import alone
+from errata.flows.night.state import Night
+from errata.flows.workspace import Workspace
 folder = Path(sys.argv[1])
 with alone(Night(LocalStorage(folder / "store"), Workspace(folder), "Ada", print), "a night"):
     if sys.argv[2:] == ["and its DVC"]:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from data.releases.manifest import read_live
-from editing.errors import DataError
-from flows.night.run import run_night
-from flows.night.state import open_night
-from flows.night.step import Arguments, Result, Step
-from flows.params import Params
+from errata.data.releases.manifest import read_live
+from errata.editing.errors import DataError
+from errata.flows.night.run import run_night
+from errata.flows.night.state import open_night
+from errata.flows.night.step import Arguments, Result, Step
+from errata.flows.params import Params
 from tests.flows.conftest import Place
 
 

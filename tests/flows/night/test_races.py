@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from data.releases.manifest import verify_bundle
-from editing.errors import Superseded
-from flows.night.run import run_night
-from flows.night.state import Night
-from flows.releases.pointer import log_entries
-from flows.releases.rollback import rollback
+from errata.data.releases.manifest import verify_bundle
+from errata.editing.errors import Superseded
+from errata.flows.night.run import run_night
+from errata.flows.night.state import Night
+from errata.flows.releases.pointer import log_entries
+from errata.flows.releases.rollback import rollback
 from tests.flows.conftest import COUNT, Place, Undisturbed
 from tests.flows.night.faults import at_once, before, converges, live_version, settled, waiting
 

@@ -7,18 +7,18 @@ import shutil
 
 import pytest
 
-from data import layout
-from data.images import encode_png, fit_image
-from data.inbox.quarantine import quarantined
-from data.inbox.refusals import Reason
-from data.releases.ledger import Ledger
-from data.releases.manifest import read_file, read_manifest, read_model, verify_bundle
-from data.reports import make_report, put_report
-from data.splits import load_split
-from editing.export import OnnxClassifier
-from flows.night.run import run_night
-from flows.releases.page import release_page
-from flows.stages.export import export
+from errata.data import layout
+from errata.data.images import encode_png, fit_image
+from errata.data.inbox.quarantine import quarantined
+from errata.data.inbox.refusals import Reason
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import read_file, read_manifest, read_model, verify_bundle
+from errata.data.reports import make_report, put_report
+from errata.data.splits import load_split
+from errata.editing.export import OnnxClassifier
+from errata.flows.night.run import run_night
+from errata.flows.releases.page import release_page
+from errata.flows.stages.export import export
 from tests.flows.conftest import Place
 
 

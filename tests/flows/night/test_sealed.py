@@ -6,16 +6,16 @@ from math import comb
 import numpy as np
 import pytest
 
-from data import layout
-from data.images import pixel_digest
-from data.releases.looks import Looks
-from data.splits import load_split, read_record, save_splits
-from editing.errors import DataError
-from editing.metrics import PairedOutcomes
-from flows.gate.spending import confidence_at
-from flows.night.sealed import SealedAnswer, ask_sealed, worse_by_chance
-from flows.params import GateParams
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.images import pixel_digest
+from errata.data.releases.looks import Looks
+from errata.data.splits import load_split, read_record, save_splits
+from errata.editing.errors import DataError
+from errata.editing.metrics import PairedOutcomes
+from errata.flows.gate.spending import confidence_at
+from errata.flows.night.sealed import SealedAnswer, ask_sealed, worse_by_chance
+from errata.flows.params import GateParams
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import Place
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from editing.errors import DataError
-from flows.params import Params, parse_params
-from flows.workspace import Workspace
+from errata.editing.errors import DataError
+from errata.flows.params import Params, parse_params
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY
 
 
@@ -102,9 +102,9 @@ def test_what_is_no_file_of_parameters_is_refused(text: str, said: str) -> None:
 
 
 COMMANDS = {
-    "a stage": "from flows.stages.__main__ import main; sys.exit(main(['edit']))",
-    "errata correct": "from flows.cli.app import main; sys.argv = ['errata', 'correct']; main()",
-    "errata train": "from flows.cli.app import main; sys.argv = ['errata', 'train']; main()",
+    "a stage": "from errata.flows.stages.__main__ import main; sys.exit(main(['edit']))",
+    "errata correct": "from errata.flows.cli.app import main; sys.argv = ['errata', 'correct']; main()",
+    "errata train": "from errata.flows.cli.app import main; sys.argv = ['errata', 'train']; main()",
 }
 
 

@@ -3,9 +3,9 @@
 import pytest
 from pydantic import BaseModel
 
-from flows.params import Params
-from flows.params.listing import sections
-from flows.params.page import page
+from errata.flows.params import Params
+from errata.flows.params.listing import sections
+from errata.flows.params.page import page
 from tests.flows.conftest import REPOSITORY
 
 

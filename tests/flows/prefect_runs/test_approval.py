@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect.exceptions import FlowPauseTimeout
 
-from flows.gate.criterion import GateResult
-from flows.prefect_runs.approval import Approval, approval_on_page
+from errata.flows.gate.criterion import GateResult
+from errata.flows.prefect_runs.approval import Approval, approval_on_page
 
 UNSURE = GateResult("edit", ())
 

@@ -13,13 +13,13 @@ from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import resume_flow_run
 from prefect.testing.utilities import prefect_test_harness
 
-from data.releases.manifest import read_live
-from flows.correct_model import correct_model
-from flows.gate.criterion import GateResult, Name, not_computed
-from flows.night import candidate
-from flows.night.step import Step
-from flows.prefect_runs.approval import approval_on_page
-from flows.releases.pointer import log_entries
+from errata.data.releases.manifest import read_live
+from errata.flows.correct_model import correct_model
+from errata.flows.gate.criterion import GateResult, Name, not_computed
+from errata.flows.night import candidate
+from errata.flows.night.step import Step
+from errata.flows.prefect_runs.approval import approval_on_page
+from errata.flows.releases.pointer import log_entries
 from tests.flows.conftest import Place
 from tests.flows.gate.gate_rows import PARAMS
 

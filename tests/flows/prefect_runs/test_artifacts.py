@@ -2,12 +2,12 @@
 
 import pytest
 
-from data.inbox.refusals import Reason, Refusal
-from data.releases.evaluation import CorrectionOutcome, Evaluation
-from flows.correct_model import correct_model
-from flows.night.summary import DeferredCorrection, NightSummary
-from flows.prefect_runs.artifacts import MOST_ROWS, night_page
-from flows.train_model import train_model
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.evaluation import CorrectionOutcome, Evaluation
+from errata.flows.correct_model import correct_model
+from errata.flows.night.summary import DeferredCorrection, NightSummary
+from errata.flows.prefect_runs.artifacts import MOST_ROWS, night_page
+from errata.flows.train_model import train_model
 
 
 def outcome(name: str, after: str) -> CorrectionOutcome:

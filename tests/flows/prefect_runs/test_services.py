@@ -17,9 +17,9 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
-from data.releases.manifest import read_live
-from editing.errors import NightError
-from flows.prefect_runs.services import Services, prefect_services, serve_prefect
+from errata.data.releases.manifest import read_live
+from errata.editing.errors import NightError
+from errata.flows.prefect_runs.services import Services, prefect_services, serve_prefect
 from tests.flows.conftest import REPOSITORY, Place
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from data import layout
-from data.releases.ledger import Correction, Ledger
-from data.releases.manifest import FileEntry, Live, Manifest, read_live, sha256
-from data.releases.replay import NAME as REPLAY
-from data.storage.base import Storage
-from flows.gate.measurements import ErrorRates, GateMeasurements, SplitErrors
-from flows.releases.bundle import Bundle, publish
-from flows.releases.pointer import make_live
+from errata.data import layout
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.manifest import FileEntry, Live, Manifest, read_live, sha256
+from errata.data.releases.replay import NAME as REPLAY
+from errata.data.storage.base import Storage
+from errata.flows.gate.measurements import ErrorRates, GateMeasurements, SplitErrors
+from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.pointer import make_live
 
 
 def correction(name: str) -> Correction:

@@ -8,13 +8,13 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from data import layout
-from data.releases.manifest import read_file, read_live, read_manifest
-from data.splits import SplitEntry, SplitsRecord
-from editing.model import ModelSpec
-from flows.releases.bundle import MODEL_CARD, build_bundle
-from flows.releases.model_card import model_card
-from flows.releases.sbom import environment_sbom
+from errata.data import layout
+from errata.data.releases.manifest import read_file, read_live, read_manifest
+from errata.data.splits import SplitEntry, SplitsRecord
+from errata.editing.model import ModelSpec
+from errata.flows.releases.bundle import MODEL_CARD, build_bundle
+from errata.flows.releases.model_card import model_card
+from errata.flows.releases.sbom import environment_sbom
 from tests.flows.conftest import Place
 from tests.flows.releases.test_report import HOSTILE, a_release
 
@@ -83,7 +83,7 @@ def test_the_sbom_names_what_is_installed_and_repeats() -> None:
     found = {each["name"]: each for each in document["components"]}
     for name in ("numpy", "onnxruntime", "cryptography"):
         assert found[name]["purl"] == f"pkg:pypi/{name}@{version(name)}"
-    assert "purl" not in found["errata"]  # PyPI's package of that name is somebody else's
+    assert "purl" not in found["errata-models"]  # it is installed from here
     (needed,) = [each["dependsOn"] for each in document["dependencies"] if each["ref"].startswith("pandas==")]
     assert f"numpy=={version('numpy')}" in needed
     assert environment_sbom.__wrapped__() == environment_sbom()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from data import layout
-from data.releases.manifest import FileEntry, Live, Manifest, read_live, sha256, verify_bundle
-from data.storage.base import Storage, Versioned
-from data.storage.local import LocalStorage
-from editing.errors import AlreadyStored, Damaged, Superseded
-from flows.releases.bundle import Bundle, publish
-from flows.releases.pointer import make_live, verified
+from errata.data import layout
+from errata.data.releases.manifest import FileEntry, Live, Manifest, read_live, sha256, verify_bundle
+from errata.data.storage.base import Storage, Versioned
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import AlreadyStored, Damaged, Superseded
+from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.pointer import make_live, verified
 
 
 def a_bundle(version: int, content: bytes = b"model", **more: bytes) -> Bundle:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from data import layout
-from data.releases.manifest import Manifest
-from data.storage.local import LocalStorage
-from flows.releases.bundle import publish
-from flows.releases.git_tag import FILES, SETTING, tag_release
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.releases.manifest import Manifest
+from errata.data.storage.local import LocalStorage
+from errata.flows.releases.bundle import publish
+from errata.flows.releases.git_tag import FILES, SETTING, tag_release
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY, Place, Undisturbed
 from tests.flows.night.faults import Watched, converges, die, killed
 from tests.flows.releases.test_bundle import a_bundle

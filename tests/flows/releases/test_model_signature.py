@@ -9,14 +9,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from data import layout
-from data.releases.manifest import sha256, verify_bundle
-from data.releases.signing import SIGNING_KEY
-from data.storage.local import LocalStorage
-from editing.errors import AlreadyStored, DataError
-from flows.releases.bundle import publish
-from flows.releases.model_signature import MODEL_KEY, MODEL_PUBLIC_KEY, release_problems
-from flows.releases.sign import sign_store
+from errata.data import layout
+from errata.data.releases.manifest import sha256, verify_bundle
+from errata.data.releases.signing import SIGNING_KEY
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import AlreadyStored, DataError
+from errata.flows.releases.bundle import publish
+from errata.flows.releases.model_signature import MODEL_KEY, MODEL_PUBLIC_KEY, release_problems
+from errata.flows.releases.sign import sign_store
 from tests.flows.releases.small import make_bundle, release
 
 COMMAND = Path(sys.executable).with_name("model_signing")

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from data import layout
-from data.releases.manifest import FileEntry, Manifest, read_manifest, sha256
-from data.storage import Storage
-from editing.errors import Damaged, ForeignCode, NotStored, TooLarge
-from flows.params import Params
-from flows.releases.outputs import OBJECTS, restore_outputs
-from flows.releases.pipeline import INSTALLED, check_params, check_pipeline
-from flows.releases.reproduce import restore_workspace
+from errata.data import layout
+from errata.data.releases.manifest import FileEntry, Manifest, read_manifest, sha256
+from errata.data.storage import Storage
+from errata.editing.errors import Damaged, ForeignCode, NotStored, TooLarge
+from errata.flows.params import Params
+from errata.flows.releases.outputs import OBJECTS, restore_outputs
+from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline
+from errata.flows.releases.reproduce import restore_workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place, copy_dvc_objects, duplicate
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from data import layout
-from data.releases.manifest import read_live
-from data.storage.base import Storage
-from editing.errors import Damaged, NightError
-from flows.releases.bundle import publish
-from flows.releases.page import history_points, release_page
-from flows.releases.report import HistoryPoint, render_report
+from errata.data import layout
+from errata.data.releases.manifest import read_live
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NightError
+from errata.flows.releases.bundle import publish
+from errata.flows.releases.page import history_points, release_page
+from errata.flows.releases.report import HistoryPoint, render_report
 from tests.flows.conftest import Place
 from tests.flows.releases.small import make_bundle, release, rewrite
 from tests.flows.releases.test_report import LINEAGE, a_release

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 import yaml
 
-from data import layout
-from data.images import encode_png
-from data.inbox.quarantine import quarantine, settle
-from data.inbox.refusals import Reason, Refusal
-from data.releases.erasure import Erasure, ask
-from data.releases.ledger import Correction, Ledger
-from data.releases.manifest import FileEntry, read_live, sha256, verify_bundle
-from data.releases.removal import removal_of
-from data.reports import file_report
-from data.storage.base import Storage
-from editing.errors import Damaged, Removed, Superseded
-from flows.releases.bundle import Bundle
-from flows.releases.outputs import OBJECTS
-from flows.releases.pointer import log_entries, released_digest, require_live, verified
-from flows.releases.prune import PrunePlan, plan_prune, prune
-from flows.releases.rollback import rollback
-from flows.releases.standing import decisions
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.inbox.quarantine import quarantine, settle
+from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.erasure import Erasure, ask
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.releases.manifest import FileEntry, read_live, sha256, verify_bundle
+from errata.data.releases.removal import removal_of
+from errata.data.reports import file_report
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, Removed, Superseded
+from errata.flows.releases.bundle import Bundle
+from errata.flows.releases.outputs import OBJECTS
+from errata.flows.releases.pointer import log_entries, released_digest, require_live, verified
+from errata.flows.releases.prune import PrunePlan, plan_prune, prune
+from errata.flows.releases.rollback import rollback
+from errata.flows.releases.standing import decisions
 from tests.conftest import NewStore
 from tests.flows.conftest import duplicate
 from tests.flows.night.faults import Watched

@@ -10,17 +10,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import layout
-from data.images import encode_png
-from data.releases.edit_record import EditRecord, SlotRecord
-from data.releases.evaluation import CorrectionOutcome, Evaluation
-from data.releases.ledger import Correction, Ledger
-from data.storage.local import LocalStorage
-from editing.errors import DataError
-from flows.gate.criterion import Criterion
-from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
-from flows.releases.report import HistoryPoint, criterion_bar, history_chart, picture_links, render_report, thumbnail
-from flows.stages.outcomes import class_outcomes, slot_outcomes
+from errata.data import layout
+from errata.data.images import encode_png
+from errata.data.releases.edit_record import EditRecord, SlotRecord
+from errata.data.releases.evaluation import CorrectionOutcome, Evaluation
+from errata.data.releases.ledger import Correction, Ledger
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import DataError
+from errata.flows.gate.criterion import Criterion
+from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
+from errata.flows.releases.report import (
+    HistoryPoint,
+    criterion_bar,
+    history_chart,
+    picture_links,
+    render_report,
+    thumbnail,
+)
+from errata.flows.stages.outcomes import class_outcomes, slot_outcomes
 from tests.browser import start_browser
 
 HOSTILE = '<script>alert("x")</script> & "a very long class name that nobody would choose"'

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from data import layout
-from data.releases.manifest import read_file, read_live, read_manifest
-from editing.errors import NightError
-from flows.gate.criterion import Criterion
-from flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
-from flows.night.new_root import train_new_root
-from flows.night.run import run_night
-from flows.releases.lineage import trace
-from flows.releases.provenance import code_digest, libraries
-from flows.releases.reproduce import Reproduction, gate_distance, reproduce
-from flows.workspace import Workspace
+from errata.data import layout
+from errata.data.releases.manifest import read_file, read_live, read_manifest
+from errata.editing.errors import NightError
+from errata.flows.gate.criterion import Criterion
+from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
+from errata.flows.night.new_root import train_new_root
+from errata.flows.night.run import run_night
+from errata.flows.releases.lineage import trace
+from errata.flows.releases.provenance import code_digest, libraries
+from errata.flows.releases.reproduce import Reproduction, gate_distance, reproduce
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import Place, make_workspace
 
 

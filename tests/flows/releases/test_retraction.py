@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from data import layout
-from data.inbox.quarantine import quarantined
-from data.inbox.refusals import Reason
-from data.releases.ledger import Ledger
-from data.releases.manifest import read_file, read_live, read_manifest
-from editing.errors import NightError, NotStored, Superseded
-from flows.night.run import run_night
-from flows.releases.pointer import log_entries
-from flows.releases.retraction import reinstate, retract
-from flows.releases.rollback import rollback
+from errata.data import layout
+from errata.data.inbox.quarantine import quarantined
+from errata.data.inbox.refusals import Reason
+from errata.data.releases.ledger import Ledger
+from errata.data.releases.manifest import read_file, read_live, read_manifest
+from errata.editing.errors import NightError, NotStored, Superseded
+from errata.flows.night.run import run_night
+from errata.flows.releases.pointer import log_entries
+from errata.flows.releases.retraction import reinstate, retract
+from errata.flows.releases.rollback import rollback
 from tests.flows.conftest import Place
 from tests.flows.night.faults import Watched, before
 

@@ -7,15 +7,15 @@ from itertools import count
 
 import pytest
 
-from data import layout
-from data.releases.manifest import Live, read_live
-from data.storage.base import Storage
-from editing.errors import Damaged, NightError, Superseded
-from flows.night.run import run_night
-from flows.releases.pointer import log_entries, make_live
-from flows.releases.retraction import reinstate, retract
-from flows.releases.rollback import Rollback, rollback
-from flows.releases.standing import decisions
+from errata.data import layout
+from errata.data.releases.manifest import Live, read_live
+from errata.data.storage.base import Storage
+from errata.editing.errors import Damaged, NightError, Superseded
+from errata.flows.night.run import run_night
+from errata.flows.releases.pointer import log_entries, make_live
+from errata.flows.releases.retraction import reinstate, retract
+from errata.flows.releases.rollback import Rollback, rollback
+from errata.flows.releases.standing import decisions
 from tests.conftest import NewStore
 from tests.flows.conftest import Place
 from tests.flows.night.faults import Watched

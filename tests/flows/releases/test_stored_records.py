@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from data.releases.edit_record import EditRecord
-from data.releases.evaluation import Evaluation
-from data.releases.ledger import Ledger
-from data.splits import load_split, splits_digest
-from editing.errors import Damaged
-from flows.gate.measurements import GateMeasurements
-from flows.releases.decision import Decision
+from errata.data.releases.edit_record import EditRecord
+from errata.data.releases.evaluation import Evaluation
+from errata.data.releases.ledger import Ledger
+from errata.data.splits import load_split, splits_digest
+from errata.editing.errors import Damaged
+from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.releases.decision import Decision
 
 STORED = Path(__file__).parent / "stored"
 

@@ -9,19 +9,19 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format  # type: ignore[import-untyped]
 from typer.testing import CliRunner
 
-from data import layout
-from data.releases.manifest import read_file, read_manifest, read_model
-from editing.classifier import OUTPUTS, OnnxClassifier
-from editing.delta import apply_delta
-from editing.errors import DataError
-from editing.model import ModelSpec
-from editing.onnx_file import parse_onnx
-from flows.cli.app import app
-from flows.night.candidate import run_pipeline, write_candidate_ledger
-from flows.night.collect import collect
-from flows.night.parent import sync
-from flows.releases.bundle import build_bundle, publish
-from flows.releases.triton import MAX_BATCH, labels, triton_config
+from errata.data import layout
+from errata.data.releases.manifest import read_file, read_manifest, read_model
+from errata.editing.classifier import OUTPUTS, OnnxClassifier
+from errata.editing.delta import apply_delta
+from errata.editing.errors import DataError
+from errata.editing.model import ModelSpec
+from errata.editing.onnx_file import parse_onnx
+from errata.flows.cli.app import app
+from errata.flows.night.candidate import run_pipeline, write_candidate_ledger
+from errata.flows.night.collect import collect
+from errata.flows.night.parent import sync
+from errata.flows.releases.bundle import build_bundle, publish
+from errata.flows.releases.triton import MAX_BATCH, labels, triton_config
 from tests.flows.conftest import Place
 
 SPEC = ModelSpec("resnet", ("cat", 'a "quoted" dog', "köter"), (8, 6, 3), (0.4,) * 3, (0.3,) * 3, {}, 4)

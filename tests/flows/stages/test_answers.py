@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from editing.export import OnnxClassifier
-from editing.features import Features
-from editing.model import load_model
-from editing.shortcut import shortcut
-from flows.night.candidate import write_candidate_ledger
-from flows.night.collect import collect
-from flows.night.parent import sync
-from flows.stages.answers import DRAWN, Answers, drawn, held_against_the_file
-from flows.stages.edit import edit
-from flows.stages.evaluate import evaluate
-from flows.stages.export import export
+from errata.editing.export import OnnxClassifier
+from errata.editing.features import Features
+from errata.editing.model import load_model
+from errata.editing.shortcut import shortcut
+from errata.flows.night.candidate import write_candidate_ledger
+from errata.flows.night.collect import collect
+from errata.flows.night.parent import sync
+from errata.flows.stages.answers import DRAWN, Answers, drawn, held_against_the_file
+from errata.flows.stages.edit import edit
+from errata.flows.stages.evaluate import evaluate
+from errata.flows.stages.export import export
 from tests.flows.conftest import Place
 
 

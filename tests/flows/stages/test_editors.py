@@ -5,19 +5,19 @@ from typing import Any, get_args
 
 import pytest
 
-from editing.editors.ewc import ElasticPenalty
-from editing.editors.gradient import GradientEditor
-from editing.editors.natural import NaturalGradient
-from editing.editors.natural_rule import NaturalRule
-from editing.editors.patch import CalibratedPatch
-from editing.errors import Damaged, DataError
-from editing.rules import GradientDescent, RMSProp, Rule
-from editing.scopes import Scope
-from editing.settings import ViewSettings
-from editing.types import Editor
-from flows.params import EditParams
-from flows.params.sections import EditorName
-from flows.stages.editors import KNOWN, build_editor, learned_rule
+from errata.editing.editors.ewc import ElasticPenalty
+from errata.editing.editors.gradient import GradientEditor
+from errata.editing.editors.natural import NaturalGradient
+from errata.editing.editors.natural_rule import NaturalRule
+from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.errors import Damaged, DataError
+from errata.editing.rules import GradientDescent, RMSProp, Rule
+from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
+from errata.editing.types import Editor
+from errata.flows.params import EditParams
+from errata.flows.params.sections import EditorName
+from errata.flows.stages.editors import KNOWN, build_editor, learned_rule
 
 VIEWS = ViewSettings(fitting=5)
 LEARNED = RMSProp(0.007, 0.4)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.stages.handover import SERVER, hand_over, warm_stages
+from errata.flows.stages.handover import SERVER, hand_over, warm_stages
 from tests.flows.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow  # torch is imported
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow  # torch is imported
 def stage(folder: Path, name: str) -> tuple[int, str, str]:
     """The command that DVC runs: exit code, output, errors."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows.stages", name],
+        [sys.executable, "-m", "errata.flows.stages", name],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,

@@ -6,13 +6,13 @@ from functools import cache
 import numpy as np
 import torch
 
-from data.releases.edit_record import KindRecord
-from data.releases.kind_inputs import KindDecision
-from editing.constraints import violation
-from editing.model import EditableModel
-from editing.settings import KindSettings, ViewSettings
-from flows.params import EditParams, Params
-from flows.stages.kinds import Evidence, use_kinds
+from errata.data.releases.edit_record import KindRecord
+from errata.data.releases.kind_inputs import KindDecision
+from errata.editing.constraints import violation
+from errata.editing.model import EditableModel
+from errata.editing.settings import KindSettings, ViewSettings
+from errata.flows.params import EditParams, Params
+from errata.flows.stages.kinds import Evidence, use_kinds
 from tests.editing.kinds.pale import CALIBRATION, FINDER, REFERENCE, classes, mistakes, pale_images
 from tests.editing.models import small_images, small_model
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.datasets import LabelledImages
-from editing.errors import DataError
-from flows.stages.prepare import check_splits, prepare
-from flows.workspace import Workspace
+from errata.data.datasets import LabelledImages
+from errata.editing.errors import DataError
+from errata.flows.stages.prepare import check_splits, prepare
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY
 
 CLASSES = ("cat", "dog")

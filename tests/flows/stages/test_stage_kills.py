@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from data import layout
-from data.releases.manifest import read_file, read_live, read_manifest
-from flows.releases.pointer import log_entries
+from errata.data import layout
+from errata.data.releases.manifest import read_file, read_live, read_manifest
+from errata.flows.releases.pointer import log_entries
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place, Undisturbed, duplicate, make_workspace
 from tests.flows.night.faults import live_version, settled, waiting
@@ -37,7 +37,7 @@ def errata(place: Place, *words: str, says: Path | None = None) -> subprocess.Po
         "PYTHONPATH": str(REPOSITORY),
     }
     with (says or place.folder / "said").open("wb") as out:
-        command = [sys.executable, "-m", "flows.cli.app", *words]
+        command = [sys.executable, "-m", "errata.flows.cli.app", *words]
         return subprocess.Popen(
             command, cwd=place.folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )

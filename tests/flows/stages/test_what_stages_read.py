@@ -5,14 +5,14 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from flows.night.run import run_night
-from flows.params import Params
-from flows.stages.edit import edit
-from flows.stages.evaluate import evaluate
-from flows.stages.export import export
-from flows.stages.prepare import prepare
-from flows.stages.train import train_root
-from flows.workspace import Workspace
+from errata.flows.night.run import run_night
+from errata.flows.params import Params
+from errata.flows.stages.edit import edit
+from errata.flows.stages.evaluate import evaluate
+from errata.flows.stages.export import export
+from errata.flows.stages.prepare import prepare
+from errata.flows.stages.train import train_root
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY, Place
 
 
