@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,27 +11,24 @@ from numpy.typing import NDArray
 
 from errata.data.datasets import LabelledImages
 from errata.data.images import Pixels, pixel_digest
-from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.evaluation import CorrectionOutcome, Evaluation, KindOutcome, SliceOutcome
-from errata.data.releases.kind_inputs import load_inputs
 from errata.data.releases.ledger import Ledger, read_ledger
 from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split, splits_digest
 from errata.editing import metrics
-from errata.editing.export import OnnxClassifier, parity
+from errata.editing.export import OnnxClassifier, Predictions, parity
 from errata.editing.features import Features
 from errata.editing.model import EditableModel, load_model
 from errata.editing.shortcut import Classifier, shortcut
 from errata.flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
 from errata.flows.gate.criterion import Criterion, Name, not_computed, rampant
-from errata.flows.gate.kinds import PairedClasses, kind_drawdown, kind_gain, measure_kind
 from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from errata.flows.gate.measures import Logits, control_criteria, correction_criteria, parity_criterion, reach
 from errata.flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
 from errata.flows.params import Params
 from errata.flows.stages.answers import Answers, drawn, held_against_the_file
 from errata.flows.stages.common import open_features
-from errata.flows.stages.kinds import fired, labelled_images, predicted
+from errata.flows.stages.kind_measures import kind_criteria, kind_outcomes
 from errata.flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
 from errata.flows.stages.plots import write_headline, write_recall
 from errata.flows.workspace import Workspace
@@ -77,9 +73,12 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         criteria.append(slice_criterion(slices, params.gate))
         criteria.append(trigger(workspace, images, expected, (root_answers.file, answers.file), params, criteria))
         criteria += kind_criteria(workspace, candidate, ledger, images, (root_answers.file, answers.file), params)
-        kinds = kind_outcomes(workspace, candidate, on_release.kind, answers.file)
+        on_traffic = None
         if (workspace.splits / "traffic.npz").is_file():
-            criteria.append(traffic_reach(workspace, ledger, root_answers, answers, params))
+            traffic = load_split(workspace.splits, "traffic").images
+            asked, on_traffic = (each.predict(traffic) for each in (root_answers, answers))
+            criteria.append(traffic_reach(traffic, ledger, asked, on_traffic, params))
+        kinds = kind_outcomes(candidate, on_release, on_traffic)
         corrected = correction_outcomes(ledger, gate.classes, was, now, seen)
     on_gate = class_outcomes(gate.labels, before, after, gate.classes)
     evaluation = Evaluation(corrected, on_gate, slot_outcomes(on_release.slot), slices, kinds)
@@ -116,17 +115,10 @@ def slices_of(
     ]
 
 
-def traffic_reach(
-    workspace: Workspace, ledger: Ledger, root_answers: Answers, answers: Answers, params: Params
-) -> Criterion:
+def traffic_reach(images: Pixels, ledger: Ledger, was: Predictions, now: Predictions, params: Params) -> Criterion:
     """Reach on unlabelled traffic, less what is meant to change: the images in the ledger, and those of a kind."""
-    images = load_split(workspace.splits, "traffic").images
     corrected = {each.id for each in ledger.corrections}
-    others = [pixel_digest(image) not in corrected for image in images]
-    if not any(others):
-        return not_computed(Name.REACH_TRAFFIC, params.gate)
-    was, now = (each.predict(images) for each in (root_answers, answers))
-    pictures = np.array(others) & (now.kind < 0)
+    pictures = np.array([pixel_digest(image) not in corrected for image in images]) & (now.kind < 0)
     if not pictures.any():
         return not_computed(Name.REACH_TRAFFIC, params.gate)
     return reach(Name.REACH_TRAFFIC, was.logits[pictures], now.logits[pictures], params.gate)
@@ -152,58 +144,6 @@ def trigger(
     limit = params.gate.trigger
     answers = [measure_trigger(each, gate.images, gate.labels, before, after, limit) for each in marks]
     return trigger_criterion(answers, params.gate)
-
-
-def kind_criteria(
-    workspace: Workspace,
-    candidate: EditableModel,
-    ledger: Ledger,
-    images: NDArray[np.uint8],
-    files: Sequence[OnnxClassifier],
-    params: Params,
-) -> list[Criterion]:
-    """What the kinds that are used do for held-out corrections, without any slot, and to labelled images of each."""
-    record = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json"))
-    known = {name: number for number, name in enumerate(candidate.spec.classes)}
-    row = {each.id: number for number, each in enumerate(ledger.corrections)}
-    bare = copy.deepcopy(candidate)
-    torch.nn.init.zeros_(bare.patch.value)
-    root, inputs = load_model(workspace.root), load_inputs(workspace.ledger)
-    labelled = labelled_images(workspace, inputs.labelled, frozenset(row), candidate.spec.image_shape, known)
-    measures = []
-    for number, kind in enumerate(record.used_kinds):
-        chosen = [row[each] for each in kind.held_out]
-        held_out = torch.from_numpy(images[chosen])
-        expected = np.array([known[ledger.corrections[each].expected] for each in chosen], np.int64)
-        answers = PairedClasses(predicted(root, held_out), predicted(bare, held_out), expected, fired(bare, held_out))
-        measures.append(measure_kind(number, answers, labelled_answers(labelled, files)))
-    return [kind_gain(measures, params.gate), kind_drawdown(measures, params.gate)]
-
-
-def labelled_answers(labelled: tuple[NDArray[np.uint8], Classes], files: Sequence[OnnxClassifier]) -> PairedClasses:
-    """What the root's file and the release's say of labelled images."""
-    images, labels = labelled
-    if not len(images):
-        return PairedClasses(labels, labels, labels, labels)
-    before, after = (each.predict(images) for each in files)
-    classes = (metrics.predicted_classes(each.logits) for each in (before, after))
-    was, now = classes
-    return PairedClasses(was, now, labels, after.kind)
-
-
-def kind_outcomes(
-    workspace: Workspace, candidate: EditableModel, on_gate: NDArray[np.int64], file: OnnxClassifier
-) -> tuple[KindOutcome, ...]:
-    """On how many gate images, and of how many of the day's requests, each kind fires."""
-    if candidate.kinds is None:
-        return ()
-    traffic = None
-    if (workspace.splits / "traffic.npz").is_file():
-        traffic = file.predict(load_split(workspace.splits, "traffic").images).kind
-    return tuple(
-        KindOutcome(each, int((on_gate == each).sum()), None if traffic is None else int((traffic == each).sum()))
-        for each in range(len(candidate.kinds))
-    )
 
 
 def errors(before: Classes, after: Classes, labels: Classes) -> ErrorRates:
