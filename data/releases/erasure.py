@@ -9,22 +9,21 @@ asked no report of the photo is taken, and no release that holds it can be made 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data import layout
-from errata.data.records import STRICT, Count, Sha256, parse_record
+from errata.data.records import STRICT, Count, Sha256, canonical_json, parse_record
 from errata.data.releases.ledger import Correction
+from errata.data.releases.numbered import put_numbered
 from errata.data.storage.base import Storage
-from errata.editing.errors import AlreadyStored, NotStored, StoreError
+from errata.editing.errors import AlreadyStored, NotStored
 
-TRIES = 100  # at a free number, while others ask as well
 _ADVICE = "restore it from a copy: it says what must not come back"
 
 
@@ -55,7 +54,7 @@ class Erasure:
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return (json.dumps(asdict(self), sort_keys=True, indent=1) + "\n").encode()
+        return canonical_json(self)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -70,7 +69,7 @@ class Erased:
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return (json.dumps(asdict(self), sort_keys=True, indent=1) + "\n").encode()
+        return canonical_json(self)
 
 
 _ERASURE, _ERASED = TypeAdapter(Erasure), TypeAdapter(Erased)
@@ -90,12 +89,7 @@ def erased_digests(storage: Storage) -> frozenset[str]:
 
 def ask(storage: Storage, erasure: Erasure) -> Erasure:
     """Record that it is asked, under its number or the next that is free; returns it with that number."""
-    for number in range(erasure.number, erasure.number + TRIES):
-        numbered = replace(erasure, number=number)
-        with suppress(AlreadyStored):
-            storage.put_once(numbered.key, numbered.to_json())
-            return numbered
-    raise StoreError(f"{storage.url}/{layout.ERASED} takes no new record; look at it")
+    return put_numbered(storage, erasure.number, lambda number: replace(erasure, number=number))
 
 
 def outcome_of(storage: Storage, erasure: Erasure) -> Erased | None:

@@ -13,8 +13,7 @@ So they must be drawn without looking at predictions. Where there are none of ei
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -28,12 +27,12 @@ from errata.data.releases.correction_images import copy_corrections, keep_image
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import Manifest, read_file
+from errata.data.releases.numbered import put_numbered
 from errata.data.storage.base import Storage
-from errata.editing.errors import AlreadyStored, Damaged, DataError, NotStored, StoreError
+from errata.editing.errors import Damaged, DataError, NotStored
 
 LABELLED, DECISIONS = "labelled.jsonl", "kinds.json"
 NONE = Ledger(0)  # labelled images are of no release: the same ones give the same bytes
-_TRIES = 100  # attempts at a free number while others decide
 
 KindVerb = Literal["named", "dissolved", "restored"]
 
@@ -66,6 +65,15 @@ class RecordedDecision:
     why: str
     at: str
     format: Literal["errata-kind-decision/1"] = "errata-kind-decision/1"
+
+    @property
+    def key(self) -> str:
+        """Where the store keeps it."""
+        return layout.kind_decision(self.number)
+
+    def to_json(self) -> bytes:
+        """Canonical bytes."""
+        return canonical_json(self)
 
 
 _RECORDED, _DECISIONS = TypeAdapter(RecordedDecision), TypeAdapter(tuple[KindDecision, ...])
@@ -164,10 +172,4 @@ def recorded_kind_decisions(storage: Storage) -> tuple[RecordedDecision, ...]:
 def decide_kind(storage: Storage, decision: KindDecision, *, by: str, why: str, at: str) -> RecordedDecision:
     """Write a decision under the next free number; the next night honours it."""
     first = len(recorded_kind_decisions(storage)) + 1
-    new = RecordedDecision(first, decision, by, why, at)
-    for number in range(first, first + _TRIES):
-        new = replace(new, number=number)
-        with suppress(AlreadyStored):
-            storage.put_once(layout.kind_decision(number), canonical_json(new))
-            return new
-    raise StoreError(f"{storage.url}/{layout.KIND_DECISIONS} takes no new record; look at it")
+    return put_numbered(storage, first, lambda number: RecordedDecision(number, decision, by, why, at))

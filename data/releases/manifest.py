@@ -22,7 +22,7 @@ from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data import layout
-from errata.data.records import STRICT, Count, Sha256, parse_record
+from errata.data.records import STRICT, Count, Sha256, canonical_json, parse_record
 from errata.data.releases.signing import check_signature, signature_of, signatures_wanted
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NotStored
@@ -69,7 +69,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return (json.dumps(asdict(self), sort_keys=True, indent=1) + "\n").encode()
+        return canonical_json(self)
 
     @staticmethod
     def from_json(content: bytes) -> Manifest:

@@ -8,16 +8,14 @@ replay set, measurements.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Literal
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data import layout
-from errata.data.records import STRICT, Count, Sha256, parse_record
+from errata.data.records import STRICT, Count, Sha256, canonical_json, parse_record
 from errata.data.storage.base import Storage
 from errata.editing.errors import AlreadyStored, Damaged, NotStored
 
@@ -49,7 +47,7 @@ class Removal:
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return (json.dumps(asdict(self), sort_keys=True, indent=1) + "\n").encode()
+        return canonical_json(self)
 
 
 _REMOVAL = TypeAdapter(Removal)

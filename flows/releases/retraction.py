@@ -8,19 +8,16 @@ swap. A crash in between is mended by giving the command again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 
-from errata.data import layout
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import Live, read_file
+from errata.data.releases.numbered import put_numbered
 from errata.data.storage.base import Storage
-from errata.editing.errors import AlreadyStored, NightError, StoreError
+from errata.editing.errors import NightError
 from errata.flows.releases.decision import Claim, Decision, Verb, as_correction
 from errata.flows.releases.pointer import announce, require_live, verified
 from errata.flows.releases.standing import decisions
-
-RECORDS = 100  # attempts at a free number while others decide about the same correction
 
 
 def record_decision(
@@ -30,15 +27,13 @@ def record_decision(
     old = standing.get(correction.claim)
     if old and (old.action, old.cause) == (action, "person"):
         return old
-    for number in range(1, RECORDS):
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        decision = Decision(
-            correction.id, correction.expected, correction.reports, number, action, "person", by, why, now
-        )
-        with suppress(AlreadyStored):
-            storage.put_once(decision.key, decision.to_json())
-            return decision
-    raise StoreError(f"{storage.url}/{layout.RETRACTED}{correction.id} takes no new record; look at it")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def numbered(number: int) -> Decision:
+        about = correction.id, correction.expected, correction.reports
+        return Decision(*about, number, action, "person", by, why, now)
+
+    return put_numbered(storage, 1, numbered)
 
 
 def retract(storage: Storage, prefix: str, expected: str | None = None, *, by: str, why: str) -> tuple[Decision, Live]:
