@@ -40,7 +40,7 @@ from errata.data.releases.manifest import FileEntry, Manifest, read_live, sha256
 from errata.data.storage.local import LocalStorage
 from errata.editing.classifier import OnnxClassifier
 from errata.editing.export import onnx_bytes, with_weights
-from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.flows.releases.pointer import make_live
 
 RELEASES = (1, 2, 3, 4)

@@ -24,6 +24,6 @@ def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     tracked = ["git", "-C", str(REPOSITORY), "ls-files", *PACKAGES]
     files = subprocess.run(tracked, capture_output=True, text=True, check=True).stdout.split()
     assert held == {f"errata/{name}" for name in ("__init__.py", "py.typed", *files)}
-    assert "errata/flows/releases/templates/report.html.j2" in held
+    assert "errata/flows/releases/contents/templates/report.html.j2" in held
     for extra in ("night", "openssf", "service", "studies"):
         assert f"Provides-Extra: {extra}\n" in about

@@ -104,8 +104,8 @@ def prune(
 ) -> None:
     """Remove weights of old releases and spent evidence, by the stated retention; never what is live or before."""
     from errata.flows.cli.store import existing_store
-    from errata.flows.releases.prune import plan_prune
-    from errata.flows.releases.prune import prune as carry_out
+    from errata.flows.releases.retention.prune import plan_prune
+    from errata.flows.releases.retention.prune import prune as carry_out
     from errata.flows.workspace import open_workspace, operator
 
     storage = existing_store(store)

@@ -85,7 +85,7 @@ def verify(
     """Check every file of a release against the digest in the log; names each changed, missing or extra file."""
     from errata.data.releases.removal import removal_of
     from errata.flows.cli.store import existing_store
-    from errata.flows.releases.model_signature import release_problems
+    from errata.flows.releases.contents.model_signature import release_problems
     from errata.flows.releases.pointer import released_digest, require_live
 
     storage = existing_store(store)
@@ -114,7 +114,7 @@ def sign(store: Store = None) -> None:
     """Sign what is there, once, when a team begins to sign: releases, log and live.json with ERRATA_SIGNING_KEY,
     releases with ERRATA_MODEL_KEY (`model.sig`, for OpenSSF's model_signing)."""
     from errata.flows.cli.store import existing_store
-    from errata.flows.releases.sign import sign_store
+    from errata.flows.releases.contents.sign import sign_store
 
     signed = sign_store(existing_store(store))
     tell(f"signed: {len({each.version for each in signed})} releases, {len(signed)} entries of the log, live.json")

@@ -25,11 +25,11 @@ from errata.flows.night.run import night_steps
 from errata.flows.night.state import Night
 from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
 from errata.flows.night.summary import NightSummary
-from errata.flows.releases.photo import Shape, find_photo
 from errata.flows.releases.pointer import announce
-from errata.flows.releases.remote import spent_objects
+from errata.flows.releases.retention.photo import Shape, find_photo
+from errata.flows.releases.retention.remote import spent_objects
+from errata.flows.releases.retention.stored import StoredBundle, record_removals, removed_keys, stored_bundles
 from errata.flows.releases.standing import edited_by
-from errata.flows.releases.stored import StoredBundle, record_removals, removed_keys, stored_bundles
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ErasureOutcome:
 
 
 def plan_erasure(storage: Storage, *, name: str = "", content: bytes = b"", by: str, why: str) -> ErasurePlan:
-    """What erasing a photo would do (`flows.releases.photo` tells how it is named); nothing is changed.
+    """What erasing a photo would do (`flows.releases.retention.photo` tells how it is named); nothing is changed.
 
     An erasure of it that was begun and not ended is gone on with. Raises DataError if the photo is not there, or was
     erased.

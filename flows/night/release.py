@@ -16,10 +16,10 @@ from errata.data.releases.manifest import Live, read_live
 from errata.editing.errors import AlreadyStored, Superseded
 from errata.flows.night.state import Batch, Night
 from errata.flows.night.step import STORE_AWAY, step
-from errata.flows.releases.bundle import Bundle, build_bundle, publish
+from errata.flows.releases.contents.bundle import Bundle, build_bundle, publish
+from errata.flows.releases.contents.sbom import environment_sbom
 from errata.flows.releases.git_tag import tag_release
 from errata.flows.releases.pointer import make_live
-from errata.flows.releases.sbom import environment_sbom
 
 
 @step("release", waits=STORE_AWAY)

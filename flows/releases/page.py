@@ -13,9 +13,9 @@ from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NotStored
 from errata.editing.export import OnnxClassifier
 from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.releases.contents.report import HistoryPoint, bundle_lineage, render_report, thumbnail
 from errata.flows.releases.lineage import judged
 from errata.flows.releases.pointer import released_digest, released_digests, require_live, verified
-from errata.flows.releases.report import HistoryPoint, bundle_lineage, render_report, thumbnail
 
 
 def release_page(storage: Storage, version: int | None = None) -> bytes:

@@ -23,7 +23,7 @@ from errata.data.releases.replay import replay_of
 from errata.data.storage.base import Storage
 from errata.editing.errors import ErrataError, NightError, NotStored, Removed
 from errata.flows.gate.measurements import GateMeasurements
-from errata.flows.releases.bundle import build_bundle
+from errata.flows.releases.contents.bundle import build_bundle
 from errata.flows.releases.gate_images import fetch_gates
 from errata.flows.releases.outputs import restore_outputs
 from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline

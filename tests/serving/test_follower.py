@@ -22,7 +22,7 @@ from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import Damaged, NothingServed
-from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.serving.follower import Follower
 from errata.serving.release import Release, load_release
 from tests.serving.releases import IMAGES, Correction, bundle, patched, point_at, release

@@ -13,9 +13,9 @@ from errata.data.releases.manifest import Live, Manifest, check_log, read_entry,
 from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, DataError, NightError
+from errata.flows.releases.contents.sign import sign_store
 from errata.flows.releases.pointer import log_entries, make_live, require_live
 from errata.flows.releases.rollback import current
-from errata.flows.releases.sign import sign_store
 from tests.data.releases.test_signing import write_keys
 from tests.serving.releases import bundle, point_at, release
 

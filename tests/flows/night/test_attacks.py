@@ -19,9 +19,9 @@ from errata.editing.errors import Damaged, ErrataError, ExportError, ModelError,
 from errata.editing.model import load_model
 from errata.editing.onnx_file import parse_onnx
 from errata.flows.night.run import run_night
+from errata.flows.releases.contents.sign import sign_store
 from errata.flows.releases.pointer import log_entries
 from errata.flows.releases.rollback import rollback
-from errata.flows.releases.sign import sign_store
 from errata.serving.release import load_release
 from tests.data.releases.test_signing import write_keys
 from tests.flows.conftest import Place

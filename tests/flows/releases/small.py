@@ -8,7 +8,7 @@ from errata.data.releases.manifest import FileEntry, Live, Manifest, read_live, 
 from errata.data.releases.replay import NAME as REPLAY
 from errata.data.storage.base import Storage
 from errata.flows.gate.measurements import ErrorRates, GateMeasurements, SplitErrors
-from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.flows.releases.pointer import make_live
 
 

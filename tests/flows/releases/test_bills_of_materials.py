@@ -12,9 +12,9 @@ from errata.data import layout
 from errata.data.releases.manifest import read_file, read_live, read_manifest
 from errata.data.splits import SplitEntry, SplitsRecord
 from errata.editing.model import ModelSpec
-from errata.flows.releases.bundle import MODEL_CARD, build_bundle
-from errata.flows.releases.model_card import model_card
-from errata.flows.releases.sbom import environment_sbom
+from errata.flows.releases.contents.bundle import MODEL_CARD, build_bundle
+from errata.flows.releases.contents.model_card import model_card
+from errata.flows.releases.contents.sbom import environment_sbom
 from tests.flows.conftest import Place
 from tests.flows.releases.test_report import HOSTILE, a_release
 

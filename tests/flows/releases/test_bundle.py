@@ -11,7 +11,7 @@ from errata.data.releases.manifest import FileEntry, Live, Manifest, read_live, 
 from errata.data.storage.base import Storage, Versioned
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import AlreadyStored, Damaged, Superseded
-from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.flows.releases.pointer import make_live, verified
 
 

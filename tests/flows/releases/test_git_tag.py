@@ -10,7 +10,7 @@ import pytest
 from errata.data import layout
 from errata.data.releases.manifest import Manifest
 from errata.data.storage.local import LocalStorage
-from errata.flows.releases.bundle import publish
+from errata.flows.releases.contents.bundle import publish
 from errata.flows.releases.git_tag import FILES, SETTING, tag_release
 from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY, Place, Undisturbed

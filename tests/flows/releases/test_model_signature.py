@@ -14,9 +14,9 @@ from errata.data.releases.manifest import sha256, verify_bundle
 from errata.data.releases.signing import SIGNING_KEY
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import AlreadyStored, DataError
-from errata.flows.releases.bundle import publish
-from errata.flows.releases.model_signature import MODEL_KEY, MODEL_PUBLIC_KEY, release_problems
-from errata.flows.releases.sign import sign_store
+from errata.flows.releases.contents.bundle import publish
+from errata.flows.releases.contents.model_signature import MODEL_KEY, MODEL_PUBLIC_KEY, release_problems
+from errata.flows.releases.contents.sign import sign_store
 from tests.flows.releases.small import make_bundle, release
 
 COMMAND = Path(sys.executable).with_name("model_signing")

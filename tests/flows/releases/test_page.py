@@ -6,9 +6,9 @@ from errata.data import layout
 from errata.data.releases.manifest import read_live
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NightError
-from errata.flows.releases.bundle import publish
+from errata.flows.releases.contents.bundle import publish
+from errata.flows.releases.contents.report import HistoryPoint, render_report
 from errata.flows.releases.page import history_points, release_page
-from errata.flows.releases.report import HistoryPoint, render_report
 from tests.flows.conftest import Place
 from tests.flows.releases.small import make_bundle, release, rewrite
 from tests.flows.releases.test_report import LINEAGE, a_release

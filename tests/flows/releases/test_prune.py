@@ -21,10 +21,10 @@ from errata.data.releases.removal import removal_of
 from errata.data.reports import file_report
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, Removed, Superseded
-from errata.flows.releases.bundle import Bundle
+from errata.flows.releases.contents.bundle import Bundle
 from errata.flows.releases.outputs import OBJECTS
 from errata.flows.releases.pointer import log_entries, released_digest, require_live, verified
-from errata.flows.releases.prune import PrunePlan, plan_prune, prune
+from errata.flows.releases.retention.prune import PrunePlan, plan_prune, prune
 from errata.flows.releases.rollback import rollback
 from errata.flows.releases.standing import decisions
 from tests.conftest import NewStore

@@ -19,7 +19,7 @@ from errata.data.storage.local import LocalStorage
 from errata.editing.errors import DataError
 from errata.flows.gate.criterion import Criterion
 from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
-from errata.flows.releases.report import (
+from errata.flows.releases.contents.report import (
     HistoryPoint,
     criterion_bar,
     history_chart,

@@ -15,8 +15,8 @@ from errata.flows.gate.criterion import Criterion
 from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
 from errata.flows.night.new_root import train_new_root
 from errata.flows.night.run import run_night
+from errata.flows.releases.contents.provenance import code_digest, libraries
 from errata.flows.releases.lineage import trace
-from errata.flows.releases.provenance import code_digest, libraries
 from errata.flows.releases.reproduce import Reproduction, gate_distance, reproduce
 from errata.flows.workspace import Workspace
 from tests.flows.conftest import Place, make_workspace
@@ -132,6 +132,7 @@ def test_the_manifest_names_code_and_libraries(quick: Place, tmp_path: Path) -> 
     for package in ("data", "editing", "flows"):
         (tmp_path / package).mkdir()
     empty = code_digest(tmp_path)
+    assert code_digest() != empty  # it finds its own sources, wherever its file is moved
     (tmp_path / "flows" / "night.py").write_text("")
     assert code_digest(tmp_path) not in (empty, code_digest())
     assert layout.SIGNATURE not in manifest.files

@@ -20,8 +20,8 @@ from errata.flows.cli.app import app
 from errata.flows.night.candidate import run_pipeline, write_candidate_ledger
 from errata.flows.night.collect import collect
 from errata.flows.night.parent import sync
-from errata.flows.releases.bundle import build_bundle, publish
-from errata.flows.releases.triton import MAX_BATCH, labels, triton_config
+from errata.flows.releases.contents.bundle import build_bundle, publish
+from errata.flows.releases.contents.triton import MAX_BATCH, labels, triton_config
 from tests.flows.conftest import Place
 
 SPEC = ModelSpec("resnet", ("cat", 'a "quoted" dog', "köter"), (8, 6, 3), (0.4,) * 3, (0.3,) * 3, {}, 4)

@@ -17,11 +17,11 @@ from errata.data.storage.base import Storage
 from errata.editing.errors import AlreadyStored, Damaged, DataError
 from errata.editing.model import ModelSpec
 from errata.flows.gate.measurements import GateMeasurements
-from errata.flows.releases.model_card import model_card
-from errata.flows.releases.model_signature import put_model_signature
-from errata.flows.releases.provenance import code_digest, libraries
-from errata.flows.releases.report import bundle_lineage, picture_links, render_report
-from errata.flows.releases.triton import inference_files
+from errata.flows.releases.contents.model_card import model_card
+from errata.flows.releases.contents.model_signature import put_model_signature
+from errata.flows.releases.contents.provenance import code_digest, libraries
+from errata.flows.releases.contents.report import bundle_lineage, picture_links, render_report
+from errata.flows.releases.contents.triton import inference_files
 from errata.flows.workspace import Workspace, tree_digest
 
 MODEL_CARD = "mlbom.cdx.json"

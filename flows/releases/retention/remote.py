@@ -14,7 +14,7 @@ from errata.data import layout
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NotStored, TooLarge, Unreadable
 from errata.flows.releases.outputs import OBJECTS, read_listing
-from errata.flows.releases.stored import StoredBundle
+from errata.flows.releases.retention.stored import StoredBundle
 
 
 def spent_objects(storage: Storage, bundles: Iterable[StoredBundle], spent: Iterable[int]) -> list[str]:

@@ -16,8 +16,8 @@ from errata.data.releases.manifest import sha256
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError, ErrataError
 from errata.flows.releases.decision import as_correction, recorded_decisions
-from errata.flows.releases.evidence import kept_reports, read_each
-from errata.flows.releases.stored import StoredBundle
+from errata.flows.releases.retention.evidence import kept_reports, read_each
+from errata.flows.releases.retention.stored import StoredBundle
 
 Shape = tuple[int, int, int]
 

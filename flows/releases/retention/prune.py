@@ -16,10 +16,10 @@ from errata.data.releases.erasure import erased_digests
 from errata.data.releases.manifest import Live
 from errata.data.storage.base import Storage
 from errata.editing.errors import NotStored, Superseded, Unreadable
-from errata.flows.releases.evidence import kept_reports
 from errata.flows.releases.pointer import log_entries, make_live, require_live, verified
-from errata.flows.releases.remote import spent_objects
-from errata.flows.releases.stored import StoredBundle, record_removals, removed_keys, stored_bundles
+from errata.flows.releases.retention.evidence import kept_reports
+from errata.flows.releases.retention.remote import spent_objects
+from errata.flows.releases.retention.stored import StoredBundle, record_removals, removed_keys, stored_bundles
 
 
 @dataclass(frozen=True)

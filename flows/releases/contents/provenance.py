@@ -17,7 +17,7 @@ COMPUTING = ("torch", "numpy", "scipy", "scikit-learn", "onnx", "onnxscript", "o
 
 def code_digest(root: Path | None = None) -> str:
     """SHA-256 over the names and digests of the sources that make a release; `root` holds the packages."""
-    root = root or Path(__file__).parents[2]
+    root = root or Path(__file__).parents[3]
     sources = sorted(path for package in PACKAGES for path in (root / package).rglob("*") if path.suffix in SOURCES)
     lines = (f"{path.relative_to(root).as_posix()}\0{sha256(path.read_bytes())}\n" for path in sources)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

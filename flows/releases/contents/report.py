@@ -287,7 +287,7 @@ def history_chart(history: Sequence[HistoryPoint]) -> dict[str, Any] | None:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("errata.flows.releases"),
+        loader=PackageLoader("errata.flows.releases.contents"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,7 +13,7 @@ from errata.data.releases.manifest import Live, Manifest, read_entry
 from errata.data.releases.signing import SIGNING_KEY, signature_of
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError, NotStored
-from errata.flows.releases.model_signature import MODEL_KEY, sign_model_again
+from errata.flows.releases.contents.model_signature import MODEL_KEY, sign_model_again
 
 
 def sign_store(storage: Storage) -> tuple[Live, ...]:
