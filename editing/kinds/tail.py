@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
+from errata.editing.features import Features, entering
 from errata.editing.model import BareTail, EditableModel
-from errata.editing.scopes import EditableLayers, before
+from errata.editing.scopes import EditableLayers
 from errata.editing.settings import KindSettings
 from errata.editing.types import Tensors
 
@@ -34,7 +35,8 @@ def tune_tail(
     """
     tail = BareTail(shifted.backbone, shifted.head, layers.cut)
     with torch.no_grad():
-        hidden, other = (entering(shifted, images, layers.cut) for images in (views, control))
+        layer = entering(shifted, layers.cut)
+        hidden, other = (Features().of(shifted, images, layer) for images in (views, control))
         bare = BareTail(model.backbone, model.head, 0)
         root = torch.cat([bare(model.normalise(part.to(hidden.device))).log_softmax(1) for part in control.split(256)])
     params = {name: value.detach().clone().requires_grad_() for name, value in layers.parameters(shifted).items()}
@@ -58,9 +60,3 @@ def tune_tail(
     return {
         name: torch.lerp(untuned[name].detach(), value.detach(), settings.tuned_share) for name, value in params.items()
     }
-
-
-def entering(model: EditableModel, images: Tensor, cut: int) -> Tensor:
-    """What reaches stage `cut` of any number of images, on the model's device."""
-    device = model.head.weight.device
-    return torch.cat([before(model, part.to(device), cut) for part in images.split(256)])

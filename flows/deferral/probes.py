@@ -5,7 +5,6 @@ Harm is looked for on probes: labelled images that the release decision does not
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.ledger import Ledger, read_ledger
 from errata.data.splits import load_split
 from errata.editing.features import Features
+from errata.editing.kinds.batch_norm import with_tensors
 from errata.editing.model import EditableModel, load_model
 from errata.editing.settings import ViewSettings
 from errata.editing.views import unseen_views
@@ -50,9 +50,7 @@ class Candidate:
         """What slots were written on: the root, with the candidate's kinds if it has any."""
         if self.edited.kinds is None:
             return self.root
-        made = copy.deepcopy(self.edited)
-        made.load_state_dict({**self.edited.state_dict(), **self.root.state_dict()})
-        return made
+        return with_tensors(self.edited, self.root.state_dict())
 
 
 def load_candidate(workspace: Workspace) -> Candidate:
