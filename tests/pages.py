@@ -32,6 +32,7 @@ def scratch_clone(folder: Path) -> Path:
     shutil.copytree(
         REPOSITORY,
         folder,
+        symlinks=True,
         ignore=shutil.ignore_patterns(
             *(".git", ".venv", "store", "artifacts", "metrics", "site", "__pycache__", ".*_cache", "dvc.lock")
         ),
