@@ -13,6 +13,7 @@
     │   ├── AlreadyStored       a write-once key already holds other content
     │   ├── Superseded          compare-and-swap lost: somebody else wrote first
     │   └── StoreUnusable       the store cannot keep its contract (or cannot be reached)
+    ├── Expired                 a pointer whose time is over, and which nobody renewed
     ├── NothingServed           an inference client has no release that verifies and loads
     ├── UnknownPrediction       a report on a prediction that this service never made
     ├── Removed                 parts of a release that were erased or pruned on purpose; says when and by whom
@@ -87,6 +88,10 @@ class StoreUnusable(StoreError):  # noqa: N818
 
 class Damaged(ErrataError):  # noqa: N818
     """Bytes that do not match their recorded digest."""
+
+
+class Expired(ErrataError):  # noqa: N818
+    """A pointer to the live release whose time is over, and which nobody renewed."""
 
 
 class Removed(ErrataError):  # noqa: N818

@@ -5,8 +5,8 @@
         follower.predict(images)                # whole on one release, whatever happens meanwhile
 
 A release that does not verify or load is never served, nor is one that an older live.json names (`serving.seen`): the
-last good one stays, and `state.problem` says why. With `keep=FOLDER` that holds for a process that starts as well: the
-last good release is kept there.
+last good one stays, and `state.problem` says why. So it is with a live.json that has expired: nothing is swapped in by
+it, and no process starts on it. With `keep=FOLDER` the last good release is kept there for a process that starts.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from errata.data import layout
 from errata.data.releases.manifest import Live, read_live
 from errata.data.storage.base import Storage
 from errata.editing.errors import ErrataError, NothingServed
@@ -49,16 +51,24 @@ class Follower:
     """Serves the live release of a store. Any number of threads may predict while it swaps."""
 
     def __init__(
-        self, storage: Storage, *, load: Loader = load_release, every: float = 5.0, keep: Path | None = None
+        self,
+        storage: Storage,
+        *,
+        load: Loader = load_release,
+        every: float = 5.0,
+        keep: Path | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Nothing is read before `refresh` or `start`. `every`: seconds between two looks at live.json; a release that
         was refused is tried again after twice that, then four times, up to a minute, for its bytes may come back.
-        `keep`: a folder for a copy of the last good release, for the next start (`serving.kept`)."""
+        `keep`: a folder for a copy of the last good release, for the next start (`serving.kept`). `now`: the clock by
+        which live.json expires."""
         self._storage = storage
         self._kept = Kept(keep, storage.url) if keep else None
         self._seen = Seen(self._kept.storage if self._kept else None)
         self._load = load
         self._every = every
+        self._now = now
         self._release: Release | None = None
         self._wanted: Live | None = None
         self._problem = "nothing was loaded yet"
@@ -123,6 +133,7 @@ class Follower:
         live = found[0]
         self._seen.admit(live)
         self._wanted = live
+        live.check_fresh(self._now(), f"{self._storage.url}/{layout.LIVE}")
         old = self._release
         if old is not None and old.digest == live.manifest_sha256:
             self._refused, self._problem = "", ""

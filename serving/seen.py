@@ -37,7 +37,7 @@ class Seen:
         where = f"live.json is change {live.serial} of the store (release {live.version})"
         if live.serial < seen.serial:
             raise Damaged(f"{where}, but change {seen.serial} was seen before: an old one was put back{forget}")
-        if live.serial == seen.serial and live.unsigned != seen.unsigned:
+        if live.serial == seen.serial and live.change != seen.change:
             raise Damaged(f"{where}, but says otherwise than when it was seen before{forget}")
         # a retraction keeps the version, so after a rollback that was not seen it may name an older one as well
         if live.version < seen.version and live.action == "released":

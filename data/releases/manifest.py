@@ -7,7 +7,8 @@ A release's digest is the SHA-256 of its manifest, which names that of every fil
 `serial` counts the changes of live.json and is the pointer's place in the log, which holds each pointer that ever was
 live. `newest` is the highest version that ever was live. The pointer says itself who set it and why, so that its line
 of the log can always be written, also after a crash. Where keys are set (`data.releases.signing`), a pointer carries a
-signature of all its other fields: of its version and its place in the log as well.
+signature of all its other fields: of its version and its place in the log as well. A pointer may expire (`expires`):
+then nights renew it, and what keeps the newest one from clients is found out by its age.
 """
 
 from __future__ import annotations
@@ -16,20 +17,35 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, field, replace
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data import layout
 from errata.data.records import STRICT, Count, Sha256, canonical_json, parse_record
 from errata.data.releases.signing import check_signature, signature_of, signatures_wanted
 from errata.data.storage.base import Storage
-from errata.editing.errors import Damaged, NotStored
+from errata.editing.errors import Damaged, Expired, NotStored
 
 FORMAT: Literal["errata-release/1"] = "errata-release/1"
 Action = Literal["released", "rolled back", "retracted", "reinstated", "erased", "pruned"]
 Number = Annotated[int, Field(ge=1)]
+
+
+def _time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_time)]
+_OPTIONAL = (
+    "signature",
+    "expires",
+    "valid_hours",
+)  # left out of a pointer where there is none: so it was before they were
 _SIGNED_AS = b"errata live.json\n"  # so that no signature of a pointer is one of a manifest
 
 
@@ -87,7 +103,8 @@ class Live:
     """Which release inference serves, and its manifest's digest; then who set it so, why, and when.
 
     `about` is the correction that a retraction or a reinstatement concerns; `run` is a random name of the run that set
-    it, by which a run whose swap was not answered knows its own. `signature` is of all other fields.
+    it, by which a run whose swap was not answered knows its own. `expires` is the time after which no client starts on
+    it, empty if it never does, and `valid_hours` for how long it is renewed. `signature` is of all other fields.
     """
 
     version: Number
@@ -101,11 +118,13 @@ class Live:
     at: str = ""
     about: str = ""
     run: str = ""
+    expires: Time | Literal[""] = ""
+    valid_hours: Annotated[float, Field(ge=0)] = 0.0
     signature: str = ""
 
     def to_json(self) -> bytes:
-        """Canonical bytes: one line, fields by name; a signature only where there is one."""
-        fields = {name: value for name, value in asdict(self).items() if name != "signature" or value}
+        """Canonical bytes: one line, fields by name; a signature and an end only where there are."""
+        fields = {name: value for name, value in asdict(self).items() if name not in _OPTIONAL or value}
         return (json.dumps(fields, sort_keys=True) + "\n").encode()
 
     @staticmethod
@@ -118,8 +137,26 @@ class Live:
 
     @property
     def unsigned(self) -> Live:
-        """What the signature is of: two pointers say the same if these are equal."""
+        """What the signature is of."""
         return replace(self, signature="")
+
+    @property
+    def change(self) -> Live:
+        """What it says of what is live: two pointers say the same if these are equal, for nights renew the rest."""
+        return replace(self, signature="", expires="", valid_hours=0.0)
+
+    def valid_for(self, hours: float, now: datetime) -> Live:
+        """The same, unsigned, until so many hours from `now`; 0: for ever."""
+        end = (now + timedelta(hours=hours)).isoformat(timespec="seconds") if hours else ""
+        return replace(self, expires=end, valid_hours=float(hours), signature="")
+
+    def check_fresh(self, now: datetime, where: str) -> None:
+        """Raise Expired if its time is over at `now`."""
+        if self.expires and datetime.fromisoformat(self.expires) <= now:
+            raise Expired(
+                f"{where} (release {self.version}) expired at {self.expires} and was not renewed: see whether nights "
+                "still end, or whether somebody keeps a newer one back; `errata correct` renews it"
+            )
 
     def signed(self) -> Live:
         """The same with its signature, if a signing key is set; raises DataError if only a public key is."""
@@ -168,7 +205,7 @@ def check_log(storage: Storage, live: Live | None) -> None:
         entry = read_entry(storage, layout.log_entry(live.serial))
     except NotStored:  # a crash came between the swap and the log
         entry = live
-    if entry.unsigned != live.unsigned:
+    if entry.change != live.change:
         raise Damaged(f"{storage.url}/{layout.LIVE} and entry {live.serial} of the log differ; {restore}")
     try:
         later = storage.get(layout.log_entry(live.serial + 1))

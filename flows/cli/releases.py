@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
         manifest = read_manifest(storage, found[0].version, found[0].manifest_sha256)
         content |= {"live": found[0].version, "kind": manifest.kind, "corrections": manifest.corrections}
         content |= {"digest": manifest.digest, "root": manifest.root}
+        content |= {"expires": found[0].expires or "never"}
     if as_json:
         say_json(content)
         return
@@ -83,16 +85,23 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a release against the digest in the log; names each changed, missing or extra file."""
+    from errata.data import layout
     from errata.data.releases.removal import removal_of
+    from errata.editing.errors import Expired
     from errata.flows.cli.store import existing_store
     from errata.flows.releases.contents.model_signature import release_problems
     from errata.flows.releases.pointer import released_digest, require_live
 
     storage = existing_store(store)
-    live = require_live(storage)[0].version
-    which = live if version is None else version
-    removal = None if which == live else removal_of(storage, which)  # nothing may be missing of what is live
+    pointer, _ = require_live(storage)
+    which = pointer.version if version is None else version
+    removal = None if which == pointer.version else removal_of(storage, which)  # nothing may be missing of what is live
     problems = release_problems(storage, which, released_digest(storage, which), removal.files if removal else None)
+    if which == pointer.version:
+        try:
+            pointer.check_fresh(datetime.now(UTC), f"{storage.url}/{layout.LIVE}")
+        except Expired as fault:
+            problems = (*problems, str(fault))
     if as_json:
         say_json({"version": which, "problems": problems, "removed": removal})
     for problem in () if as_json else problems:

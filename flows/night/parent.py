@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
+from errata.data import layout
 from errata.data.releases.correction_images import copy_corrections
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.kind_inputs import released_inputs
@@ -12,7 +14,7 @@ from errata.data.releases.manifest import Manifest, read_file, read_model
 from errata.data.releases.replay import replay_of
 from errata.data.splits import RECORD, SplitEntry, parse_splits
 from errata.data.storage.base import Storage
-from errata.editing.errors import Damaged, DataError
+from errata.editing.errors import Damaged, DataError, Expired
 from errata.editing.model import ModelSpec
 from errata.flows.night.state import Night, Parent
 from errata.flows.night.step import STORE_AWAY, step
@@ -30,6 +32,10 @@ def sync(night: Night) -> Parent:
     storage, workspace = night.storage, night.workspace
     storage.probe()
     live, tag = require_live(storage)
+    try:
+        live.check_fresh(datetime.now(UTC), f"{storage.url}/{layout.LIVE}")
+    except Expired as fault:  # nights are what renews it, so this one goes on
+        night.log(str(fault))
     manifest = verified(storage, live.version, live.manifest_sha256)
     record(storage, live)  # a crash between swap and log left no entry
     tag_release(workspace, storage, manifest, night.log)  # nor a tag

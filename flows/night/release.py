@@ -20,6 +20,7 @@ from errata.flows.releases.contents.bundle import Bundle, build_bundle, publish
 from errata.flows.releases.contents.sbom import environment_sbom
 from errata.flows.releases.git_tag import tag_release
 from errata.flows.releases.pointer import make_live
+from errata.flows.releases.pointer import renew as renew_pointer
 
 
 @step("release", waits=STORE_AWAY)
@@ -39,9 +40,25 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
         if (found and found[1]) != (parent and parent[1]):
             raise Superseded("superseded: another release went live meanwhile; nothing was consumed") from None
         raise
-    make_live(night.storage, bundle.manifest, parent, action="released", by=night.by, why=why, run=night.name)
+    hours = night.workspace.params.pointer.valid_hours
+    make_live(
+        night.storage,
+        bundle.manifest,
+        parent,
+        action="released",
+        by=night.by,
+        why=why,
+        run=night.name,
+        valid_hours=hours,
+    )
     tag_release(night.workspace, night.storage, bundle.manifest, night.log)
     return bundle
+
+
+@step("renew", waits=STORE_AWAY)
+def renew(night: Night) -> None:
+    """Say that what is live still is, where live.json is to expire: this night came to its end and releases nothing."""
+    renew_pointer(night.storage, night.workspace.params.pointer.valid_hours)
 
 
 @step("settle", waits=STORE_AWAY)

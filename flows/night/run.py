@@ -22,7 +22,7 @@ from errata.flows.night.check_reports import keep_observed
 from errata.flows.night.collect import collect
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.parent import sync
-from errata.flows.night.release import defer, quarantine, release, settle
+from errata.flows.night.release import defer, quarantine, release, renew, settle
 from errata.flows.night.state import AskApproval, Batch, Night
 from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
 from errata.flows.night.summary import NightSummary
@@ -51,6 +51,7 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
     if found.done:
         run_step(settle, night, found.done, parent.live.version)
     if not found.changes(parent):
+        run_step(renew, night)
         return run_step(summarise, night, parent.ledger, found, None)
     for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
         last = make_candidate(night, parent, found, version, run_step)
@@ -72,6 +73,8 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
             run_step(settle, night, consumed, version)
         if found.deferred:
             run_step(defer, night, found)
+        if not released:
+            run_step(renew, night)
         in_force = ledger if released else parent.ledger
         return run_step(summarise, night, in_force, found, gate_result, released=released)
     raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")

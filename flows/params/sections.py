@@ -218,6 +218,18 @@ class ApprovalParams(Section):
     )
 
 
+class PointerParams(Section):
+    """live.json, which says what inference serves."""
+
+    valid_hours: float = parameter(
+        0.0,
+        "how long clients start on live.json unless a night renews it, as each does: several nights, say 72. 0: ever",
+        "hours",
+        ge=0,
+        le=87_600,
+    )
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -232,3 +244,4 @@ class Params(Section):
     deferral: DeferralParams = DeferralParams()
     approval: ApprovalParams = ApprovalParams()
     retention: RetentionParams = RetentionParams()
+    pointer: PointerParams = PointerParams()

@@ -38,17 +38,21 @@ def make_live(
     why: str,
     about: str = "",
     run: str = "",
+    valid_hours: float | None = None,
 ) -> Live:
     """Point live.json at a published release, if it still is what `parent` says; raises Superseded otherwise.
 
     A swap whose answer was lost has happened all the same: tried again by the same `run`, which then finds its own name
-    in live.json, it is success. Another run that made the very same release is not this one, and is told so. Raises
-    Damaged if the log does not end with `parent`.
+    in live.json, it is success. Another run that made the very same release is not this one, and is told so.
+    `valid_hours`: when it expires, 0: never, None: as long as the pointer before was made for. Raises Damaged if the
+    log does not end with `parent`.
     """
     old = parent[0] if parent else None
     check_log(storage, old)
     if old:
         record(storage, old)  # a crash may have left it unlogged; after this swap nobody could tell
+    hours = valid_hours if valid_hours is not None else old.valid_hours if old else 0.0
+    at = datetime.now(UTC)
     new = Live(
         version=manifest.version,
         manifest_sha256=manifest.digest,
@@ -58,10 +62,11 @@ def make_live(
         action=action,
         by=by,
         why=why,
-        at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        at=at.isoformat(timespec="microseconds"),
         about=about,
         run=run or secrets.token_hex(8),
-    ).signed()
+    )
+    new = new.valid_for(hours, at).signed()
     try:
         storage.swap(layout.LIVE, new.to_json(), expected=parent[1] if parent else None)
     except Superseded:
@@ -72,6 +77,17 @@ def make_live(
         new = now[0]
     record(storage, new)
     return new
+
+
+def renew(storage: Storage, hours: float) -> None:
+    """Say that what is live still is, for so many hours from now (0: for ever); the log keeps its entry.
+
+    Whoever changes live.json at this moment says it as well. Raises Damaged if the log cannot be believed.
+    """
+    live, tag = require_live(storage)
+    if hours or live.valid_hours:
+        with suppress(Superseded):
+            storage.swap(layout.LIVE, live.valid_for(hours, datetime.now(UTC)).signed().to_json(), expected=tag)
 
 
 def record(storage: Storage, live: Live) -> None:

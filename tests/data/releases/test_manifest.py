@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from errata.data import layout
 from errata.data.releases.manifest import Live, Manifest, check_log, read_entry, read_live, verify_bundle
 from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from errata.data.storage.base import Storage
-from errata.editing.errors import Damaged, DataError, NightError
+from errata.editing.errors import Damaged, DataError, Expired, NightError
 from errata.flows.releases.contents.sign import sign_store
-from errata.flows.releases.pointer import log_entries, make_live, require_live
+from errata.flows.releases.pointer import log_entries, make_live, renew, require_live
 from errata.flows.releases.rollback import current
 from tests.data.releases.test_signing import write_keys
 from tests.serving.releases import bundle, point_at, release
@@ -38,6 +39,9 @@ MANIFEST: dict[str, Any] = json.loads(bundle(2).manifest.to_json())
         ("action", "promoted"),
         ("by", None),
         ("colour", "red"),
+        ("expires", "tomorrow"),
+        ("expires", "2026-05-03T12:00:00"),  # whose midday?
+        ("valid_hours", -1.0),
     ],
 )
 def test_a_pointer_with_a_wrong_field_is_refused_by_name(field: str, value: object) -> None:
@@ -242,3 +246,53 @@ def test_who_wants_signatures_and_cannot_sign_changes_nothing(
     with pytest.raises(DataError, match=SIGNING_KEY):
         point_at(storage, bundle(1).manifest)
     assert storage.read(layout.LIVE) == before
+
+
+NOON = datetime(2026, 5, 3, 12, tzinfo=UTC)
+
+
+def test_a_pointer_without_an_end_is_what_it_was_before_there_were_ends() -> None:
+    assert {"expires", "valid_hours"}.isdisjoint(POINTER)
+    ends = Live(2, "a" * 64, 1, 3, 2).valid_for(36, NOON)
+    assert ends.expires == "2026-05-05T00:00:00+00:00"
+    assert Live.from_json(ends.to_json()) == ends
+    assert ends.valid_for(0, NOON) == Live(2, "a" * 64, 1, 3, 2)
+    ends.check_fresh(NOON + timedelta(hours=35.9), "here")
+    with pytest.raises(Expired, match=r"here \(release 2\) expired at 2026-05-05"):
+        ends.check_fresh(NOON + timedelta(hours=36), "here")
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_end_of_a_pointer_is_under_its_signature(storage: Storage) -> None:
+    release(storage, 1)
+    renew(storage, 24)
+    content = json.loads(storage.read(layout.LIVE).content)
+    later = {**content, "expires": "2999-01-01T00:00:00+00:00"}
+    for forged in (later, {**content, "valid_hours": 99.0}, {k: v for k, v in content.items() if k != "expires"}):
+        put_back(storage, json.dumps(forged).encode())
+        with pytest.raises(Damaged, match="not signed"):
+            read_live(storage)
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_renewal_is_no_change_and_what_changes_renews_as_well(storage: Storage) -> None:
+    release(storage, 1)
+    logged = storage.get(layout.log_entry(1))
+    before, _ = require_live(storage)
+    renew(storage, 0)
+    assert require_live(storage)[0] == before  # nothing was to be done
+    for hours in (1.0, 48.0):
+        started = datetime.now(UTC)
+        renew(storage, hours)
+        live, _ = require_live(storage)  # it agrees with the log
+        end = datetime.fromisoformat(live.expires)
+        assert abs(end - started - timedelta(hours=hours)) < timedelta(minutes=1)
+        assert (live.change, live.valid_hours) == (before.change, hours)
+    assert storage.get(layout.log_entry(1)) == logged
+    release(storage, 2)
+    point_at(storage, bundle(1).manifest)  # a rollback has no parameters: as long as it was
+    live, _ = require_live(storage)
+    assert (live.serial, live.valid_hours) == (3, 48.0)
+    assert datetime.fromisoformat(live.expires) - datetime.fromisoformat(live.at) > timedelta(hours=47)
+    renew(storage, 0)  # switched off
+    assert require_live(storage)[0].expires == ""
