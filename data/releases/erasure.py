@@ -1,6 +1,6 @@
 """A person's photo that shall be gone: what was asked, which every later night honours, and that it is done.
 
-    erased/<n>/asked.json   {"format", "number", "images", "identities", "corrections", "reports", "by", "why", "at"}
+    erased/<n>/asked.json   {"format", "number", "images", "identities", "corrections", "reports", "gates", "by", ...}
     erased/<n>/done.json    {"format", "number", "version", "taught", "at"}
 
 Both are written once and stay: digests say that a photo was here, and are no photo. From the moment in which it is
@@ -28,9 +28,19 @@ _ADVICE = "restore it from a copy: it says what must not come back"
 
 
 @dataclass(frozen=True, config=STRICT)
+class ReplacedGate:
+    """A gate split that an operator had added and that held the photo, by its file's digest before and after: "" if
+    nothing is left of it."""
+
+    before: Sha256
+    after: Sha256 | Literal[""]
+
+
+@dataclass(frozen=True, config=STRICT)
 class Erasure:
     """What was asked. `images`: digests of files; `identities`: digests of their pixels at the model's input size;
-    `corrections`: all that releases ever claimed of them; `reports`: those that spoke of them."""
+    `corrections`: all that releases ever claimed of them; `reports`: those that spoke of them; `gates`: splits that
+    held them."""
 
     number: Count
     images: tuple[Sha256, ...]
@@ -40,6 +50,7 @@ class Erasure:
     by: str
     why: str
     at: str
+    gates: tuple[ReplacedGate, ...] = ()
     format: Literal["errata-erasure/1"] = "errata-erasure/1"
 
     @property
@@ -85,6 +96,16 @@ def erasures(storage: Storage) -> Iterator[Erasure]:
 def erased_digests(storage: Storage) -> frozenset[str]:
     """The digests of all image files, and of all pixels at the model's input size, that are not taken again."""
     return frozenset[str]().union(*(each.digests for each in erasures(storage)))
+
+
+def replaced_gates(storage: Storage) -> dict[str, str]:
+    """What each gate split that held an erased photo became in the end, by digest: "" if nothing is left of it."""
+    became = {gate.before: gate.after for each in erasures(storage) for gate in each.gates}
+
+    def last(digest: str) -> str:
+        return last(became[digest]) if digest in became else digest
+
+    return {before: last(after) for before, after in became.items()}
 
 
 def ask(storage: Storage, erasure: Erasure) -> Erasure:

@@ -77,6 +77,11 @@ def _print_erasure(plan: ErasurePlan) -> None:
     )
     table.add_row("reports", str(len(photo.reports)))
     table.add_row("weights of", _releases(plan.holding) or "no release")
+    if photo.gates:
+        table.add_row(
+            "gate splits",
+            ", ".join(f"{each.before[:12]} becomes {each.after[:12] or 'nothing'}" for each in photo.gates),
+        )
     if plan.live in plan.holding:
         table.add_row("live", f"release {plan.live} holds it: a night makes one without it first")
     if plan.never_live:

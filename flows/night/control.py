@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from ruamel.yaml import YAML
 
 from errata.data import layout
 from errata.data.datasets import LabelledImages, load_dataset
@@ -25,7 +23,7 @@ from errata.data.splits import load_split, pack_split, read_record, refreshed
 from errata.editing.errors import DataError, ErrataError, NotStored, StoreUnusable
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.state import Night
-from errata.flows.releases.gate_images import keep_gate
+from errata.flows.releases.gate_images import keep_gate, name_gates
 from errata.flows.stages.prepare import check_splits
 from errata.flows.workspace import Workspace
 
@@ -66,7 +64,8 @@ def add_gate(night: Night, source: Path) -> AddedGate:
         content = pack_split(fresh)
         digest = sha256(content)
         keep_gate(night.storage, workspace, digest, content)
-        name_in_params(workspace, digest)
+        if digest not in workspace.params.data.gates:
+            name_gates(workspace, [*workspace.params.data.gates, digest])
         Workspace(workspace.folder).dvc("repro", "prepare", log=night.log)
         return AddedGate(digest, len(fresh), left_out)
 
@@ -124,19 +123,3 @@ def reported_images(night: Night, shape: tuple[int, ...]) -> Iterator[Pixels]:
                 raise
             except (ErrataError, NotStored) as fault:
                 night.log(f"{key} cannot be compared with: {fault}")
-
-
-def name_in_params(workspace: Workspace, digest: str) -> None:
-    """Add the digest to `data.gates` in params.yaml, where its comments stay; once."""
-    if digest in workspace.params.data.gates:
-        return
-    yaml = YAML()
-    yaml.width = 10_000
-    document = yaml.load(workspace.params_file)
-    document["data"]["gates"] = [*workspace.params.data.gates, digest]
-    out = BytesIO()
-    yaml.dump(document, out)
-    path = workspace.folder / "params.yaml"
-    whole = path.with_suffix(".new")
-    whole.write_bytes(out.getvalue())
-    whole.replace(path)

@@ -1,6 +1,6 @@
 """Erasing a person's photo: asked, for good; evidence deleted; a release without it; weights that hold it removed.
 
-    ask -> announce -> delete evidence -> [a night] -> remove weights -> done
+    ask -> announce -> delete evidence -> leave gate splits -> [a night] -> remove weights -> done
 
 Each step may be repeated, so an erasure that was killed anywhere goes on where it was, by the same command. Once it is
 asked no report of the photo is taken, no night releases it, and nobody can go back to a release that holds it.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from errata.data import layout
@@ -25,11 +25,13 @@ from errata.flows.night.run import night_steps
 from errata.flows.night.state import Night
 from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
 from errata.flows.night.summary import NightSummary
+from errata.flows.releases.gate_images import check_gates, gates_without, replace_gates
 from errata.flows.releases.pointer import announce
 from errata.flows.releases.retention.photo import Shape, find_photo
-from errata.flows.releases.retention.remote import spent_objects
+from errata.flows.releases.retention.remote import judging_objects, spent_objects
 from errata.flows.releases.retention.stored import StoredBundle, record_removals, removed_keys, stored_bundles
 from errata.flows.releases.standing import edited_by
+from errata.flows.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def plan_erasure(storage: Storage, *, name: str = "", content: bytes = b"", by: 
             by,
             why,
             datetime.now(UTC).isoformat(timespec="seconds"),
+            gates_without(storage, photo.identities),
         )
     return ErasurePlan(
         begun,
@@ -106,9 +109,11 @@ def erase(night: Night, plan: ErasurePlan, run_step: RunStep = run_here) -> Eras
     with alone(night, "an erasure"):
         erasure, summary = plan.erasure, None
         if not plan.asked:
+            check_gates(night.storage, night.workspace, erasure)
             erasure = run_step(ask_for, night, erasure)
         run_step(bar, night, erasure)
         run_step(delete_evidence, night, erasure)
+        night = run_step(leave_gates, night, erasure)
         if run_step(is_live, night, erasure):
             summary = night_steps(night, run_step)
             if run_step(is_live, night, erasure):
@@ -147,6 +152,17 @@ def delete_evidence(night: Night, erasure: Erasure) -> None:
     shutil.rmtree(night.workspace.features, ignore_errors=True)  # what was made of its views is kept there too
 
 
+@step("leave gate splits", waits=STORE_AWAY)
+def leave_gates(night: Night, erasure: Erasure) -> Night:
+    """Take the photo out of each gate split that an operator added; returns the night with the params.yaml of then."""
+    if not erasure.gates:
+        return night
+    replace_gates(night.storage, night.workspace, erasure)
+    changed = replace(night, workspace=Workspace(night.workspace.folder))
+    changed.workspace.dvc("repro", "prepare", log=night.log)
+    return changed
+
+
 @step("look", waits=STORE_AWAY)
 def is_live(night: Night, erasure: Erasure) -> bool:
     """Whether the live release holds the photo."""
@@ -168,7 +184,8 @@ def remove_weights(night: Night, erasure: Erasure) -> None:
     bundles = stored_bundles(storage, live)
     removals = [each.removal for each in bundles if each.removal and (live is None or each.version != live.version)]
     spent = {each.version for each in removals} | {each.version for each in holding}
-    for key in (*spent_objects(storage, bundles, spent), *removed_keys(removals)):
+    judged = judging_objects(storage, erasure.identities) if erasure.gates else []
+    for key in (*spent_objects(storage, bundles, spent), *judged, *removed_keys(removals)):
         storage.delete(key)
     for each in holding:
         if not each.last_live:  # a run that died before its swap; its ledger last, for it tells that this is to go

@@ -20,6 +20,7 @@ from errata.data.releases.manifest import Manifest, read_file
 from errata.data.splits import splits_digest
 from errata.data.storage.base import Storage, is_key
 from errata.editing.errors import Damaged
+from errata.flows.releases.gate_images import judged_on_erased
 from errata.flows.workspace import Log, Workspace, tree_digest
 
 OBJECTS = "dvc/files/md5"  # in the store, as DVC lays them out
@@ -52,24 +53,29 @@ def restore_outputs(storage: Storage, manifest: Manifest, workspace: Workspace, 
     """Put the release's splits and root into the workspace and DVC's cache.
 
     Raises NotStored if the store lost a part, Damaged or TooLarge if one is not what the release recorded; then
-    neither the workspace nor the cache has changed.
+    neither the workspace nor the cache has changed. Without its splits, if a photo in them was erased: those are made
+    again from the data set.
     """
+    whole = not judged_on_erased(storage, manifest)
     said: list[str] = []
     workspace.dvc("cache", "dir", log=said.append)
     cache = (Path(said[-1]) if said else workspace.folder / ".dvc" / "cache") / "files" / "md5"
     (workspace.folder / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="errata-", dir=workspace.folder / ".dvc" / "tmp") as temporary:
         objects: dict[str, Path | bytes] = {}
-        for stage, name in (("prepare", "splits"), ("train", "root")):
+        for stage, name in (*([("prepare", "splits")] if whole else []), ("train", "root")):
             folder = Path(temporary) / name
             objects |= _fetch(storage, _output(storage, manifest, stage, f"artifacts/{name}"), folder)
         if tree_digest(Path(temporary) / "root") != manifest.root:
             raise Damaged(f"the root in the store is not that of release {manifest.version}; run `errata train`")
-        if splits_digest(Path(temporary) / "splits") != manifest.splits:
+        if whole and splits_digest(Path(temporary) / "splits") != manifest.splits:
             raise Damaged(f"the splits in the store are not those of release {manifest.version}; run `errata train`")
         for md5, content in objects.items():
             _keep(cache / md5[:2] / md5[2:], content if isinstance(content, bytes) else content.read_bytes())
-    workspace.dvc("checkout", "--force", "prepare", "train", log=log)
+    workspace.dvc("checkout", "--force", *(["prepare"] if whole else []), "train", log=log)
+    if not whole:
+        log(f"a photo in the splits of release {manifest.version} was erased; they are made again from the data set")
+        workspace.dvc("repro", "prepare", log=log)
 
 
 def _output(storage: Storage, manifest: Manifest, stage: str, path: str) -> _Output:

@@ -24,7 +24,7 @@ from errata.data.storage.base import Storage
 from errata.editing.errors import ErrataError, NightError, NotStored, Removed
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.releases.contents.bundle import build_bundle
-from errata.flows.releases.gate_images import fetch_gates
+from errata.flows.releases.gate_images import fetch_gates, judged_on_erased
 from errata.flows.releases.outputs import restore_outputs
 from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline
 from errata.flows.releases.pointer import released_digest, verified
@@ -83,6 +83,8 @@ def reproduce(
     erased = gone & {each.id for each in held_by(storage, manifest)}
     if gone & labelled or (erased and (from_scratch or erased & {each.id for each in edited_by(storage, manifest)})):
         raise Removed(f"release {version} cannot be made again: a photo that it was made with was erased")
+    if judged_on_erased(storage, manifest):
+        raise Removed(f"release {version} cannot be made again: a photo that it was judged with was erased")
     workspace = restore_workspace(storage, manifest, folder, allowed_plugins, erased)
     if from_scratch:
         fetch_gates(storage, workspace)

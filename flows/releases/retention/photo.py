@@ -16,6 +16,7 @@ from errata.data.releases.manifest import sha256
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError, ErrataError
 from errata.flows.releases.decision import as_correction, recorded_decisions
+from errata.flows.releases.gate_images import stored_gates
 from errata.flows.releases.retention.evidence import kept_reports, read_each
 from errata.flows.releases.retention.stored import StoredBundle
 
@@ -76,8 +77,11 @@ def _meant(
 
 
 def pictures(storage: Storage) -> Iterator[str]:
-    """The identities of all pictures at the model's input size: of corrections, and of images that were labelled."""
-    return (layout.stem(key) for key in storage.keys(layout.CORRECTIONS))
+    """The identities of all pictures at the model's input size: of corrections, of images that were labelled, and of
+    those in gate splits that were added."""
+    yield from (layout.stem(key) for key in storage.keys(layout.CORRECTIONS))
+    for _, split in stored_gates(storage):
+        yield from map(pixel_digest, split.images)
 
 
 def _identity(content: bytes, shape: Shape | None) -> str:

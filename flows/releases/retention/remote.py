@@ -6,15 +6,20 @@ An object is spent if only releases need it whose weights were removed. A list o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 import yaml
 
 from errata.data import layout
+from errata.data.images import pixel_digest
+from errata.data.splits import unpack_split
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NotStored, TooLarge, Unreadable
 from errata.flows.releases.outputs import OBJECTS, read_listing
 from errata.flows.releases.retention.stored import StoredBundle
+
+JUDGING = ("gate.npz", "retired.npz")
 
 
 def spent_objects(storage: Storage, bundles: Iterable[StoredBundle], spent: Iterable[int]) -> list[str]:
@@ -37,6 +42,29 @@ def spent_objects(storage: Storage, bundles: Iterable[StoredBundle], spent: Iter
         files = _files(storage, folder, must=False) - kept
         keys += [_key(md5) for md5 in sorted(files)] + [_key(folder)]
     return list(dict.fromkeys(keys))
+
+
+def judging_objects(storage: Storage, identities: Collection[str]) -> list[str]:
+    """The keys of objects that are gate splits, or retired ones, with one of these images in them.
+
+    Every list of files is looked at, also of a run that died.
+    """
+    gone = set(identities)
+    keys = set()
+    for key in storage.keys(f"{OBJECTS}/"):
+        if key.endswith(".dir"):
+            folder = "".join(key.rsplit("/", 2)[-2:])
+            with suppress(NotStored, Damaged, TooLarge, Unreadable):
+                keys |= {_key(each.md5) for each in read_listing(storage, folder) if each.relpath in JUDGING}
+    return sorted(key for key in keys if not gone.isdisjoint(_images(storage, key)))
+
+
+def _images(storage: Storage, key: str) -> set[str]:
+    """The pixel digests of a split's images; none if it is gone."""
+    try:
+        return {pixel_digest(image) for image in unpack_split(storage.get(key)).images}
+    except NotStored:
+        return set()
 
 
 def _folders(storage: Storage, version: int) -> set[str]:
