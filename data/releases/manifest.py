@@ -45,7 +45,8 @@ _OPTIONAL = (
     "signature",
     "expires",
     "valid_hours",
-)  # left out of a pointer where there is none: so it was before they were
+    "judged",
+)  # left out of a pointer where empty, as before there were any
 _SIGNED_AS = b"errata live.json\n"  # so that no signature of a pointer is one of a manifest
 
 
@@ -99,12 +100,21 @@ class Manifest:
 
 
 @dataclass(frozen=True, config=STRICT)
+class JudgedSplit:
+    """How often models were judged on a split, and the digest of the list of its images (`data.releases.looks`)."""
+
+    looks: Count
+    images: Sha256
+
+
+@dataclass(frozen=True, config=STRICT)
 class Live:
     """Which release inference serves, and its manifest's digest; then who set it so, why, and when.
 
     `about` is the correction that a retraction or a reinstatement concerns; `run` is a random name of the run that set
     it, by which a run whose swap was not answered knows its own. `expires` is the time after which no client starts on
-    it, empty if it never does, and `valid_hours` for how long it is renewed. `signature` is of all other fields.
+    it, empty if it never does, and `valid_hours` for how long it is renewed. `judged`: the looks at each split, by its
+    digest, where pointers are signed: so they cannot be taken back. `signature` is of all other fields.
     """
 
     version: Number
@@ -120,6 +130,7 @@ class Live:
     run: str = ""
     expires: Time | Literal[""] = ""
     valid_hours: Annotated[float, Field(ge=0)] = 0.0
+    judged: dict[Sha256, JudgedSplit] = field(default_factory=dict)
     signature: str = ""
 
     def to_json(self) -> bytes:
@@ -143,7 +154,7 @@ class Live:
     @property
     def change(self) -> Live:
         """What it says of what is live: two pointers say the same if these are equal, for nights renew the rest."""
-        return replace(self, signature="", expires="", valid_hours=0.0)
+        return replace(self, signature="", expires="", valid_hours=0.0, judged={})
 
     def valid_for(self, hours: float, now: datetime) -> Live:
         """The same, unsigned, until so many hours from `now`; 0: for ever."""

@@ -50,6 +50,7 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
         why=why,
         run=night.name,
         valid_hours=hours,
+        judged=night.looks.standing(),
     )
     tag_release(night.workspace, night.storage, bundle.manifest, night.log)
     return bundle
@@ -57,8 +58,8 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
 
 @step("renew", waits=STORE_AWAY)
 def renew(night: Night) -> None:
-    """Say that what is live still is, where live.json is to expire: this night came to its end and releases nothing."""
-    renew_pointer(night.storage, night.workspace.params.pointer.valid_hours)
+    """Say in live.json that what is live still is, and how often was looked: this night ends and releases nothing."""
+    renew_pointer(night.storage, night.workspace.params.pointer.valid_hours, night.looks.standing())
 
 
 @step("settle", waits=STORE_AWAY)

@@ -7,12 +7,15 @@ compare-and-swap of live.json, then the log. Before the swap the old model is li
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from errata.data import layout
 from errata.data.releases.manifest import (
     Action,
+    JudgedSplit,
     Live,
     Manifest,
     check_log,
@@ -39,12 +42,14 @@ def make_live(
     about: str = "",
     run: str = "",
     valid_hours: float | None = None,
+    judged: Mapping[str, JudgedSplit] | None = None,
 ) -> Live:
     """Point live.json at a published release, if it still is what `parent` says; raises Superseded otherwise.
 
     A swap whose answer was lost has happened all the same: tried again by the same `run`, which then finds its own name
     in live.json, it is success. Another run that made the very same release is not this one, and is told so.
-    `valid_hours`: when it expires, 0: never, None: as long as the pointer before was made for. Raises Damaged if the
+    `valid_hours`: when it expires, 0: never, None: as long as the pointer before was made for; `judged`: the looks that
+    it vouches for, None: those of the pointer before. Raises Damaged if the
     log does not end with `parent`.
     """
     old = parent[0] if parent else None
@@ -65,6 +70,7 @@ def make_live(
         at=at.isoformat(timespec="microseconds"),
         about=about,
         run=run or secrets.token_hex(8),
+        judged=dict(judged) if judged is not None else old.judged if old else {},
     )
     new = new.valid_for(hours, at).signed()
     try:
@@ -79,15 +85,18 @@ def make_live(
     return new
 
 
-def renew(storage: Storage, hours: float) -> None:
-    """Say that what is live still is, for so many hours from now (0: for ever); the log keeps its entry.
+def renew(storage: Storage, hours: float, judged: Mapping[str, JudgedSplit] | None = None) -> None:
+    """Say that what is live still is, for so many hours from now (0: for ever), and vouch for the looks `judged`, by
+    default for those that it vouches for; the log keeps its entry.
 
     Whoever changes live.json at this moment says it as well. Raises Damaged if the log cannot be believed.
     """
     live, tag = require_live(storage)
-    if hours or live.valid_hours:
+    looks = live.judged if judged is None else dict(judged)
+    if hours or live.valid_hours or looks != live.judged:
+        renewed = replace(live, judged=looks).valid_for(hours, datetime.now(UTC)).signed()
         with suppress(Superseded):
-            storage.swap(layout.LIVE, live.valid_for(hours, datetime.now(UTC)).signed().to_json(), expected=tag)
+            storage.swap(layout.LIVE, renewed.to_json(), expected=tag)
 
 
 def record(storage: Storage, live: Live) -> None:

@@ -4,12 +4,19 @@ import secrets
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from errata.data import layout
 from errata.data.releases.looks import RECORD, Looks
+from errata.data.releases.manifest import read_live
+from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import Damaged, StoreUnusable
+from errata.flows.releases.pointer import renew
+from errata.flows.releases.sign import sign_store
+from tests.data.releases.test_signing import write_keys
+from tests.serving.releases import release
 
 SPLIT, OTHER = "a" * 64, "b" * 64
 IMAGES = [f"{index:064x}" for index in range(5)]
@@ -119,3 +126,78 @@ def test_a_split_whose_images_are_unknown_counts_nothing(storage: Storage) -> No
     storage.delete(layout.judging_images(SPLIT))
     with pytest.raises(Damaged, match="restore it"):
         Looks(storage).count(OTHER, FRESH, model(2))
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = write_keys(tmp_path, Ed25519PrivateKey.generate())
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    monkeypatch.setenv(PUBLIC_KEY, str(public))
+
+
+def night_over(storage: Storage) -> None:
+    """What a night that releases nothing does at its end."""
+    renew(storage, 0, Looks(storage).standing())
+
+
+@pytest.mark.usefixtures("keys")
+def test_where_pointers_are_signed_deleted_looks_stay_spent(storage: Storage) -> None:
+    release(storage, 1)
+    for each in range(1, 6):
+        Looks(storage).count(SPLIT, IMAGES, model(each))
+    night_over(storage)
+    for key in list(storage.keys(layout.LOOKS)):
+        storage.delete(key)
+    assert Looks(storage).so_far(SPLIT, IMAGES) == 5
+    assert Looks(storage).count(SPLIT, IMAGES, model(6)) == 6
+    release(storage, 2)  # vouches for what the pointer before did
+    night_over(storage)
+    storage.delete(layout.look(SPLIT, 6, model(6)))
+    assert Looks(storage).count(SPLIT, IMAGES, model(7)) == 7
+    # another seed, with an image in common: it is not known any more which images were looked at
+    storage.delete(layout.judging_images(SPLIT))
+    for key in list(storage.keys(layout.LOOKS)):
+        storage.delete(key)
+    with pytest.raises(Damaged, match="restore it"):
+        Looks(storage).count(OTHER, [*FRESH, IMAGES[3]], model(8))
+
+
+@pytest.mark.usefixtures("keys")
+def test_where_pointers_are_signed_rewritten_looks_give_nothing_back(storage: Storage) -> None:
+    release(storage, 1)
+    for each in range(1, 6):
+        Looks(storage).count(SPLIT, IMAGES, model(each))
+    night_over(storage)
+    genuine = storage.get(layout.look(SPLIT, 5, model(5)))
+    for each in range(1, 6):  # renumbered: all were the first look
+        storage.delete(layout.look(SPLIT, each, model(each)))
+        storage.put_once(layout.look(SPLIT, 1, model(each)), genuine.replace(b'"number":5', b'"number":1'))
+    # and a release that is a pure function, so who knows it beforehand can say that it was judged first
+    for number, content in ((1, genuine.replace(model(5).encode(), model(6).encode())), (2, b"{}"), (3, genuine)):
+        storage.put_once(layout.look(SPLIT, number, model(6)), content)
+    assert Looks(storage).count(SPLIT, IMAGES, model(6)) > 5
+    assert Looks(storage).count(SPLIT, IMAGES, model(5)) > 5
+    storage.delete(layout.judging_images(SPLIT))
+    storage.put_once(layout.judging_images(SPLIT), FRESH[0].encode())  # as if no image were shared
+    with pytest.raises(Damaged, match="was changed"):
+        Looks(storage).count(OTHER, [*FRESH, IMAGES[3]], model(8))
+
+
+def test_a_signed_look_is_the_same_look_again_and_without_keys_nothing_is_vouched_for(
+    storage: Storage, request: pytest.FixtureRequest
+) -> None:
+    release(storage, 1)
+    before = storage.read(layout.LIVE).content
+    Looks(storage).count(SPLIT, IMAGES, model(1))
+    night_over(storage)
+    assert storage.read(layout.LIVE).content == before  # which older clients read
+    request.getfixturevalue("keys")
+    sign_store(storage)
+    assert Looks(storage).count(SPLIT, IMAGES, model(2)) == 2
+    night_over(storage)
+    assert Looks(storage).count(SPLIT, IMAGES, model(2)) == 2
+    found = read_live(storage)
+    assert found is not None
+    assert found[0].judged[SPLIT].looks == 2
+    request.getfixturevalue("monkeypatch").delenv(SIGNING_KEY)  # an auditor counts nothing, and reads all
+    assert Looks(storage).so_far(SPLIT, IMAGES) == 2
