@@ -13,8 +13,8 @@ from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import Damaged, StoreUnusable
+from errata.flows.releases.contents.sign import sign_store
 from errata.flows.releases.pointer import renew
-from errata.flows.releases.sign import sign_store
 from tests.data.releases.test_signing import write_keys
 from tests.serving.releases import release
 

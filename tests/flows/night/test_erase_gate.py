@@ -17,8 +17,8 @@ from errata.editing.errors import DataError, Removed
 from errata.flows.night.control import add_gate
 from errata.flows.night.run import run_night
 from errata.flows.releases.pointer import released_digest
-from errata.flows.releases.remote import judging_objects
 from errata.flows.releases.reproduce import reproduce
+from errata.flows.releases.retention.remote import judging_objects
 from tests.flows.conftest import Place
 from tests.flows.night.test_control import noisy, write
 from tests.flows.night.test_erase import all_bytes, erased
