@@ -165,8 +165,9 @@ def write_table(bench: Bench, name: str, title: str, about: str, rows: Sequence[
         "Each edit: a random test image, a uniformly random class, from the unedited model, at most 10 steps "
         "where the row does not say otherwise. Drawdown "
         "and negative flips over the entire test set (10,000 images); generalization on 8 views of the image that were "
-        "never fitted. In brackets: bootstrap 95% intervals over edits. Rules are tuned on validation edits. On a CPU "
-        "the control predictions of gradient rows are in bfloat16, before and after alike, of the others in float32.\n"
+        "never fitted. In brackets: bootstrap 95% intervals over edits, exact ones of success. Rules are tuned on "
+        "validation edits. On a CPU the control predictions of gradient rows are in bfloat16, before and after alike, "
+        "of the others in float32.\n"
     )
     made = f"Made by `python -m benchmarks.cifar10 --width {bench.width}`."
     parts.append(f"{environment(bench.device)} {made} {bench.note}".rstrip() + "\n")

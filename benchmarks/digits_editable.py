@@ -96,7 +96,7 @@ def main() -> None:
         f"{len(chosen.seeds)} splits and first weights (seeds {', '.join(map(str, chosen.seeds))}) together; both "
         f"models train {FIRST.epochs} epochs plainly, then {SECOND.epochs} more, plainly or editably (c_edit = c_loc "
         f"= 1, {seconds:.0f} CPU seconds a model). RMSProp on chain 3, at most 10 steps, edits that ask for a change; "
-        f"in brackets bootstrap 95% intervals over edits.\n\n{markdown(HEADINGS, cells)}\n"
+        f"in brackets bootstrap 95% intervals over edits, exact ones of success.\n\n{markdown(HEADINGS, cells)}\n"
         f"{environment('cpu')} Made by `python -m benchmarks.digits_editable`. {chosen.note}".rstrip()
         + "\n"
     )

@@ -79,6 +79,8 @@ class Outcome:
 
     k: int
     held: int
+    deferred: int
+    fallbacks: int
     judged: int
     error_before: float
     error_after: float
@@ -132,6 +134,8 @@ class Joint:
         return Outcome(
             k,
             sum(result.holds),
+            len(result.deferred),
+            result.fallbacks,
             paired.n,
             paired.error_before,
             paired.error_after,
@@ -166,7 +170,7 @@ def measured(joint: Joint, contender: Contender, path: Path, sizes: Sequence[int
 
 
 def _words(outcomes: Sequence[Outcome]) -> list[str]:
-    """Cells of the table: hold, error, negative flips, generalization, seconds, over the draws of one k."""
+    """Cells of the table from "hold" on, over the draws of one k."""
 
     def spread(values: Sequence[float], digits: int) -> str:
         middle = f"{100 * float(np.mean(values)):.{digits}f}%"
@@ -177,6 +181,8 @@ def _words(outcomes: Sequence[Outcome]) -> list[str]:
     general = bootstrap_mean(np.array([share for one in outcomes for share in one.shares]), resamples=2000)
     return [
         spread([one.held / one.k for one in outcomes], 1),
+        str(sum(one.deferred for one in outcomes)),
+        str(sum(one.fallbacks for one in outcomes)),
         f"{100 * np.mean([one.error_before for one in outcomes]):.2f} -> "
         f"{100 * np.mean([one.error_after for one in outcomes]):.2f}%",
         spread([one.negative_flips / one.judged for one in outcomes], 3),
@@ -186,8 +192,8 @@ def _words(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-HEADINGS = ("editor", "k", "draws", "hold", "error before -> after", "negative flips", "positive flips",
-            "generalization", "seconds")  # fmt: skip
+HEADINGS = ("editor", "k", "draws", "hold", "deferred", "fallbacks", "error before -> after", "negative flips",
+            "positive flips", "generalization", "seconds")  # fmt: skip
 
 
 def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:

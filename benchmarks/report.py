@@ -28,7 +28,7 @@ def number(estimate: Estimate, digits: int = 2) -> str:
 
 HEADINGS = (
     "editor", "settings", "edits", "drawdown", "success", "steps", "test error", "negative flips", "generalization",
-    "seconds an edit",
+    "seconds an edit", "fallbacks",
 )  # fmt: skip
 
 
@@ -46,6 +46,7 @@ def row(name: str, settings: str, trials: Sequence[Trial], *, with_already: bool
         per_cent(found.negative_flips),
         per_cent(found.generalization, 0),
         f"{found.seconds.mean:.3g}",
+        str(found.fallbacks),
     ]
 
 

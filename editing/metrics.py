@@ -142,6 +142,15 @@ def rate_lower_bound(count: int, n: int, confidence: float = CONFIDENCE) -> floa
     return 0.0 if count == 0 else float(betaincinv(count, n - count + 1, 1 - confidence))
 
 
+def exact_rate(count: int, n: int, confidence: float = CONFIDENCE) -> Estimate:
+    """The rate `count` of `n` with its two-sided Clopper-Pearson interval.
+
+    A bootstrap of successes alone gives [1, 1], however few there are.
+    """
+    half = (1 + confidence) / 2
+    return Estimate(count / n, rate_lower_bound(count, n, half), rate_upper_bound(count, n, half), n)
+
+
 def bootstrap_mean(
     values: NDArray[np.floating[Any]], confidence: float = CONFIDENCE, resamples: int = 10_000, seed: int = 0
 ) -> Estimate:

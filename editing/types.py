@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from torch import Tensor
@@ -25,6 +26,14 @@ class Constraint:
     key: str = ""
 
 
+class Unheld(StrEnum):
+    """Why the calibrated patch holds a correction in no slot."""
+
+    NOT_APART = "not apart"  # its features cannot be told from those of control images
+    CONFLICT = "conflict"  # nearly the same image is corrected to another class
+    NO_SLOT = "no slot"  # all slots are taken
+
+
 @dataclass(frozen=True)
 class SlotDiagnostics:
     """How one patch slot came out.
@@ -33,7 +42,7 @@ class SlotDiagnostics:
     `margin`: the lowest activation over the fitted views, in units of the calibration split's standard deviation of
     `w^T z`, above the threshold (positive: the slot fires on every fitted view).
     `calibration_firing`: share of calibration images on which the slot fires.
-    `separated`: whether a slot was written at all; if not, the correction fell back to another editor.
+    `separated`: whether a slot was written at all; if not, the correction is deferred, or fell back to another editor.
     All fields are plain: `pydantic.TypeAdapter(SlotDiagnostics)` parses what `vars` gives.
     """
 
@@ -50,7 +59,8 @@ class EditResult:
 
     `model` is an edited copy (the given model is never changed); `success` iff every constraint holds, i.e.
     `l_e <= 0`; `holds` says so for each constraint, in order; `steps` is how many updates were made (0 if all held
-    already); `reason` is a sentence, empty on success; `seconds` is wall time.
+    already); `reason` is a sentence, empty on success; `seconds` is wall time. `deferred`: by position, the constraints
+    that an editor of slots left out, so that it did nothing for them.
     """
 
     model: EditableModel
@@ -60,6 +70,12 @@ class EditResult:
     reason: str
     seconds: float
     slots: tuple[SlotDiagnostics, ...] = field(default=())
+    deferred: dict[int, Unheld] = field(default_factory=dict)
+
+    @property
+    def fallbacks(self) -> int:
+        """How many corrections no slot could hold, so that another editor moved the weights of all images for them."""
+        return sum(not each.separated for each in self.slots) - len(self.deferred)
 
 
 State = TypeVar("State")

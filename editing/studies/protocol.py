@@ -19,7 +19,7 @@ from torch import Tensor
 
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.errors import MeasurementError
-from errata.editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions
+from errata.editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions, exact_rate
 from errata.editing.model import EditableModel
 from errata.editing.scopes import Tail, before, stage_of, stages
 from errata.editing.settings import ViewSettings
@@ -117,7 +117,8 @@ class Trial:
 
     `already`: the root predicted the expected class, so nothing was to be done. `harm` is the change of the error rate
     among the control images of each class. `generalization` is the share of unseen views of the edited image that get
-    the expected class (None if not measured). `seconds` is wall time of the edit alone.
+    the expected class (None if not measured). `seconds` is wall time of the edit alone. `fallback`: no slot could hold
+    it, so that the weights of all images moved.
     """
 
     image: int
@@ -133,6 +134,7 @@ class Trial:
     error_before: float
     generalization: float | None
     harm: tuple[float, ...] = field(default=())
+    fallback: bool = False
 
     @property
     def drawdown(self) -> float:
@@ -172,6 +174,7 @@ def run_protocol(
             outcomes.error_before,
             None if views is None else _generalization(result.model, image, demand.expected, views),
             _harm(control, after),
+            result.fallbacks > 0,
         )
 
 
@@ -204,7 +207,10 @@ def _harm(control: Control, after: Classes) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Summary:
-    """A row of the paper's tables, with bootstrap 95% intervals over edits. Rates are shares, not per cent."""
+    """A row of the paper's tables, with bootstrap 95% intervals over edits; that of success is exact (Clopper-Pearson).
+
+    Rates are shares, not per cent. `fallbacks`: edits that no slot could hold, so that the weights of all images moved.
+    """
 
     drawdown: Estimate
     negative_flips: Estimate
@@ -213,6 +219,7 @@ class Summary:
     generalization: Estimate | None
     seconds: Estimate
     error: float
+    fallbacks: int = 0
 
 
 def summarise(trials: Sequence[Trial], *, with_already: bool) -> Summary:
@@ -231,9 +238,10 @@ def summarise(trials: Sequence[Trial], *, with_already: bool) -> Summary:
     return Summary(
         drawdown=mean(lambda trial: trial.drawdown),
         negative_flips=mean(lambda trial: trial.negative_flips / trial.n),
-        success=mean(lambda trial: float(trial.success)),
+        success=exact_rate(sum(trial.success for trial in used), len(used)),
         steps=mean(lambda trial: float(trial.steps)),
         generalization=bootstrap_mean(np.array(seen)) if seen else None,
         seconds=mean(lambda trial: trial.seconds),
         error=used[0].error_before,
+        fallbacks=sum(trial.fallback for trial in used),
     )

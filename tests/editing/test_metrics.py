@@ -9,6 +9,7 @@ from errata.editing.metrics import (
     PairedOutcomes,
     bootstrap_mean,
     compare_predictions,
+    exact_rate,
     generalization,
     predicted_classes,
     rate_lower_bound,
@@ -85,6 +86,14 @@ def test_bootstrap_agrees_with_the_normal_interval() -> None:
     assert estimate.high - estimate.mean == pytest.approx(half, rel=0.1)
     assert estimate.mean - estimate.low == pytest.approx(half, rel=0.1)
     assert estimate == bootstrap_mean(values, 0.95, resamples=4000)
+
+
+def test_the_interval_of_a_rate_is_exact_where_a_bootstrap_is_sure() -> None:
+    for count, n in ((100, 100), (97, 100), (0, 12), (5, 12)):
+        found, known = exact_rate(count, n, 0.95), binomtest(count, n).proportion_ci(0.95, "exact")
+        assert (found.mean, found.n) == (count / n, n)
+        assert [found.low, found.high] == pytest.approx([known.low, known.high])
+    assert exact_rate(100, 100).low < bootstrap_mean(np.ones(100)).low == 1
 
 
 NOTHING = np.array([], dtype=np.int64)

@@ -90,6 +90,7 @@ def test_summary_with_and_without_what_was_predicted_already() -> None:
     everything, asked = summarise(trials, with_already=True), summarise(trials, with_already=False)
     assert everything.drawdown.mean == pytest.approx((0 + 0.05 + 0.01) / 3) and everything.steps.mean == 2
     assert asked.drawdown.mean == pytest.approx(0.03) and asked.negative_flips.mean == pytest.approx(0.035)
+    assert asked.success.mean == 1 and asked.success.low == pytest.approx(0.025**0.5)  # two of two, exact
     assert asked.drawdown.n == 2 and asked.drawdown.low == pytest.approx(0.01) and asked.error == 0.2
     with pytest.raises(MeasurementError, match="no edit"):
         summarise(trials[:1], with_already=False)
