@@ -22,6 +22,7 @@ LOOKS = "looks/"
 GATES = "gates/"
 LABELLED = "labelled/"
 KIND_DECISIONS = "kinds/"
+QUESTIONS = "questions/"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -118,6 +119,11 @@ def gate_images(sha256: str) -> str:
 def judging_images(split: str) -> str:
     """Which images a split holds that models are judged on, by the digests of their pixels."""
     return f"{LOOKS}{split}/images.txt"
+
+
+def question(identity: str) -> str:
+    """A question to a person about an image of the day's requests."""
+    return f"{QUESTIONS}{identity}.json"
 
 
 def labelled_image(identity: str) -> str:

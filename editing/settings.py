@@ -107,4 +107,10 @@ class KindSettings(Section):
         0.5, "how far a kind goes from the layers before they were tuned to those after", "share", gt=0, le=1
     )
     batch: int = parameter(64, "views, and as many control images, in one step", "images", ge=1)
+    questions: int = parameter(
+        20,
+        "most of the day's requests that a person is asked about, of those that one kind changes",
+        "images",
+        ge=0,
+    )
     locality: float = parameter(1.0, "weight of the divergence from the root on control images", ge=0)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import Literal
+
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data.records import STRICT, Count, Real, canonical_json, parse_record
+
+Unheld = Literal["not apart", "conflict", "no slot"]
+WHY_DEFERRED: dict[Unheld, str] = {
+    "not apart": "no slot can tell its image from control images",
+    "conflict": "nearly the same image is corrected to another class; retract one of the two",
+    "no slot": "every slot is taken; train a new root",
+}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -13,8 +23,8 @@ class SlotRecord:
     """How the patch slot of the correction `key` came out.
 
     `margin`: by how many standard deviations of calibration scores it fires, at the least, on a fitted view.
-    `calibration_firing`: the share of calibration images on which it fires. Not `separated`: no slot was written, the
-    correction is in the weights.
+    `calibration_firing`: the share of calibration images on which it fires. Not `separated`: no slot was written; the
+    correction is deferred, or in the weights of the head.
     """
 
     key: str
@@ -25,13 +35,23 @@ class SlotRecord:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ChangedAnswer:
+    """An unlabelled image of the day's requests (its pixel digest) whose class a kind changes from `old` to `new`."""
+
+    image: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, config=STRICT)
 class KindRecord:
     """A kind that was found among the corrections, and what it did before any slot was written.
 
     `kind` is its number in the model, -1 if it is not used: then `why` says why, and its corrections are pictures.
     `fitted` and `held_out` are corrections; `mended` of the held-out ones come out right. `calibration_firing` is the
     share of calibration images on which it fires. On `labelled` images of the kind, which judge and are never fitted,
-    `increase` is the error rate that it adds (negative: it errs less). Bounds are the gate's.
+    `increase` is the error rate that it adds (negative: it errs less). Bounds are the gate's. `questions` is a sample
+    of what it changes in the day's requests, for a person to judge.
     """
 
     name: str
@@ -45,6 +65,7 @@ class KindRecord:
     increase: Real
     increase_bound: Real
     why: str = ""
+    questions: tuple[ChangedAnswer, ...] = ()
 
     @property
     def corrections(self) -> frozenset[str]:
@@ -58,7 +79,8 @@ class EditRecord:
 
     `holds` says for each correction, by its identity, whether its constraint holds; `success` that all do; `reason` is
     a sentence, empty on success; `steps` is how many updates were made. `kinds` are those that were found;
-    `kinds_reason` says why none was looked for.
+    `kinds_reason` says why none was looked for. `deferred` are the corrections of the ledger that no slot can hold:
+    nothing was done for them, and every later release tries again.
     """
 
     success: bool
@@ -68,6 +90,7 @@ class EditRecord:
     slots: tuple[SlotRecord, ...] = ()
     kinds: tuple[KindRecord, ...] = ()
     kinds_reason: str = ""
+    deferred: dict[str, Unheld] = field(default_factory=dict)
 
     @property
     def used_kinds(self) -> tuple[KindRecord, ...]:
@@ -80,8 +103,9 @@ class EditRecord:
         return {each.slot: each.key for each in self.slots if each.separated}
 
     def to_json(self) -> bytes:
-        """Canonical bytes; of kinds nothing where there are none."""
-        return canonical_json({name: value for name, value in vars(self).items() if "kinds" not in name or value})
+        """Canonical bytes; of kinds and of deferred corrections nothing where there are none."""
+        rare = {"kinds", "kinds_reason", "deferred"}
+        return canonical_json({name: value for name, value in vars(self).items() if name not in rare or value})
 
     @staticmethod
     def from_json(content: bytes) -> EditRecord:

@@ -7,7 +7,9 @@
     kinds/<n>.json                                    in the store: one decision, written once
 
 Labelled images judge what a kind does to others of its kind, right and wrong ones alike; no editor is fitted to them.
-So they must be drawn without looking at predictions. Where there are none of either, there is no file.
+So they must be drawn without looking at predictions, or only of those that a kind changes (`data.releases.questions`):
+among these a harm is a larger share than among all, so that they judge more strictly. Where there are none of either,
+there is no file.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ from errata.data.releases.numbered import put_numbered
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, DataError, NotStored
 
+NEITHER = ""  # the label of an image that a person was asked about, and that is of neither class
 LABELLED, DECISIONS = "labelled.jsonl", "kinds.json"
 NONE = Ledger(0)  # labelled images are of no release: the same ones give the same bytes
 
-KindVerb = Literal["named", "dissolved", "restored"]
+KindVerb = Literal["named", "dissolved", "restored", "merged", "split"]
 
 
 @record(frozen=True, config=STRICT)
@@ -43,11 +46,14 @@ class KindDecision:
 
     `members` are the corrections that it had then. It stands for the kind of any later night to which more than half of
     those that are still in force belong; of several that do, the last counts.
+
+    Kinds that are `merged` have `members` together. A kind that is `split` falls into `members` and `others`.
     """
 
     action: KindVerb
     members: tuple[str, ...]
     name: str = ""
+    others: tuple[str, ...] = ()
 
     def about(self, corrections: frozenset[str], in_force: frozenset[str]) -> bool:
         """Whether it stands for a kind that has `corrections`, of a ledger with those `in_force`."""

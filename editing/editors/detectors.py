@@ -9,17 +9,21 @@ rank, come in through Woodbury's identity, so that the cost is linear in the num
 *Threshold.* The slot fires iff its score exceeds a high order statistic of its scores on the calibration split, which
 `w` never saw. If a fresh image is exchangeable with those, it fires with probability at most `alpha`, or `1/(n+1)`
 where `alpha` is smaller (the rank argument of conformal prediction: Vovk et al. 2005, section 2.2).
+
+Most views score far above that. A share `tau` of this room goes to everybody else: the threshold is raised from `b` to
+`b + tau max(0, q - b)`, with `q` a low quantile of the views' scores, and never above the image's own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from errata.editing.errors import DataError
 
+TWIN = 0.9  # cosine of directions from which on two pictures are nearly the same one
 _CHUNK = 64  # slots scored at a time: bounds memory at 64 x (calibration images) scores
 
 
@@ -61,6 +65,15 @@ def background(reference: Tensor, calibration: Tensor, eps: float) -> Background
     return Background(reference.double().mean(0), torch.linalg.cholesky(covariance), calibration)
 
 
+def with_traffic(control: Background, traffic: Tensor, corrected: Tensor) -> Background:
+    """The background with unlabelled images as well, directions `[m, d]`, to calibrate on.
+
+    Those that nearly are one of the `corrected` images `[k, d]` are left out: there its slot is to fire.
+    """
+    kept = [part[(part @ corrected.T).amax(1) <= TWIN] for part in traffic.split(4096)]
+    return replace(control, calibration=torch.cat([control.calibration, *kept]))
+
+
 def directions(views: Tensor, control: Background, gamma: float) -> Tensor:
     """Fisher discriminants float64 `[k, d]` of the features `views` `[k, v, d]`, scaled to `w^T (C + eps I) w = 1`."""
     views = views.double()
@@ -76,20 +89,36 @@ def directions(views: Tensor, control: Background, gamma: float) -> Tensor:
     return weight
 
 
-def calibrate(weight: Tensor, control: Background, alpha: float) -> Detectors:
-    """Thresholds for the directions `weight` `[k, d]`, with scores computed in the model's own type, as it will."""
+def calibrate(
+    weight: Tensor,
+    control: Background,
+    alpha: float,
+    views: Tensor | None = None,
+    tau: float = 0.0,
+    quantile: float = 0.25,
+) -> Detectors:
+    """Thresholds for the directions `weight` `[k, d]`, with scores computed in the model's own type, as it will.
+
+    `views` `[k, v, d]`: features of each correction's views, the image itself first, towards whose scores the
+    thresholds are raised.
+    """
     features = control.calibration
     weight = weight.to(features.dtype)
     n = len(features)
     # Fresh scores rank uniformly among n + 1: at most alpha above the ceil((1 - alpha)(n + 1))-th smallest.
     above = max(int(alpha * (n + 1)) - 1, 0)
     parts = []
-    for chunk in weight.split(_CHUNK):
+    for start in range(0, len(weight), _CHUNK):
+        chunk = weight[start : start + _CHUNK]
         scores = features @ chunk.T
         high = scores.topk(above + 1, dim=0).values[above]
         deviation = scores.double().std(0)
         # Another batch size or runtime rounds differently: stay clear of that.
         high = high + 4 * torch.finfo(scores.dtype).eps * scores.abs().amax(0) + 1e-3 * deviation.to(scores.dtype)
+        if views is not None:
+            own = (views[start : start + _CHUNK] @ chunk[:, :, None])[:, :, 0].double()
+            low = torch.minimum(own.quantile(quantile, dim=1), own[:, 0])
+            high = high + (tau * (low - high).clamp(min=0)).to(high.dtype)
         parts.append((high, (scores > high).double().mean(0), deviation))
     threshold, firing, deviation = (torch.cat(column) for column in zip(*parts, strict=True))
     return Detectors(weight, threshold, firing, deviation)

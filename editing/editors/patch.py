@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from errata.editing.constraints import canonical_order, check_constraints, violation
-from errata.editing.editors.detectors import Background, Detectors, background, calibrate, directions
+from errata.editing.editors.detectors import Background, Detectors, background, calibrate, directions, with_traffic
 from errata.editing.editors.kfac import Kfac
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.slot_values import ValueProblem, solve_values
@@ -26,21 +26,23 @@ from errata.editing.features import Features
 from errata.editing.model import EditableModel, batched_both
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
-from errata.editing.types import Constraint, EditResult, SlotDiagnostics
+from errata.editing.types import Constraint, EditResult, SlotDiagnostics, Unheld
 from errata.editing.views import fitting_views
 
+ON_THE_HEAD = NaturalGradient(Scope("head"), margin=0.5)  # a fallback
 _CHUNK = 256  # slots whose activations on all views are held at a time
 
 
 @dataclass(frozen=True)
 class PatchState:
-    """What depends on the root only: `controls`, the `centre` and `whitening` of what the slots look at, and the
-    fallback's Fisher matrix."""
+    """What depends on the root only: `controls`, the `centre` and `whitening` of what the slots look at, the Fisher
+    matrix of the fallback if there is one, and directions `[m, d]` of unlabelled traffic."""
 
     controls: Background
     centre: Tensor
     whitening: Tensor
     fisher: Kfac | None
+    traffic: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,15 @@ class CalibratedPatch:
     of their covariance. `margin` (logits): by how much the expected class must win on fitted views. `faintest`
     (standard deviations of the slot's scores on calibration images): the least activation that counts as firing on the
     image itself. `weakest` (a share of the activation on the image itself): fitted views on which the slot fires less
-    need not win (they would need a large `v`, which does harm wherever else the slot fires). `seed` draws the views.
+    need not win (they would need a large `v`, which does harm wherever else the slot fires). `tau` (a share): how far
+    thresholds are raised towards the `tau_quantile` of the views' scores. `seed` draws the views.
 
-    `fallback`, an editor of the head alone, takes the corrections that no slot can tell from the calibration images. It
-    moves every prediction a little, so it comes first and the slots are solved on top of it. None: they do not hold.
-    `features` keeps what was computed before.
+    Corrections that no slot can hold are deferred, each with why. A `fallback`, an editor of the head alone
+    (`ON_THE_HEAD`), takes those that no slot can tell from the calibration images instead. It moves every prediction a
+    little, so it comes first and the slots are solved on top of it. `features` keeps what was computed before.
+
+    `traffic`, unlabelled images uint8 `[m, h, w, c]`, calibrates thresholds beside the calibration split: the more
+    images, the more corrections fire on next to nothing together.
     """
 
     alpha: float = 0.0
@@ -66,9 +72,12 @@ class CalibratedPatch:
     margin: float = 2.0
     faintest: float = 0.1
     weakest: float = 0.3
+    tau: float = 0.3
+    tau_quantile: float = 0.25
     seed: int = 0
-    fallback: NaturalGradient | None = field(default_factory=lambda: NaturalGradient(Scope("head"), margin=0.5))
+    fallback: NaturalGradient | None = None
     features: Features = field(default_factory=Features)
+    traffic: Tensor | None = field(default=None, repr=False)
 
     @property
     def _on_the_head(self) -> NaturalGradient | None:
@@ -87,7 +96,8 @@ class CalibratedPatch:
             slots.fit(features)
         seen = slots.directions(features), slots.directions(self.features.of(model, calibration))
         fisher = self._on_the_head.prepare(model, reference, calibration) if self._on_the_head else None
-        return PatchState(background(*seen, self.eps), slots.centre, slots.whitening, fisher)
+        unlabelled = seen[1][:0] if self.traffic is None else slots.directions(self.features.of(model, self.traffic))
+        return PatchState(background(*seen, self.eps), slots.centre, slots.whitening, fisher, unlabelled)
 
     def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: PatchState) -> EditResult:
         """Fill slots in a copy of `model`, on top of its kinds. Raises ConstraintError."""
@@ -100,7 +110,7 @@ class CalibratedPatch:
         with torch.no_grad():
             hidden = self.features.of_views(model, images[order], fitting_views, self.views, self.seed)
             chosen = [constraints[i] for i in order]
-            slots, reason = self._write(edited, chosen, images[order], hidden, expected[order], state)
+            slots, unheld, reason = self._write(edited, chosen, images[order], hidden, expected[order], state)
             if not slots:  # nothing to do: not even what the slots look at has changed
                 edited = copy.deepcopy(model).eval()
             met = violation(self._logits(edited, images[order], hidden)[:, 0], expected[order]) <= 0  # the image itself
@@ -109,7 +119,9 @@ class CalibratedPatch:
         )
         missing = len(holds) - sum(holds)
         reason = f"{missing} of {len(holds)} corrections do not hold: {reason}" if missing else ""
-        return EditResult(edited, not missing, holds, int(bool(slots)), reason, time.perf_counter() - started, slots)
+        deferred = {order[row]: why for row, why in unheld.items() if not met[row]}
+        seconds = time.perf_counter() - started
+        return EditResult(edited, not missing, holds, int(bool(slots)), reason, seconds, slots, deferred)
 
     def _logits(self, model: EditableModel, images: Tensor, hidden: Tensor) -> Tensor:
         """Logits float64 `[k, v, classes]` of the fitted views, from `hidden` alone where no kind decides."""
@@ -127,8 +139,8 @@ class CalibratedPatch:
         hidden: Tensor,
         expected: Tensor,
         state: PatchState,
-    ) -> tuple[tuple[SlotDiagnostics, ...], str]:
-        """Fill the free slots of `model`; what came of each, and a sentence on what did not.
+    ) -> tuple[tuple[SlotDiagnostics, ...], dict[int, Unheld], str]:
+        """Fill the free slots of `model`; what came of each, which rows got none, and a sentence on those.
 
         `hidden` `[k, v, d]`: features of the fitted views of each correction, the image itself first.
         """
@@ -136,10 +148,13 @@ class CalibratedPatch:
         features = model.patch.directions(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
         wanted = violation(logits[:, 0], expected) > 0
         if not bool(wanted.any()):
-            return (), ""
-        detectors = calibrate(directions(features, state.controls, self.gamma), state.controls, self.alpha)
+            return (), {}, ""
+        discriminants = directions(features, state.controls, self.gamma)
+        controls = with_traffic(state.controls, state.traffic, features[:, 0])
+        detectors = calibrate(discriminants, controls, self.alpha, features, self.tau, self.tau_quantile)
         own = (features @ detectors.weight[:, :, None])[:, :, 0] - detectors.threshold[:, None]  # [k, v]
-        separated = own[:, 0] > self.faintest * detectors.deviation
+        # a threshold that was raised has left at least 1 - tau of what the image's score was above it
+        separated = own[:, 0] > (1 - self.tau) * self.faintest * detectors.deviation
         apart = (wanted & ~separated).nonzero()[:, 0].tolist()
         if apart and self._on_the_head and state.fisher:
             with torch.enable_grad():
@@ -178,10 +193,17 @@ class CalibratedPatch:
         slots = dict(zip(chosen.tolist(), taken.tolist(), strict=True))
         lowest = (own.amin(1) / detectors.deviation).tolist()
         firing = detectors.firing.tolist()
-        return tuple(
+        asked = wanted.nonzero()[:, 0].tolist()
+        diagnostics = tuple(
             SlotDiagnostics(constraints[one].key, slots.get(one, -1), lowest[one], firing[one], one in slots)
-            for one in wanted.nonzero()[:, 0].tolist()
-        ), reason
+            for one in asked
+        )
+        unheld = {
+            one: Unheld.NOT_APART if not separated[one] else Unheld.CONFLICT if refused[one] else Unheld.NO_SLOT
+            for one in asked
+            if one not in slots
+        }
+        return diagnostics, unheld, reason
 
     def _problem(
         self,

@@ -21,7 +21,7 @@ from torch import Tensor
 from errata.editing.constraints import canonical_order, check_constraints
 from errata.editing.kinds.batch_norm import own_statistics, with_tensors
 from errata.editing.kinds.edits import KindEdits, KindsSpec
-from errata.editing.kinds.grouping import find_groups, fit_detectors
+from errata.editing.kinds.grouping import Regrouping, find_groups, fit_detectors, regrouped
 from errata.editing.kinds.sight import Sight, open_sight
 from errata.editing.kinds.tail import tune_tail
 from errata.editing.model import EditableModel, stages_of
@@ -80,10 +80,17 @@ class KindFinder:
         digest = hashlib.sha256(f"held out of kinds {key}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.settings.held_out * 2**64
 
-    def find(self, model: EditableModel, constraints: Sequence[Constraint], state: KindState) -> tuple[Kind, ...]:
+    def find(
+        self,
+        model: EditableModel,
+        constraints: Sequence[Constraint],
+        state: KindState,
+        regroupings: Sequence[Regrouping] = (),
+    ) -> tuple[Kind, ...]:
         """The kinds of the constraints, in the order of their first key; none if too few look alike.
 
-        The order of the constraints is no part of the result. Raises ConstraintError.
+        `regroupings` are what people decided about which belong together. The order of the constraints is no part of
+        the result. Raises ConstraintError.
         """
         if not constraints:
             return ()
@@ -93,6 +100,8 @@ class KindFinder:
         other = [index for index in order if self.held_out(constraints[index].key)]
         seen = state.sight.directions(model, images)
         groups = find_groups(seen[known], seen[other], state.sight.controls, self.settings)
+        groups = regrouped(groups, [constraints[index].key for index in known], seen[known], regroupings)
+        groups = [group for group in groups if len(group) >= self.settings.members]
         kinds = []
         for members in self._recognised(groups, seen[known], state.sight):
             chosen = [known[row] for row in members]

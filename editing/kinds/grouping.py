@@ -6,6 +6,9 @@ corrections that no detector was fitted to fire the detector of their own group 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +18,45 @@ from errata.editing.editors.detectors import Background, Detectors, calibrate, d
 from errata.editing.settings import KindSettings
 
 NEARLY = 0.95  # of the most held-out corrections that are recognised at any number of groups
+
+
+@dataclass(frozen=True)
+class Regrouping:
+    """A person's word on corrections, by their keys: `together` are one group; `others`, if there are any, are apart
+    from them."""
+
+    together: frozenset[str]
+    others: frozenset[str] = frozenset()
+
+
+def regrouped(
+    groups: list[NDArray[np.int64]], keys: Sequence[str], fitted: Tensor, decisions: Sequence[Regrouping]
+) -> list[NDArray[np.int64]]:
+    """The groups of rows of `fitted` `[n, s]`, whose `keys` are given, as people want them; decisions count in order.
+
+    Groups most of which was merged become one. Of a group that was split, each correction that came later goes to the
+    part whose mean is nearer.
+    """
+    for decision in decisions:
+        if not decision.others:
+            hit = [group for group in groups if 2 * sum(keys[row] in decision.together for row in group) > len(group)]
+            if len(hit) > 1:
+                groups = [group for group in groups if not any(group is one for one in hit)]
+                groups.append(np.sort(np.concatenate(hit)))
+            continue
+        named = decision.together | decision.others
+        hit = [group for group in groups if any(keys[row] in named for row in group)]
+        rows = np.sort(np.concatenate(hit)) if hit else np.empty(0, np.int64)
+        parts = [[int(row) for row in rows if keys[row] in each] for each in (decision.together, decision.others)]
+        if not all(parts):
+            continue
+        means = torch.stack([fitted[part].mean(0) for part in parts])
+        for row in rows:
+            if keys[row] not in named:
+                parts[int((fitted[row] - means).norm(dim=1).argmin())].append(int(row))
+        groups = [group for group in groups if not any(group is one for one in hit)]
+        groups += [np.sort(np.array(part, np.int64)) for part in parts]
+    return groups
 
 
 def fit_detectors(groups: list[Tensor], controls: Background, settings: KindSettings) -> Detectors:

@@ -230,7 +230,7 @@ def show(
         table = Table("correction", "is", "holds", "said by", title="Corrections in force", title_justify="left")
         for each in lineage.corrections:
             said = "; ".join(f"{one.reporter}: was {one.predicted or '?'} ({one.id[:12]})" for one in each.reports)
-            holds = {True: "yes", False: "[red]no[/]", None: "?"}[each.holds]
+            holds = {True: "yes", False: f"[red]{each.deferred or 'no'}[/]", None: "?"}[each.holds]
             table.add_row(each.correction.id[:12], each.correction.expected, holds, said or "-")
         out.print(table)
     for kind in lineage.kinds:

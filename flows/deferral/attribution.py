@@ -18,7 +18,7 @@ from errata.data.splits import load_split
 from errata.editing.types import Constraint
 from errata.flows.deferral.group_testing import keep_harmless
 from errata.flows.deferral.probes import Candidate, Probes
-from errata.flows.stages.editors import build_editor, learned_rule
+from errata.flows.stages.editors import build_editor, calibrating_traffic, learned_rule
 
 ALL = slice(None)
 
@@ -89,6 +89,7 @@ class _JointEdits:
             candidate.params.seed,
             learned_rule(candidate.learned),
             candidate.features,
+            calibrating_traffic(candidate.splits),
         )
         control = [torch.from_numpy(load_split(candidate.splits, name).images) for name in ("reference", "calibration")]
         self._state = self._editor.prepare(candidate.root, *control)

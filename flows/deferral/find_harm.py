@@ -15,6 +15,7 @@ from itertools import groupby
 
 import torch
 
+from errata.data.releases.edit_record import WHY_DEFERRED, EditRecord
 from errata.data.splits import load_split
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel
@@ -28,15 +29,17 @@ from errata.flows.workspace import Workspace
 
 SAFE = 0.7  # of the harm that the limit would just let pass
 DIFFERENCES = {Name.ACCURACY, Name.DRAWDOWN, Name.DRAWDOWN_LIVE, Name.RECALL_DROP}
+BREAKS = "it, or one with it, breaks a correction in force"
 ABOUT_REACH = {Name.REACH, Name.REACH_TRAFFIC}
 
 
 def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str], turn: int) -> dict[str, str]:
     """Which of the corrections `new` to leave out of the next attempt, each with a sentence; none if nobody is found.
 
-    `turn` counts the attempts that failed before.
+    `turn` counts the attempts that failed before. What the editor deferred does nothing, and so no harm.
     """
     candidate = load_candidate(workspace)
+    new = set(new) - set(candidate.deferred)
     broken = {Name(each.name) for each in gate_result.criteria if each.stands_in_the_way}
     certain: dict[str, str] = {}
     if Name.TRIGGER in broken and not rampant(gate_result.criteria):  # what breaks everything goes first
@@ -127,20 +130,43 @@ def not_holding(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
         for identity, held in candidate.holds.items()
         if identity in new and not held
     }
+    gone = {*new, *candidate.deferred}
     lost = [
-        index
-        for index, each in enumerate(candidate.ledger.corrections)
-        if each.id not in new and not candidate.holds.get(each.id, True)
+        each.id
+        for each in candidate.ledger.corrections
+        if each.id not in gone and not candidate.holds.get(each.id, True)
     ]
-    if not lost:
+    # where no slot tells, everyone new is asked, rather than a promise be broken
+    return (found | breaking(candidate, new, lost)) or dict.fromkeys(new if lost else (), BREAKS)
+
+
+def find_displacing(workspace: Workspace, new: Collection[str], before: Collection[str]) -> dict[str, str]:
+    """Which of the corrections `new` compete for slots, each with a sentence; `before` were deferred in the release
+    before.
+
+    Too many corrections, and nearly one image with two classes, end with some of them deferred. A new one is not worth
+    one in force: it is left out, and not taken into the ledger.
+    """
+    deferred = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json")).deferred
+    competing = {name: WHY_DEFERRED[why] for name, why in deferred.items() if why != "not apart"}
+    if found := {name: f"it cannot be made to hold: {why}" for name, why in competing.items() if name in new}:
         return found
-    features = candidate.features.of(candidate.edited, candidate.images[lost])
+    lost = competing.keys() - before
+    return breaking(load_candidate(workspace), new, lost) or dict.fromkeys(new, BREAKS) if lost else {}
+
+
+def breaking(candidate: Candidate, new: Collection[str], lost: Collection[str]) -> dict[str, str]:
+    """The new corrections whose slots fire on the images of `lost` ones."""
+    rows = [row for row, each in enumerate(candidate.ledger.corrections) if each.id in lost]
+    if not rows or not new:
+        return {}
+    found = {}
+    features = candidate.features.of(candidate.edited, candidate.images[rows])
     for slot, identity in candidate.slots.items():
         fires = candidate.edited.patch.activations(features)[:, slot] > 0
         if identity in new and bool(fires.any()):
             found[identity] = "it breaks a correction in force, of an image much like it"
-    # no slot tells: then everyone new is asked, rather than a promise be broken
-    return found or dict.fromkeys(new, "it, or one with it, breaks a correction in force")
+    return found
 
 
 @torch.no_grad()

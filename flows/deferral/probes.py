@@ -5,6 +5,7 @@ Harm is looked for on probes: labelled images that the release decision does not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from errata.data.releases.edit_record import EditRecord
+from errata.data.releases.edit_record import EditRecord, Unheld
 from errata.data.releases.ledger import Ledger, read_ledger
 from errata.data.splits import load_split
 from errata.editing.features import Features
@@ -30,7 +31,8 @@ PROBED = ("train", "reference", "calibration")  # all that is labelled, but gate
 
 @dataclass(frozen=True)
 class Candidate:
-    """The last attempt: models, ledger, the editor's diagnostics; `slots` says which correction a slot belongs to."""
+    """The last attempt: models, ledger, the editor's diagnostics; `slots` says which correction a slot belongs to,
+    `deferred` which corrections no slot can hold."""
 
     params: Params
     root: EditableModel
@@ -44,6 +46,7 @@ class Candidate:
     splits: Path
     learned: Path
     features: Features = field(default_factory=Features)
+    deferred: Mapping[str, Unheld] = field(default_factory=dict)
 
     @cached_property
     def based(self) -> EditableModel:
@@ -73,6 +76,7 @@ def load_candidate(workspace: Workspace) -> Candidate:
         workspace.splits,
         workspace.root,
         open_features(workspace, root),
+        record.deferred,
     )
 
 

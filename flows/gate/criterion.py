@@ -71,7 +71,8 @@ LIMITED_AS = {  # criteria whose limit has another name in params.yaml
     Name.RECALL_DROP_LIVE: "recall_drop",
     Name.REACH_TRAFFIC: "reach",
 }
-MAY_NOT_APPLY = frozenset({Name.SLICE_FLIPS, Name.TRIGGER, *KINDS})  # the others always have something to measure
+# the others always have something to measure
+MAY_NOT_APPLY = frozenset({Name.CORRECTIONS_HOLD, Name.GENERALIZATION, Name.SLICE_FLIPS, Name.TRIGGER, *KINDS})
 # whose bounds do not rest on the gate split, the looks at which are counted
 OF_NO_LOOK = frozenset({Name.PARITY, Name.CORRECTIONS_HOLD, Name.GENERALIZATION, *KINDS})
 

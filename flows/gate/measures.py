@@ -16,9 +16,10 @@ from scipy.special import softmax
 from errata.editing import metrics
 from errata.editing.export import Parity
 from errata.flows.gate.counts import Counts, Sample, rate
-from errata.flows.gate.criterion import Criterion, Name, criterion, not_computed, sampled
+from errata.flows.gate.criterion import Criterion, Name, criterion, not_applicable, not_computed, sampled
 from errata.flows.params import GateParams
 
+ALL_DEFERRED = "every correction is deferred: no slot can hold it"
 Classes = NDArray[np.int64]
 Logits = NDArray[np.floating[Any]]
 
@@ -89,8 +90,8 @@ def boundary_flips(labels: Classes, before: Logits, after: Classes, params: Gate
 def reach(name: Name, before: Logits, after: Logits, params: GateParams) -> Criterion:
     """Share of images on which some probability moves by more than `reach_tolerance`; needs no labels.
 
-    Where no slot fires the output is the same to the bit. The fallback of corrections that no slot can tell apart moves
-    the head, and so every output, most of them by less than anybody could see: what counts is what could be seen.
+    Where no slot fires the output is the same to the bit. An editor of shared weights, the patch's fallback to the head
+    among them, moves every output, most of them by less than anybody could see: what counts is what could be seen.
     """
     n = len(before)
     if n == 0:
@@ -127,10 +128,10 @@ def correction_criteria(
 ) -> list[Criterion]:
     """Whether each of `k` corrections holds in the shipped file `[k]`, and its unseen views too: classes `[k, views]`.
 
-    Both are counted in full over the ledger, not sampled from it, so value and bound are one.
+    They are those of the ledger that are not deferred, counted in full, not sampled: so value and bound are one.
     """
     if len(held) == 0:
-        return []
+        return [not_applicable(name, ALL_DEFERRED, params) for name in (Name.CORRECTIONS_HOLD, Name.GENERALIZATION)]
     share = metrics.success_rate(held)
     general = float(metrics.generalization(views, expected).mean())
     return [

@@ -6,7 +6,7 @@ from errata.data.releases.correction_images import correction_file, keep_image
 from errata.data.releases.kind_inputs import write_inputs
 from errata.data.releases.ledger import Ledger, write_ledger
 from errata.editing.errors import NightError
-from errata.flows.deferral.find_harm import find_harm
+from errata.flows.deferral.find_harm import find_displacing, find_harm
 from errata.flows.gate.criterion import GateResult
 from errata.flows.gate.judge import LiveModel, judge_candidate
 from errata.flows.night.parent import root_digest
@@ -25,10 +25,11 @@ def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run
         ledger = run_step(write_candidate_ledger, night, parent, batch, version)
         run_step(run_pipeline, night, root=parent.manifest.root)
         gate_result = run_step(judge, night, parent)
-        if gate_result.verdict == "pass":
-            return Attempt(batch, ledger, gate_result)
         new = [each.id for each in batch.corrections]
-        harm = run_step(find_harmful, night, gate_result, new, turn)
+        harm = run_step(find_competing, night, new, set(parent.deferred))
+        if gate_result.verdict == "pass" and not harm:
+            return Attempt(batch, ledger, gate_result)
+        harm = harm or run_step(find_harmful, night, gate_result, new, turn)
         if not harm:
             return Attempt(batch, ledger, gate_result)
         night.log(f"the gate says: {gate_result.sentence}; {len(harm)} of {len(new)} new corrections are left out")
@@ -66,6 +67,12 @@ def judge(night: Night, parent: Parent) -> GateResult:
     """The gate's answer on the candidate, also against the live release."""
     live = LiveModel(parent.model, parent.classes, parent.manifest.splits, parent.learned)
     return judge_candidate(night.workspace, live, night.looks)
+
+
+@step("find competing")
+def find_competing(night: Night, new: list[str], before: set[str]) -> dict[str, str]:
+    """Which of the corrections `new` take slots from others, each with why; `before` had none in the live release."""
+    return find_displacing(night.workspace, new, before)
 
 
 @step("find harm")

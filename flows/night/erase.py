@@ -144,6 +144,7 @@ def delete_evidence(night: Night, erasure: Erasure) -> None:
     for identity in erasure.identities:
         storage.delete(layout.correction_image(identity))
         storage.delete(layout.labelled_image(identity))
+        storage.delete(layout.question(identity))
     for prefix in (layout.INBOX, layout.SETTLED, layout.QUARANTINE, layout.DEFERRED):
         for key in [key for key in storage.keys(prefix) if layout.stem(key) in reports]:
             storage.delete(key)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from errata.data import layout
 from errata.data.releases.correction_images import copy_corrections
+from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.kind_inputs import released_inputs
 from errata.data.releases.ledger import Ledger
@@ -52,6 +53,7 @@ def sync(night: Night) -> Parent:
         image_shape=spec.image_shape,
         learned=learned_splits(storage, manifest),
         kind_inputs=released_inputs(storage, manifest),
+        deferred=EditRecord.from_json(read_file(storage, manifest, "edit.json")).deferred,
     )
 
 

@@ -1,21 +1,24 @@
 """The night in the order of its steps: `correct-model` runs them as Prefect tasks, `errata correct` as they are.
 
     sync -> collect -> quarantine -> keep observations
-      -> [write ledger -> dvc repro -> gate -> find harm] -> release -> settle -> defer
+      -> [write ledger -> dvc repro -> gate -> find competing -> find harm] -> ask people -> release -> settle -> defer
 
 Each step can be killed: until live.json is swapped nothing has changed for anyone, and a rerun converges.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from errata.data import layout
+from errata.data.releases.edit_record import WHY_DEFERRED, EditRecord, Unheld
 from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import read_live
 from errata.editing.errors import AlreadyStored, NightError
 from errata.flows.gate.criterion import GateResult, Name
 from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.night.ask import ask_people
 from errata.flows.night.budget import budget_notice
 from errata.flows.night.candidate import make_candidate
 from errata.flows.night.check_reports import keep_observed
@@ -26,6 +29,7 @@ from errata.flows.night.release import defer, quarantine, release, renew, settle
 from errata.flows.night.state import AskApproval, Batch, Night
 from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
 from errata.flows.night.summary import NightSummary
+from errata.flows.workspace import Workspace
 
 VERSIONS = 5  # version numbers to try, where runs that died have taken some
 
@@ -52,15 +56,18 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
         run_step(settle, night, found.done, parent.live.version)
     if not found.changes(parent):
         run_step(renew, night)
-        return run_step(summarise, night, parent.ledger, found, None)
+        return run_step(summarise, night, parent.ledger, found, None, deferred=parent.deferred)
     for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
         last = make_candidate(night, parent, found, version, run_step)
         found, ledger, gate_result = last.batch, last.ledger, last.gate_result
+        run_step(ask_people, night)
         yes = ask_approval(gate_result) if gate_result.verdict == "inconclusive" and last.whole else ""
-        released = gate_result.verdict == "pass" or bool(yes)
+        deferred = without_slot(night.workspace)
+        released = (gate_result.verdict == "pass" and last.whole) or bool(yes)
         if released:
             why = f"{len(found.corrections)} new corrections, {len(found.withdrawn)} retracted"
             why += "; other labelled images or decisions about kinds" if found.kind_inputs != parent.kind_inputs else ""
+            why += f"; {len(deferred)} deferred, for no slot can hold them" if deferred else ""
             why += f"; inconclusive, let pass by {yes}" if yes else ""
             why += drawdown_sentence(gate_result, parent.live.version)
             why += f"; look {gate_result.look} at the gate split"
@@ -75,9 +82,14 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
             run_step(defer, night, found)
         if not released:
             run_step(renew, night)
-        in_force = ledger if released else parent.ledger
-        return run_step(summarise, night, in_force, found, gate_result, released=released)
+            ledger, deferred = parent.ledger, parent.deferred
+        return run_step(summarise, night, ledger, found, gate_result, released=released, deferred=deferred)
     raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
+
+
+def without_slot(workspace: Workspace) -> Mapping[str, Unheld]:
+    """The corrections of the candidate's ledger that no slot can hold, each with why."""
+    return EditRecord.from_json(workspace.read(workspace.candidate / "edit.json")).deferred
 
 
 def drawdown_sentence(gate_result: GateResult, version: int) -> str:
@@ -88,9 +100,15 @@ def drawdown_sentence(gate_result: GateResult, version: int) -> str:
 
 @step("summarise", waits=STORE_AWAY)
 def summarise(
-    night: Night, ledger: Ledger, batch: Batch, gate_result: GateResult | None, *, released: bool = False
+    night: Night,
+    ledger: Ledger,
+    batch: Batch,
+    gate_result: GateResult | None,
+    *,
+    released: bool = False,
+    deferred: Mapping[str, Unheld],
 ) -> NightSummary:
-    """What the night came to; `ledger` is the one now in force."""
+    """What the night came to; `ledger` is the one now in force, less those of it that are `deferred`."""
     found = read_live(night.storage)
     live = found[0].version if found else None
     common = NightSummary(
@@ -98,7 +116,8 @@ def summarise(
         version=live,
         reports=batch.reports,
         corrections=len(batch.corrections),
-        in_force=len(ledger.corrections),
+        in_force=len(ledger.corrections) - len(deferred),
+        without_slot={name: WHY_DEFERRED[why] for name, why in deferred.items()},
         refused=batch.refused,
         deferred=batch.deferred,
         warnings=batch.observed.warnings if batch.observed else (),

@@ -12,6 +12,7 @@ from errata.data.images import Pixels
 from errata.data.inbox.control_guard import ControlGuard
 from errata.data.inbox.refusals import Refusal
 from errata.data.kept_blocks import KeptBlocks
+from errata.data.releases.edit_record import Unheld
 from errata.data.releases.kind_inputs import NO_INPUTS, KindInputs
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.looks import Looks
@@ -60,7 +61,7 @@ def open_night(store: str | None, folder: str | None, by: str | None, log: Log, 
 
 @dataclass(frozen=True)
 class Parent:
-    """What the night starts from: the live release, verified."""
+    """What the night starts from: the live release, verified. `deferred` are the corrections that it does not hold."""
 
     live: Live
     tag: str
@@ -71,6 +72,7 @@ class Parent:
     image_shape: tuple[int, int, int]
     learned: Mapping[str, SplitEntry] | None = None
     kind_inputs: KindInputs = NO_INPUTS
+    deferred: Mapping[str, Unheld] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

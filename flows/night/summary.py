@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from errata.data.belief.trust import Waiting
@@ -25,7 +25,11 @@ class DeferredCorrection:
 
 @dataclass(frozen=True)
 class NightSummary:
-    """What a night came to, for people and machines."""
+    """What a night came to, for people and machines.
+
+    `deferred` were left out of the ledger, for harm; `without_slot` are in it, but no slot can hold them: correction
+    and why. Every later release tries again.
+    """
 
     outcome: Outcome
     version: int | None
@@ -43,6 +47,7 @@ class NightSummary:
     since_first_root: str = ""
     warnings: tuple[str, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    without_slot: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -65,6 +70,8 @@ class NightSummary:
             ("deferred", str(len(self.deferred))),
             ("corrections in force", str(self.in_force)),
         ]
+        if self.without_slot:
+            rows.append(("no slot can hold", f"{len(self.without_slot)}, tried again with every release"))
         if self.error_before is not None and self.error_after is not None:
             rows.append(("error on the gate split", f"{self.error_before:.2%} before, {self.error_after:.2%} after"))
         if looks := self.gate_result and self.gate_result.looks_sentence:

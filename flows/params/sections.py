@@ -103,6 +103,16 @@ class EditParams(Section):
         ge=0,
         le=1,
     )
+    tau: float = parameter(
+        0.3, "patch: how far a slot's threshold is raised towards its views' scores", "share of the way", ge=0, lt=1
+    )
+    tau_quantile: float = parameter(
+        0.25, "patch: which of the views' scores that is, never above the image's own", "quantile", ge=0, le=1
+    )
+    fallback: Literal["defer", "head"] = parameter(
+        "defer",
+        "patch: a correction that no slot can tell from control images is deferred, or moves the head for all images",
+    )
     scope: str = parameter("chain3", "all but patch: layers to edit: whole, head, a stage or a pattern of names")
     steps: int = parameter(10, "all but patch: most steps of an edit", "steps", ge=1)
     rule_margin: float = parameter(

@@ -1,10 +1,12 @@
-"""The kinds of the live release, and what people decide about them: a name, or that one is dissolved into pictures.
+"""The kinds of the live release, and what people decide about them: a name, that two are one, that one is two, or
+that one is dissolved into pictures.
 
 A decision is a record written once (`data.releases.kind_inputs`), an input of every later night's release.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from errata.data.releases.edit_record import EditRecord, KindRecord
@@ -24,19 +26,63 @@ def live_kinds(storage: Storage) -> EditRecord:
     return EditRecord.from_json(read_file(storage, manifest, "edit.json"))
 
 
+def merge(storage: Storage, kinds: Sequence[str], *, name: str = "", by: str, why: str) -> None:
+    """Record that kinds of the live release are one; the next night honours it.
+
+    Raises NightError if a name is no kind's, DataError if they are fewer than two or the new `name` cannot be given.
+    """
+    if len(set(kinds)) < 2:
+        raise DataError("one kind alone cannot be merged; name two or more")
+    if name:
+        check_name(name)
+    members = sorted({each for kind in kinds for each in live_kind(storage, kind).corrections})
+    _record(storage, KindDecision("merged", tuple(members), name), by, why)
+
+
+def split(storage: Storage, kind: str, corrections: Sequence[str], *, by: str, why: str) -> None:
+    """Record that these `corrections` of a kind, by the beginnings of their names, are another kind.
+
+    Raises NightError if no kind has that name, and DataError if one is no correction of it, or none would be left.
+    """
+    known = live_kind(storage, kind).corrections
+    members = set()
+    for name in corrections:
+        found = [each for each in known if each.startswith(name)]
+        if len(found) != 1 or not name:
+            raise DataError(f"{len(found)} corrections of {kind!r} begin with {name!r}; `errata show` lists them")
+        members |= set(found)
+    if not members or members == known:
+        raise DataError(f"a split leaves corrections on both sides; {kind!r} has {len(known)}")
+    _record(storage, KindDecision("split", tuple(sorted(members)), others=tuple(sorted(known - members))), by, why)
+
+
 def decide(storage: Storage, kind: str, action: KindVerb, *, name: str = "", by: str, why: str) -> KindRecord:
     """Record what a person says of a kind of the live release, used or not, by its name; the next night honours it.
 
     Raises NightError if no kind has that name, or several, and DataError for a name that cannot be given.
     """
-    if action == "named" and (not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME):
+    if action == "named":
+        check_name(name)
+    found = live_kind(storage, kind)
+    _record(storage, KindDecision(action, tuple(sorted(found.corrections)), name), by, why)
+    return found
+
+
+def check_name(name: str) -> None:
+    """Raises DataError for a name that cannot be given."""
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
         raise DataError(f"{name[:LONGEST_NAME]!r} cannot be a kind's name; give up to {LONGEST_NAME} printable letters")
+
+
+def live_kind(storage: Storage, kind: str) -> KindRecord:
+    """The kind of the live release, used or not, of this name. Raises NightError if there is none, or several."""
     known = live_kinds(storage).kinds
     found = [each for each in known if each.name == kind]
     if len(found) != 1:
         names = ", ".join(repr(each.name) for each in known) or "none"
         raise NightError(f"{len(found)} kinds of the live release are called {kind!r}; it knows {names}")
-    members = tuple(sorted(found[0].corrections))
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    decide_kind(storage, KindDecision(action, members, name), by=by, why=why, at=at)
     return found[0]
+
+
+def _record(storage: Storage, decision: KindDecision, by: str, why: str) -> None:
+    decide_kind(storage, decision, by=by, why=why, at=datetime.now(UTC).isoformat(timespec="seconds"))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from errata.data import layout
-from errata.data.releases.edit_record import EditRecord, KindRecord
+from errata.data.releases.edit_record import WHY_DEFERRED, EditRecord, KindRecord
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.looks import Looks
 from errata.data.releases.manifest import Manifest, read_file
@@ -22,11 +22,15 @@ from errata.flows.releases.pointer import released_digest, require_live, verifie
 
 @dataclass(frozen=True)
 class Traced:
-    """A correction, whether the release holds it, and the reports behind it that the store still has."""
+    """A correction, whether the release holds it, and the reports behind it that the store still has.
+
+    `deferred` says why no slot can hold it; empty for all others.
+    """
 
     correction: Correction
     holds: bool | None
     reports: tuple[Report, ...]
+    deferred: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Lineage:
                 {
                     **asdict(each.correction),
                     "holds": each.holds,
+                    "deferred": each.deferred,
                     "reports": [report.model_dump(mode="json") for report in each.reports],
                 }
                 for each in self.corrections
@@ -67,7 +72,12 @@ def trace(storage: Storage, version: int | None = None) -> Lineage:
     return Lineage(
         manifest=manifest,
         corrections=tuple(
-            Traced(each, record.holds.get(each.id), tuple(reports[name] for name in each.reports if name in reports))
+            Traced(
+                each,
+                record.holds.get(each.id),
+                tuple(reports[name] for name in each.reports if name in reports),
+                WHY_DEFERRED[record.deferred[each.id]] if each.id in record.deferred else "",
+            )
             for each in ledger.corrections
         ),
         gate=judged(storage, manifest, measured),

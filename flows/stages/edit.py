@@ -15,7 +15,7 @@ from errata.editing.model import EditableModel, load_model, save_model
 from errata.editing.types import Constraint
 from errata.flows.params import Params
 from errata.flows.stages.common import device, open_features
-from errata.flows.stages.editors import build_editor, learned_rule
+from errata.flows.stages.editors import build_editor, calibrating_traffic, learned_rule
 from errata.flows.stages.kinds import Evidence, labelled_images, use_kinds
 from errata.flows.workspace import Workspace
 
@@ -33,7 +33,8 @@ def edit(workspace: Workspace, params: Params) -> None:
     model = root
     if constraints:
         features = open_features(workspace, root)
-        editor = build_editor(params.edit, params.views, params.seed, learned_rule(workspace.root), features)
+        learned, traffic = learned_rule(workspace.root), calibrating_traffic(workspace.splits)
+        editor = build_editor(params.edit, params.views, params.seed, learned, features, traffic)
         reference, calibration = (
             torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
         )
@@ -51,6 +52,7 @@ def edit(workspace: Workspace, params: Params) -> None:
             slots=tuple(SlotRecord(**asdict(slot)) for slot in result.slots),
             kinds=kinds,
             kinds_reason=why,
+            deferred={constraints[row].key: unheld.value for row, unheld in result.deferred.items()},
         )
     save_model(model, workspace.candidate)
     (workspace.candidate / "edit.json").write_bytes(record.to_json())
@@ -71,4 +73,8 @@ def evidence(workspace: Workspace, constraints: Sequence[Constraint], root: Edit
     classes = {name: index for index, name in enumerate(root.spec.classes)}
     corrected = frozenset(each.key for each in constraints)
     images, labels = labelled_images(workspace, inputs.labelled, corrected, root.spec.image_shape, classes)
-    return Evidence(constraints, torch.from_numpy(images), labels, inputs.decisions)
+    traffic = None
+    if (workspace.splits / "traffic.npz").is_file():
+        traffic = torch.from_numpy(load_split(workspace.splits, "traffic").images)
+    known = corrected | {each.id for each in inputs.labelled.corrections}
+    return Evidence(constraints, torch.from_numpy(images), labels, inputs.decisions, traffic, known)

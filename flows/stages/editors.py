@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from errata.data.images import Pixels, pixel_digest
+from errata.data.splits import load_split
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.natural_rule import NaturalRule
-from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.editors.patch import ON_THE_HEAD, CalibratedPatch
 from errata.editing.errors import DataError
 from errata.editing.features import Features
 from errata.editing.rules import RULES, Rule
@@ -28,8 +33,10 @@ def build_editor(
     seed: int,
     learned: Rule | None = None,
     features: Features | None = None,
+    traffic: Tensor | None = None,
 ) -> Editor[Any]:
-    """An editor ready to use; `learned` is `learned_rule`'s answer, `features` keeps what was computed before.
+    """An editor ready to use; `learned` is `learned_rule`'s answer, `traffic` is `calibrating_traffic`'s, and what was
+    computed before is kept in `features`.
 
     Raises DataError if no editor has that name.
     """
@@ -43,8 +50,12 @@ def build_editor(
             margin=params.margin,
             faintest=params.faintest,
             weakest=params.weakest,
+            tau=params.tau,
+            tau_quantile=params.tau_quantile,
             seed=seed,
+            fallback=ON_THE_HEAD if params.fallback == "head" else None,
             features=features,
+            traffic=traffic,
         )
     scope = Scope(params.scope)
     if params.editor == "natural":
@@ -64,6 +75,22 @@ def build_editor(
     rule = learned if learned and type(learned) is kind and not coefficients else kind(**coefficients)
     penalty = ElasticPenalty(params.penalty, seed=seed) if params.penalty else None
     return GradientEditor(rule, scope, params.steps, params.rule_margin, penalty)
+
+
+def calibrating_traffic(splits: Path) -> Tensor | None:
+    """The half of the traffic split that calibrates thresholds, uint8 `[m, h, w, c]`; None where there is none.
+
+    On the other half reach is measured.
+    """
+    if not (splits / "traffic.npz").is_file():
+        return None
+    images = load_split(splits, "traffic").images
+    return torch.from_numpy(images[[calibrates(image) for image in images]])
+
+
+def calibrates(image: Pixels) -> bool:
+    """Whether an image of the traffic split calibrates thresholds: its digest alone decides."""
+    return int(pixel_digest(image)[:2], 16) % 2 == 0
 
 
 def learned_rule(root: Path) -> Rule | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from errata.data.datasets import LabelledImages
 from errata.data.images import Pixels, pixel_digest
+from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.evaluation import CorrectionOutcome, Evaluation, KindOutcome, SliceOutcome
 from errata.data.releases.ledger import Ledger, read_ledger
 from errata.data.releases.manifest import sha256
@@ -28,6 +29,7 @@ from errata.flows.gate.slices import Slice, class_pairs, clusters, declared, sli
 from errata.flows.params import Params
 from errata.flows.stages.answers import Answers, drawn, held_against_the_file
 from errata.flows.stages.common import open_features
+from errata.flows.stages.editors import calibrates
 from errata.flows.stages.kind_measures import kind_criteria, kind_outcomes
 from errata.flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
 from errata.flows.stages.plots import write_headline, write_recall
@@ -67,7 +69,9 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         held = metrics.predicted_classes(now.logits) == expected
         views = answers.predict_views(images, params.views, params.seed)
         seen = metrics.predicted_classes(views.logits).reshape(len(images), -1)
-        criteria += correction_criteria(held, seen, expected, params.gate)
+        record = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json"))
+        kept = np.array([each.id not in record.deferred for each in ledger.corrections])
+        criteria += correction_criteria(held[kept], seen[kept], expected[kept], params.gate)
         parts = slices_of(workspace, root, features, gate, root_logits, params)
         slices = slice_outcomes(gate.labels, before, after, parts)
         criteria.append(slice_criterion(slices, params.gate))
@@ -116,9 +120,13 @@ def slices_of(
 
 
 def traffic_reach(images: Pixels, ledger: Ledger, was: Predictions, now: Predictions, params: Params) -> Criterion:
-    """Reach on unlabelled traffic, less what is meant to change: the images in the ledger, and those of a kind."""
+    """Reach on unlabelled traffic, less what is meant to change: the images in the ledger, and those of a kind.
+
+    On the half of it that has not calibrated thresholds.
+    """
     corrected = {each.id for each in ledger.corrections}
-    pictures = np.array([pixel_digest(image) not in corrected for image in images]) & (now.kind < 0)
+    others = [not calibrates(image) and pixel_digest(image) not in corrected for image in images]
+    pictures = np.array(others) & (now.kind < 0)
     if not pictures.any():
         return not_computed(Name.REACH_TRAFFIC, params.gate)
     return reach(Name.REACH_TRAFFIC, was.logits[pictures], now.logits[pictures], params.gate)

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from errata.data.releases.edit_record import KindRecord
-from errata.data.releases.kind_inputs import KindDecision
+from errata.data.images import pixel_digest
+from errata.data.releases.edit_record import ChangedAnswer, KindRecord
+from errata.data.releases.kind_inputs import NEITHER, KindDecision
 from errata.data.releases.ledger import Ledger, Pixels, read_ledger
 from errata.editing.errors import DataError
 from errata.editing.kinds.find import Kind, KindFinder, with_kinds
+from errata.editing.kinds.grouping import Regrouping
 from errata.editing.model import EditableModel, batched_both
 from errata.editing.types import Constraint
 from errata.flows.gate.criterion import Criterion
@@ -27,16 +29,24 @@ from errata.flows.gate.kinds import Classes, KindMeasure, PairedClasses, kind_dr
 from errata.flows.params import GateParams, Params
 from errata.flows.workspace import Workspace
 
+DISSOLVED = "a person dissolved it"
+
 
 @dataclass(frozen=True)
 class Evidence:
     """What kinds are made of and judged by: corrections as constraints, labelled images uint8 `[n, h, w, c]` with their
-    classes int64 `[n]`, and decisions of people in their order."""
+    classes int64 `[n]` (-1: of neither class that a person was asked about), and decisions of people in their order.
+
+    `traffic` uint8 `[m, h, w, c]`: the day's requests, about which people are asked, but for those `known` already
+    (pixel digests).
+    """
 
     constraints: Sequence[Constraint]
     images: Tensor
     labels: Classes
     decisions: tuple[KindDecision, ...] = ()
+    traffic: Tensor | None = None
+    known: frozenset[str] = frozenset()
 
 
 def use_kinds(
@@ -48,20 +58,26 @@ def use_kinds(
     """
     finder, gate = KindFinder(params.edit.kind, params.views, params.seed), params.gate
     state = finder.prepare(root, reference, calibration)
-    found = finder.find(root, evidence.constraints, state)
+    found = finder.find(root, evidence.constraints, state, regroupings(evidence.decisions))
     if not found:
         return root, ()
     judge = _Judge(root, evidence, finder, gate)
     left, records = list(found), dict[tuple[str, ...], KindRecord]()
+    asked: list[tuple[ChangedAnswer, ...]] = []
     while left:
         model = with_kinds(root, left, state)
         judged = judge(model, left, len(found))
+        if not records:  # also of kinds that lack nothing but answers
+            asked = questions(judged, root, model, evidence, params)
         records |= {each.fitted: record for each, record in zip(left, judged, strict=True)}
         if not any(record.why for record in judged):
             break
         left = [each for each, record in zip(left, judged, strict=True) if not record.why]
     numbers = {each.fitted: number for number, each in enumerate(left)}
-    told = tuple(replace(records[each.fitted], kind=numbers.get(each.fitted, -1)) for each in found)
+    told = tuple(
+        replace(records[each.fitted], kind=numbers.get(each.fitted, -1), questions=some)
+        for each, some in zip(found, asked, strict=True)
+    )
     return with_kinds(root, left, state) if left else root, told
 
 
@@ -108,7 +124,7 @@ class _Judge:
                     labelled=measure.inside.n if measure.inside else 0,
                     increase=harm.value,
                     increase_bound=harm.bound,
-                    why="a person dissolved it" if dissolved else refusal(measure, gain, harm),
+                    why=DISSOLVED if dissolved else refusal(measure, gain, harm),
                 )
             )
         return records
@@ -118,11 +134,46 @@ class _Judge:
         name, dissolved = "", False
         for each in self._evidence.decisions:
             if each.about(corrections, in_force):
-                if each.action == "named":
-                    name = each.name
-                else:
+                if each.action in {"named", "merged"}:
+                    name = each.name or name
+                elif each.action in {"dissolved", "restored"}:
                     dissolved = each.action == "dissolved"
         return name, dissolved
+
+
+def questions(
+    judged: Sequence[KindRecord], root: EditableModel, model: EditableModel, evidence: Evidence, params: Params
+) -> list[tuple[ChangedAnswer, ...]]:
+    """What to ask a person about each of the kinds of `model`: a sample of what it changes in traffic.
+
+    Kinds that a person dissolved, or that mend nothing for sure, are not worth one. Which images is decided by their
+    digests alone.
+    """
+    if evidence.traffic is None or not len(evidence.traffic):
+        return [()] * len(judged)
+    kind = fired(model, evidence.traffic)
+    mine = np.flatnonzero(kind >= 0)
+    images, kind = evidence.traffic[torch.from_numpy(mine)], kind[mine]
+    before, after = predicted(root, images), predicted(model, images)
+    changed = {pixel_digest(images[row].numpy()): row for row in np.flatnonzero(before != after).tolist()}
+    order = sorted(changed.keys() - evidence.known, key=lambda each: hashlib.sha256(f"asked {each}".encode()).digest())
+    classes = root.spec.classes
+    told = []
+    for each in judged:
+        worth = each.why != DISSOLVED and each.gain_bound >= params.gate.kind_gain
+        chosen = [name for name in order if kind[changed[name]] == each.kind][: params.edit.kind.questions * worth]
+        asked = (ChangedAnswer(name, classes[before[changed[name]]], classes[after[changed[name]]]) for name in chosen)
+        told.append(tuple(asked))
+    return told
+
+
+def regroupings(decisions: Sequence[KindDecision]) -> tuple[Regrouping, ...]:
+    """What people decided about which corrections belong together, in order."""
+    return tuple(
+        Regrouping(frozenset(each.members), frozenset(each.others))
+        for each in decisions
+        if each.action in {"merged", "split"}
+    )
 
 
 def refusal(measure: KindMeasure, gain: Criterion, harm: Criterion) -> str:
@@ -132,7 +183,8 @@ def refusal(measure: KindMeasure, gain: Criterion, harm: Criterion) -> str:
         return f"it mends {measure.mended} of {measure.wrong} held-out corrections{sure}"
     if measure.inside is None:
         return (
-            "no labelled image of it says what it does to others of its kind; `errata label` some of the day's requests"
+            "no labelled image of it says what it does to others of its kind; `errata kinds ask` asks about some of "
+            "the day's requests, and `errata label` says what others are"
         )
     if harm.verdict != "pass":
         return (
@@ -166,10 +218,12 @@ def labelled_images(
 ) -> tuple[Pixels, Classes]:
     """The labelled images uint8 `[n, *shape]` with their classes; less those `corrected`, for they may be fitted.
 
-    Raises DataError if one is of no class of the model.
+    The class is -1 for images of neither class that a person was asked about. Raises DataError if one is of no class of
+    the model.
     """
     if not labelled.corrections:
         return np.empty((0, *shape), np.uint8), np.empty(0, np.int64)
+    classes = {**classes, NEITHER: -1}
     if unknown := sorted({each.expected for each in labelled.corrections} - set(classes)):
         raise DataError(f"an image is labelled {unknown[0]!r}, which is no class of the model; label it again")
     _, images = read_ledger(workspace.labelled, shape)

@@ -32,7 +32,7 @@ from errata.flows.night.new_root import train_new_root
 from errata.flows.night.run import run_night
 from errata.flows.night.state import Night
 from errata.flows.stages.edit import edit
-from errata.flows.stages.editors import build_editor
+from errata.flows.stages.editors import build_editor, calibrating_traffic
 from errata.flows.stages.evaluate import evaluate
 from errata.flows.stages.export import export
 from errata.flows.stages.handover import warm_stages
@@ -186,23 +186,22 @@ def _unsolvable(_released: Place, shared: Path) -> frozenset[int]:
 
 
 def find_unsolvable(place: Place) -> list[int]:
-    """Solve for everything that the root gets wrong in the traffic split; what does not hold."""
+    """Solve for everything that the root gets wrong in the traffic split, together and alone; what does not hold."""
     traffic = load_split(place.workspace.splits, "traffic")
     _, classifier = live_classifier(place.storage)
     wrong = np.flatnonzero(classifier.predict(traffic.images).logits.argmax(1) != traffic.labels)
     control = (load_split(place.workspace.splits, name).images for name in ("reference", "calibration"))
     params = place.workspace.params
-    editor = build_editor(params.edit, params.views, params.seed)
+    judging = calibrating_traffic(place.workspace.splits)
+    editor = build_editor(params.edit, params.views, params.seed, traffic=judging)
     root = load_model(place.workspace.root)
-    result = editor.edit(
-        root,
-        [
-            Constraint(torch.from_numpy(traffic.images[index]), int(traffic.labels[index]), str(index))
-            for index in wrong
-        ],
-        editor.prepare(root, *map(torch.from_numpy, control)),
-    )
-    return [int(index) for index, held in zip(wrong, result.holds, strict=True) if not held]
+    state = editor.prepare(root, *map(torch.from_numpy, control))
+    constraints = [
+        Constraint(torch.from_numpy(traffic.images[index]), int(traffic.labels[index]), str(index)) for index in wrong
+    ]
+    together = editor.edit(root, constraints, state).holds
+    alone = [editor.edit(root, [each], state).success for each in constraints]  # where the others calibrate
+    return [int(index) for index, *held in zip(wrong, together, alone, strict=True) if not all(held)]
 
 
 def play(patch: pytest.MonkeyPatch, memory: Path) -> None:

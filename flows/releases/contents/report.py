@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from errata.data import layout
-from errata.data.releases.edit_record import EditRecord, KindRecord
+from errata.data.releases.edit_record import WHY_DEFERRED, EditRecord, KindRecord
 from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, Evaluation, KindOutcome
 from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import sha256
@@ -178,7 +178,7 @@ def render_report(
         raise DataError(f"the report needs {fault}, which is missing; run `dvc repro`") from fault
     gate_result = judged or measured.gate_result
     slots = _slots(edited, evaluation, ledger)
-    page = _environment().get_template("report.html.j2")
+    page = page_templates().get_template("report.html.j2")
     return page.render(
         version=ledger.version,
         kind=gate_result.kind,
@@ -201,6 +201,7 @@ def render_report(
         firing=sorted((slot for slot in slots if slot.calibration or slot.decided), key=_eagerness)[:20],
         images_judged=sum(each.n for each in evaluation.classes),
         kinds=_kinds(edited, evaluation),
+        why_deferred={name: WHY_DEFERRED[why] for name, why in edited.deferred.items()},
         kind_names={each.kind: each.name for each in edited.used_kinds},
         lineage=list(lineage),
         history=list(history),
@@ -285,7 +286,8 @@ def history_chart(history: Sequence[HistoryPoint]) -> dict[str, Any] | None:
     return {"points": points, "zero": round(150 - 130 * (0 - low) / (high - low), 1)}
 
 
-def _environment() -> Environment:
+def page_templates() -> Environment:
+    """The templates of pages."""
     environment = Environment(
         loader=PackageLoader("errata.flows.releases.contents"),
         autoescape=True,

@@ -3,8 +3,9 @@ import pytest
 import torch
 from scipy.stats import binom
 from torch import Tensor
+from torch.nn import functional
 
-from errata.editing.editors.detectors import background, calibrate, directions
+from errata.editing.editors.detectors import TWIN, background, calibrate, directions, with_traffic
 from errata.editing.errors import DataError
 
 
@@ -55,6 +56,36 @@ def test_alpha_zero_never_fires_on_calibration_in_any_type() -> None:
             for part in features(1000, 1).to(dtype).split(batch)[:50]:
                 assert not (part @ found.weight.T > found.threshold).any()
         assert found.weight.dtype == found.threshold.dtype == dtype
+
+
+def test_thresholds_are_raised_towards_the_views_and_never_above_the_image() -> None:
+    control = background(features(500, 0), features(1000, 1), 0.01)
+    own = features(40, 2)[:, None]
+    views = torch.cat([own, own + torch.linspace(0, 2, 40)[:, None, None] * features(40 * 8, 4).reshape(40, 8, 12)], 1)
+    weight = directions(views, control, 1.0)
+    plain = calibrate(weight, control, 0.02)
+    raised = calibrate(weight, control, 0.02, views, tau=0.3, quantile=0.25)
+    scores = np.einsum("kvd,kd->kv", views.double().numpy(), raised.weight.double().numpy())
+    towards = np.minimum(np.quantile(scores, 0.25, axis=1), scores[:, 0])
+    low = plain.threshold.double().numpy()
+    np.testing.assert_allclose(raised.threshold, low + 0.3 * np.maximum(towards - low, 0), rtol=1e-4)
+    assert (towards > low).any() and (towards < low).any()
+    fires = features(1000, 1) @ raised.weight.T > raised.threshold
+    assert torch.equal(fires.double().mean(0), raised.firing)
+
+
+def test_traffic_calibrates_but_for_the_corrected_picture_itself() -> None:
+    control = background(features(500, 0), features(50, 1), 0.01)
+    unit = functional.normalize
+    traffic, corrected = unit(features(3000, 3)), unit(features(1, 4))
+    noisy = unit(corrected + 0.01 * unit(features(1, 5)))
+    found = with_traffic(control, torch.cat([traffic, noisy, corrected]), corrected)
+    apart = (traffic @ corrected.T)[:, 0] <= TWIN
+    assert torch.equal(found.calibration, torch.cat([control.calibration, traffic[apart]]))
+    assert 0 < apart.sum() < 3000
+    weight = directions(corrected[:, None], control, 1.0)
+    slot = calibrate(weight, found, 0.0)
+    assert not (traffic[apart] @ slot.weight.T > slot.threshold).any()
 
 
 def test_one_constant_feature_is_no_obstacle() -> None:

@@ -8,10 +8,10 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from errata.editing.constraints import violation
-from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.editors.patch import ON_THE_HEAD, CalibratedPatch
 from errata.editing.model import EditableModel, batched_features
 from errata.editing.settings import ViewSettings
-from errata.editing.types import Constraint, SlotDiagnostics
+from errata.editing.types import Constraint, SlotDiagnostics, Unheld
 from errata.editing.views import fitting_views
 from tests.editing.models import small_images, small_model
 
@@ -106,6 +106,7 @@ def test_a_full_patch_is_a_result_with_a_reason() -> None:
     assert not result.success
     assert result.holds == (True, True, True, False, False)
     assert "3 free slots" in result.reason
+    assert result.deferred == {3: Unheld.NO_SLOT, 4: Unheld.NO_SLOT}
 
 
 def test_slots_in_use_are_left_alone() -> None:
@@ -117,17 +118,20 @@ def test_slots_in_use_are_left_alone() -> None:
     assert torch.equal(second.model.patch.weight[:2], first.patch.weight[:2])
 
 
-def test_an_image_among_the_calibration_images_falls_back_to_the_head() -> None:
+def test_an_image_among_the_calibration_images_is_deferred_or_falls_back_to_the_head() -> None:
     model = small_model()
     constraints = mistakes(model, 3)
     calibration = torch.cat([CALIBRATION, constraints[1].image[None]])
-    alone = replace(EDITOR, fallback=None)
-    result = alone.edit(model, constraints, alone.prepare(model, REFERENCE, calibration))
+    result = EDITOR.edit(model, constraints[::-1], EDITOR.prepare(model, REFERENCE, calibration))
     assert result.holds == (True, False, True)
+    assert result.deferred == {1: Unheld.NOT_APART}
+    assert torch.equal(result.model.head.weight, model.head.weight)
     assert "not apart" in result.reason
     assert [slot.separated for slot in result.slots] == [True, False, True]
-    result = EDITOR.edit(model, constraints, EDITOR.prepare(model, REFERENCE, calibration))
+    moving = replace(EDITOR, fallback=ON_THE_HEAD)
+    result = moving.edit(model, constraints, moving.prepare(model, REFERENCE, calibration))
     assert result.success, result.reason
+    assert result.deferred == {}
     assert [slot.slot for slot in result.slots] == [0, -1, 1]
     for name, tensor in model.state_dict().items():
         assert name.startswith(("patch.", "head.")) or torch.equal(result.model.state_dict()[name], tensor)
@@ -144,6 +148,7 @@ def test_nearly_equal_images_with_other_classes_do_not_spoil_the_rest() -> None:
     assert not result.success
     assert result.holds[1:4] == (True, True, True)
     assert "nearly the same image" in result.reason
+    assert result.deferred == {row: Unheld.CONFLICT for row, held in enumerate(result.holds) if not held}
     assert bool(torch.isfinite(result.model.patch.value).all())
 
 

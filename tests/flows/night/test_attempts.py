@@ -35,6 +35,7 @@ class Played:
         make_workspace(folder)
         self.night = Night(LocalStorage(folder / "store"), Workspace(folder), "test", lambda _line: None)
         self.bad, self.shown = bad, shown
+        self.competing: set[str] = set()
         self.tried: list[set[str]] = []
 
     def run_step(self, step: Step[Any, Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -42,6 +43,7 @@ class Played:
             "write ledger": self.write_ledger,
             "dvc repro": lambda *_, **__: None,
             "gate": self.judge,
+            "find competing": self.compete,
             "find harm": self.find,
         }
         return played[step.name](*args, **kwargs)
@@ -56,10 +58,16 @@ class Played:
     def find(self, _night: Night, _gate_result: GateResult, new: list[str], _turn: int) -> dict[str, str]:
         return dict.fromkeys(sorted(set(new) & self.bad)[: self.shown], "it turns wrong too many")
 
+    def compete(self, _night: Night, new: list[str], before: set[str]) -> dict[str, str]:
+        assert before == {"old"}
+        return dict.fromkeys(sorted(set(new) & self.competing), "every slot is taken")
+
     def solve(self, names: str) -> Attempt:
         batch = Batch(corrections=tuple(Correction(each, "1", (f"report of {each}",)) for each in names))
         manifest = type("NoManifest", (), {"root": "r"})
-        parent = cast(Parent, type("NoParent", (), {"manifest": manifest, "ledger": Ledger(1)}))
+        parent = cast(
+            Parent, type("NoParent", (), {"manifest": manifest, "ledger": Ledger(1), "deferred": {"old": "conflict"}})
+        )
         return make_candidate(self.night, parent, batch, 2, self.run_step)
 
 
@@ -68,6 +76,18 @@ def test_a_batch_that_passes_is_tried_once(tmp_path: Path) -> None:
     last = played.solve("abc")
     assert (last.gate_result.verdict, last.batch.deferred, last.whole) == ("pass", (), True)
     assert played.tried == [set("abc")]
+
+
+def test_what_takes_a_slot_from_others_is_left_out_though_the_gate_passes(tmp_path: Path) -> None:
+    played = Played(tmp_path, set())
+    played.competing = {"c"}
+    last = played.solve("abc")
+    assert (last.gate_result.verdict, last.whole) == ("pass", True)
+    assert played.tried == [set("abc"), set("ab")]
+    assert [(each.correction, each.why) for each in last.batch.deferred] == [("c", "every slot is taken")]
+    alone = Played(tmp_path / "alone", set())
+    alone.competing = {"c"}
+    assert not alone.solve("c").whole  # nothing is left to release, whatever the gate says
 
 
 def test_what_does_harm_is_left_out_and_the_rest_passes(tmp_path: Path) -> None:

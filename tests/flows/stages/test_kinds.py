@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import torch
 
+from errata.data.images import pixel_digest
 from errata.data.releases.edit_record import KindRecord
 from errata.data.releases.kind_inputs import KindDecision
 from errata.editing.constraints import violation
@@ -17,6 +18,11 @@ from tests.editing.kinds.pale import CALIBRATION, FINDER, REFERENCE, classes, mi
 from tests.editing.models import small_images, small_model
 
 PARAMS = Params(edit=EditParams(kind=KindSettings(steps=15, batch=32)), views=ViewSettings(fitting=5))
+
+
+def with_kind_settings(**settings: int) -> Params:
+    kind = PARAMS.edit.kind.model_copy(update=settings)
+    return PARAMS.model_copy(update={"edit": PARAMS.edit.model_copy(update={"kind": kind})})
 
 
 @cache
@@ -99,3 +105,49 @@ def test_ordinary_mistakes_are_no_kind_that_is_used() -> None:
     evidence = replace(labelled(), constraints=ordinary)
     model, records = use_kinds(small_model(), evidence, REFERENCE, CALIBRATION, PARAMS)
     assert model.kinds is None and all(each.why for each in records)
+
+
+def test_people_are_asked_about_what_a_kind_changes_in_traffic_even_where_only_answers_are_missing() -> None:
+    pale, _ = pale_images(60, seed=70)
+    traffic = torch.cat([small_images(40, seed=71), pale])
+    names = {pixel_digest(image.numpy()): row for row, image in enumerate(traffic)}
+    few = with_kind_settings(questions=5)
+    evidence = replace(labelled(), images=pale[:0], labels=labelled().labels[:0], traffic=traffic)
+    _, (unused,) = use_kinds(small_model(), evidence, REFERENCE, CALIBRATION, few)
+    assert unused.kind == -1 and "errata kinds ask" in unused.why and len(unused.questions) == 5
+    model, (record,) = use_kinds(small_model(), replace(labelled(), traffic=traffic), REFERENCE, CALIBRATION, PARAMS)
+    before, after = classes(small_model(), traffic), classes(model, traffic)
+    changed = {name for name, row in names.items() if before[row] != after[row]}
+    assert len(changed) > 5 and {each.image for each in record.questions} <= changed
+    assert len(record.questions) == min(len(changed), 20)
+    assert {each.image for each in unused.questions} <= {each.image for each in record.questions}
+    known = small_model().spec.classes
+    for each in record.questions:
+        row = names[each.image]
+        assert (each.old, each.new) == (known[before[row]], known[after[row]])
+    asked = frozenset(each.image for each in unused.questions)
+    _, (again,) = use_kinds(small_model(), replace(evidence, known=asked), REFERENCE, CALIBRATION, few)
+    assert not asked & {each.image for each in again.questions}  # what was answered is not asked again
+
+
+def test_neither_counts_as_wrong_before_and_after() -> None:
+    evidence = replace(labelled(), labels=np.full(150, -1, np.int64))
+    _, (record,) = use_kinds(small_model(), evidence, REFERENCE, CALIBRATION, PARAMS)
+    assert (record.labelled, record.increase) == (150, 0.0)
+
+
+def test_a_person_splits_a_kind_and_merges_it_again() -> None:
+    members = sorted(used()[1].corrections)
+    halves = tuple(members[0::2]), tuple(members[1::2])
+    apart = KindDecision("split", halves[0], others=halves[1])
+    few = with_kind_settings(steps=0)
+
+    def fitted(*decisions: KindDecision) -> list[set[str]]:
+        evidence = replace(labelled(), decisions=decisions)
+        return [set(each.fitted) for each in use_kinds(small_model(), evidence, REFERENCE, CALIBRATION, few)[1]]
+
+    parts = fitted(apart)
+    assert len(parts) == 2
+    assert all(part <= set(halves[0]) or part <= set(halves[1]) for part in parts)
+    (whole,) = fitted(apart, KindDecision("merged", tuple(members), "pale"))
+    assert whole == fitted()[0]
