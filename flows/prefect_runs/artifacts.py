@@ -64,6 +64,9 @@ def night_page(summary: NightSummary, evaluation: Evaluation | None) -> str:
     if summary.deferred:
         rows = [[each.correction[:12], str(len(each.reports)), each.why] for each in summary.deferred]
         text += "\n\n### Deferred to another night\n\n" + _table(("correction", "reports", "why"), rows)
+    if summary.without_slot:
+        rows = [[name[:12], why] for name, why in summary.without_slot.items()]
+        text += "\n\n### In the ledger, and no slot can hold it\n\n" + _table(("correction", "why"), rows)
     if summary.refused:
         rows = [[each.report_id[:12], str(each.reason), each.detail] for each in summary.refused]
         text += "\n\n### Quarantined\n\n" + _table(("report", "reason", "detail"), rows)
