@@ -69,8 +69,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         held = metrics.predicted_classes(now.logits) == expected
         views = answers.predict_views(images, params.views, params.seed)
         seen = metrics.predicted_classes(views.logits).reshape(len(images), -1)
-        record = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json"))
-        kept = np.array([each.id not in record.deferred for each in ledger.corrections])
+        kept = promised(workspace, ledger)
         criteria += correction_criteria(held[kept], seen[kept], expected[kept], params.gate)
         parts = slices_of(workspace, root, features, gate, root_logits, params)
         slices = slice_outcomes(gate.labels, before, after, parts)
@@ -104,6 +103,12 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     workspace.gate.write_bytes(measured.to_json())
     write_headline(workspace.gate.parent / "headline.json", measured)
     write_recall(workspace.gate.parent, gate.classes, gate.labels, before, after)
+
+
+def promised(workspace: Workspace, ledger: Ledger) -> NDArray[np.bool_]:
+    """Which corrections of the ledger the editor has not deferred: `[n]`."""
+    deferred = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json")).deferred
+    return np.array([each.id not in deferred for each in ledger.corrections])
 
 
 def slices_of(

@@ -16,7 +16,7 @@ from errata.data.releases.questions import Question, keep_question
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
 from errata.flows.cli.app import app
-from errata.flows.releases.bundle import Bundle, publish
+from errata.flows.releases.contents.bundle import Bundle, publish
 from tests.serving.releases import IMAGES, bundle, point_at
 
 
