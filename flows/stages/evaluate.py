@@ -56,7 +56,6 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         agreement = held_against_the_file((root_answers, answers), np.concatenate([checked, images]))
     else:
         agreement = parity(candidate, answers.file, gate.images)
-
     criteria = control_criteria(gate.labels, root_logits, logits, params.gate, edited=bool(ledger.corrections))
     criteria.append(parity_criterion(agreement, params.gate))
     corrected: tuple[CorrectionOutcome, ...] = ()
@@ -98,11 +97,16 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         ),
         confidence=params.gate.confidence,
     )
+    write(workspace, measured, evaluation)
+    write_recall(workspace.gate.parent, gate.classes, gate.labels, before, after)
+
+
+def write(workspace: Workspace, measured: GateMeasurements, evaluation: Evaluation) -> None:
+    """What the gate judges, what people look at, and the few numbers that DVC compares."""
     workspace.gate.parent.mkdir(parents=True, exist_ok=True)
     workspace.evaluation.write_bytes(evaluation.to_json())
     workspace.gate.write_bytes(measured.to_json())
     write_headline(workspace.gate.parent / "headline.json", measured)
-    write_recall(workspace.gate.parent, gate.classes, gate.labels, before, after)
 
 
 def promised(workspace: Workspace, ledger: Ledger) -> NDArray[np.bool_]:

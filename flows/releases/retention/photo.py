@@ -77,8 +77,8 @@ def _meant(
 
 
 def pictures(storage: Storage) -> Iterator[str]:
-    """The identities of all pictures at the model's input size: of corrections, of images that people were asked about or
-    labelled, and of those in gate splits that were added."""
+    """The identities of all pictures at the model's input size: of corrections, of images that people were asked
+    about or labelled, and of those in gate splits that were added."""
     yield from (layout.stem(key) for key in storage.keys(layout.CORRECTIONS))
     for _, split in stored_gates(storage):
         yield from map(pixel_digest, split.images)
