@@ -63,7 +63,9 @@ CMD ["sh", "-c", "exec python -m errata.serving --store \"$ERRATA_STORE\" --host
 FROM base AS worker
 COPY --from=worker-packages /opt/errata /opt/errata
 # what a workspace starts from; a volume over it keeps artifacts, DVC's cache and dvc.lock between nights
-COPY --chown=errata:errata dvc.yaml params.yaml prefect.yaml prefect-docker.yaml .dvcignore ./
+COPY --chown=errata:errata params.yaml prefect.yaml prefect-docker.yaml .dvcignore ./
 COPY --chown=errata:errata .dvc/config .dvc/config
-RUN printf '[core]\n    no_scm = true\n' > .dvc/config.local
+# the pipeline as a project of its own spells it: here is no folder `flows` for `dvc repro` to find
+RUN printf '[core]\n    no_scm = true\n' > .dvc/config.local \
+    && python -c "import sys; from errata.flows.releases.pipeline import own_pipeline; sys.stdout.buffer.write(own_pipeline())" > dvc.yaml
 CMD ["prefect", "worker", "start", "--pool", "errata", "--type", "process"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -56,6 +56,26 @@ class LabelledImages:
         return LabelledImages(self.images[indices], self.labels[indices], self.classes, columns)
 
 
+@dataclass(frozen=True)
+class ListedImage:
+    """One image file of a folder or a CSV file: its label, and the values of the columns that were asked for."""
+
+    path: Path
+    label: str
+    columns: tuple[str, ...] = ()
+
+
+def list_images(name: str, root: Path, columns: Sequence[str] = ()) -> list[ListedImage]:
+    """The image files of the data set `folder` or `csv` at `root`, in the order in which they are read.
+
+    Raises DataError if there are none.
+    """
+    found = _listed_in_csv(root, columns) if name == "csv" else _listed_in_folder(root)
+    if not found:
+        raise DataError(f"{root} has no images; check the setting")
+    return found
+
+
 def load_dataset(
     name: str,
     root: Path | None = None,
@@ -75,13 +95,15 @@ def load_dataset(
         raise DataError(f"{', '.join(columns)}: only a CSV file has columns; give one, or set data.columns to []")
     if name == "digits":
         return _digits()
-    if name not in {*_ROOTED, "csv"}:
-        raise DataError(f"no data set {name!r}; use one of digits, {', '.join(_ROOTED)}, csv")
+    if name not in {"cifar10", "folder", "csv"}:
+        raise DataError(f"no data set {name!r}; use one of digits, cifar10, folder, csv")
     if root is None:
         raise DataError(f"the data set {name!r} needs a root: set where it lies")
-    if name == "csv":
-        return _csv(root, image_shape, columns)
-    return _ROOTED[name](root, image_shape, download)
+    if name == "cifar10":
+        return _cifar10(root, image_shape, download)
+    rows = list_images(name, root, columns)
+    more = {column: np.array([row.columns[place] for row in rows]) for place, column in enumerate(columns)}
+    return replace(_read(rows, image_shape, str(root)), columns=more)
 
 
 def _digits() -> LabelledImages:
@@ -106,20 +128,19 @@ def _cifar10(root: Path, image_shape: ImageShape | None, download: bool) -> Labe
     return LabelledImages(images, labels, tuple(parts[0].classes))
 
 
-def _folder(root: Path, image_shape: ImageShape | None, _download: bool) -> LabelledImages:
+def _listed_in_folder(root: Path) -> list[ListedImage]:
     if not root.is_dir():
         raise DataError(f"{root} is no folder; give one that has a folder of images for each class")
     classes = sorted(path.name for path in root.iterdir() if path.is_dir())
-    rows = [
-        (path, label)
+    return [
+        ListedImage(path, label)
         for label in classes
         for path in sorted((root / label).iterdir())
         if path.is_file() and not path.name.startswith(".")
     ]
-    return _read(rows, image_shape, str(root))
 
 
-def _csv(root: Path, image_shape: ImageShape | None, columns: Sequence[str]) -> LabelledImages:
+def _listed_in_csv(root: Path, columns: Sequence[str]) -> list[ListedImage]:
     wanted = ["path", "label", *columns]
     try:
         with root.open(newline="", encoding="utf-8") as lines:
@@ -127,28 +148,18 @@ def _csv(root: Path, image_shape: ImageShape | None, columns: Sequence[str]) -> 
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
         named = f"{', '.join(wanted[:-1])} and {wanted[-1]}"
         raise DataError(f"{root}: {error!r}; give a UTF-8 CSV file with the columns {named}") from error
-    images = _read([(root.parent / path, label) for path, label, *_ in found], image_shape, str(root))
-    more = {name: np.array([row[place] for row in found]) for place, name in enumerate(wanted) if name in columns}
-    return replace(images, columns=more)
+    return [ListedImage(root.parent / path, label, tuple(more)) for path, label, *more in found]
 
 
-def _read(rows: Sequence[tuple[Path, str]], image_shape: ImageShape | None, where: str) -> LabelledImages:
+def _read(rows: Sequence[ListedImage], image_shape: ImageShape | None, where: str) -> LabelledImages:
     """Decode and fit every row's image; classes are the labels, sorted."""
     if image_shape is None:
         raise DataError(f"{where}: set image_shape (height, width, channels), to which its images are fitted")
-    if not rows:
-        raise DataError(f"{where} has no images; check the setting")
-    classes = tuple(sorted({label for _, label in rows}))
+    classes = tuple(sorted({row.label for row in rows}))
     images = np.empty((len(rows), *image_shape), np.uint8)
-    for index, (path, _) in enumerate(rows):
+    for index, row in enumerate(rows):
         try:
-            images[index] = fit_image(decode_image(path.read_bytes()), image_shape)
+            images[index] = fit_image(decode_image(row.path.read_bytes()), image_shape)
         except (OSError, ErrataError) as error:
-            raise DataError(f"{path}: {error}") from error
-    return LabelledImages(images, np.array([classes.index(label) for _, label in rows], dtype=np.int64), classes)
-
-
-_ROOTED: dict[str, Callable[[Path, ImageShape | None, bool], LabelledImages]] = {
-    "cifar10": _cifar10,
-    "folder": _folder,
-}
+            raise DataError(f"{row.path}: {error}") from error
+    return LabelledImages(images, np.array([classes.index(row.label) for row in rows], dtype=np.int64), classes)

@@ -138,6 +138,15 @@ class Workspace:
             return False
         return isinstance(lock, dict) and isinstance(lock.get("stages"), dict)
 
+    @property
+    def _names_bare_stages(self) -> bool:
+        """Whether dvc.yaml says `flows.stages`, as the repository's does: those are found where this code lies.
+
+        A project of its own says `errata.flows.stages`; there our folders would hide packages of the same name.
+        """
+        pipeline = self.folder / "dvc.yaml"
+        return pipeline.exists() and b"-m flows.stages" in pipeline.read_bytes()
+
     def use_remote(self, store_url: str) -> None:
         """Let DVC's remote lie in the store, beside the releases: `<store>/dvc`. Kept in .dvc/config.local."""
         path = self.folder / ".dvc" / "config.local"
@@ -185,7 +194,8 @@ class Workspace:
         environment = {**os.environ, **(env or {})}
         # the stages' `python` is the one that runs this, with this code, also where no environment is activated
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-        environment["PYTHONPATH"] = f"{CODE}{os.pathsep}{environment.get('PYTHONPATH', '')}"
+        if self._names_bare_stages:
+            environment["PYTHONPATH"] = f"{CODE}{os.pathsep}{environment.get('PYTHONPATH', '')}"
         command = [sys.executable, "-m", "dvc", *words]
         tail: list[str] = []
         with subprocess.Popen(

@@ -42,7 +42,10 @@ def scratch_clone(folder: Path) -> Path:
 
 
 def follow(page: Path, folder: Path, environment: dict[str, str] | None = None) -> str:
-    """Do what the page says in `folder`, in one shell; what was printed. Raises on the first command that fails."""
+    """Do what the page says in `folder`, in one shell; what was printed. Raises on the first command that fails.
+
+    In the given environment, by default in that of the tests with `errata` as it is in `folder`.
+    """
     script = ["set -e", f"cd {folder}"]
     for number, block in enumerate(blocks(page)):
         if block.file:
@@ -52,17 +55,9 @@ def follow(page: Path, folder: Path, environment: dict[str, str] | None = None) 
             script.append(f"cp {source} {target}")
         else:
             script.append(block.text)
-    tools = folder / ".tools"
-    tools.mkdir()
-    activate = folder / ".venv" / "bin" / "activate"  # what runs the tests is active already
-    activate.parent.mkdir(parents=True)
-    activate.touch()
-    (tools / "errata").write_text(f'#!/bin/sh\nexec {sys.executable} -m errata.flows.cli.app "$@"\n')
-    (tools / "errata").chmod(0o755)
-    path = f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(folder), "COLUMNS": "120", **(environment or {})},
+        env=environment or repository_environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,3 +67,16 @@ def follow(page: Path, folder: Path, environment: dict[str, str] | None = None) 
     if done.returncode:
         raise AssertionError(f"{page.name}: exit code {done.returncode}\n{done.stdout[-4000:]}")
     return done.stdout
+
+
+def repository_environment(folder: Path) -> dict[str, str]:
+    """The variables of somebody who activated the environment of a clone in `folder`."""
+    tools = folder / ".tools"
+    tools.mkdir()
+    activate = folder / ".venv" / "bin" / "activate"  # what runs the tests is active already
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    (tools / "errata").write_text(f'#!/bin/sh\nexec {sys.executable} -m errata.flows.cli.app "$@"\n')
+    (tools / "errata").chmod(0o755)
+    path = f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(folder), "COLUMNS": "120"}

@@ -11,6 +11,7 @@ from errata.data.releases.manifest import read_live
 from errata.data.reports import report_schema
 from errata.data.storage.local import LocalStorage
 from errata.flows.cli.app import app
+from tests.installed import build_wheel, environment_of, fresh_environment
 from tests.pages import REPOSITORY, follow, scratch_clone
 
 
@@ -35,6 +36,24 @@ def test_getting_started(tmp_path: Path) -> None:
         (2, "released"),
         (1, "rolled back"),
     ], said[-3000:]
+
+
+@pytest.mark.slow
+def test_own_project(tmp_path: Path) -> None:
+    """In an empty folder and a fresh environment, which gets Errata by the page's own first command."""
+    index = build_wheel(tmp_path / "built").parent
+    environment = environment_of(fresh_environment(tmp_path / "environment"))
+    project = tmp_path / "project"
+    project.mkdir()
+    said = follow(
+        REPOSITORY / "docs" / "own-project.md",
+        project,
+        {**environment, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+    )
+    live = read_live(LocalStorage(project / "store"))
+    assert live is not None
+    assert live[0].version == 1, said[-3000:]
+    assert (project / "release.html").stat().st_size > 10_000
 
 
 @pytest.mark.slow
@@ -73,7 +92,7 @@ Path("photo.png").write_bytes(encode_png(images[first]))
 
 
 def test_each_block_of_commands_is_run_or_says_why_not() -> None:
-    followed = {"README.md", "getting-started.md", "your-model.md"}  # the tests above
+    followed = {"README.md", "getting-started.md", "own-project.md", "your-model.md"}  # the tests above
     for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
         fences = re.findall(r"^```(.*)\n(?:.*\n)*?```\n+(?=(.*))", page.read_text(), re.MULTILINE)
         for language, after in fences:

@@ -14,14 +14,27 @@ import typer
 from rich.markup import escape
 
 from errata.editing.errors import ErrataError
-from errata.flows.cli import control, deltas, erasing, kinds, nights, pages, releases, reports, studies
+from errata.flows.cli import control, deltas, erasing, init, kinds, nights, pages, releases, reports, studies
 from errata.flows.cli.base import app, notes, out
 
 EXIT_CODES = (
     'Exit codes: 0 done, also "nothing to correct"; 1 something a person must act on; '
     "2 wrong usage; 3 the gate said no."
 )
-__all__ = ["app", "control", "deltas", "erasing", "kinds", "main", "nights", "pages", "releases", "reports", "studies"]
+__all__ = [
+    "app",
+    "control",
+    "deltas",
+    "erasing",
+    "init",
+    "kinds",
+    "main",
+    "nights",
+    "pages",
+    "releases",
+    "reports",
+    "studies",
+]
 
 
 PANELS = ("Work", "Reports", "Releases", "Studies")  # of the help, in this order

@@ -34,7 +34,7 @@ class Grounds:
     @staticmethod
     def of(workspace: Workspace, split: str) -> Grounds:
         """Raises ModelError or DataError if there is no root, or no such split."""
-        load_plugins(workspace.params.model.plugins)
+        load_plugins(workspace.params.model.plugins, workspace)
         root = load_model(workspace.root).to(device())
         chosen = load_split(workspace.splits, split)
         control = Control(root, torch.from_numpy(chosen.images), torch.from_numpy(chosen.labels))

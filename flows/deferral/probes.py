@@ -58,7 +58,7 @@ class Candidate:
 
 def load_candidate(workspace: Workspace) -> Candidate:
     """Read what the pipeline left."""
-    load_plugins(workspace.params.model.plugins)
+    load_plugins(workspace.params.model.plugins, workspace)
     root = load_model(workspace.root)
     ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
     record = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json"))

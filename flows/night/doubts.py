@@ -75,7 +75,7 @@ class DoubtEstimator:
 
     @cached_property
     def _root(self) -> EditableModel:
-        load_plugins(self.workspace.params.model.plugins)
+        load_plugins(self.workspace.params.model.plugins, self.workspace)
         return load_model(self.workspace.root).to(device())
 
     def _evidence(self) -> ImageEvidence:

@@ -20,6 +20,7 @@ from errata.editing.errors import NightError
 from errata.flows.workspace import STORE, WORKSPACE, open_workspace, store_url
 
 STARTED_WITHIN = 90  # seconds
+DEPLOYMENTS = Path(__file__).parent / "prefect.yaml"  # what a new project gets: the repository's, byte for byte
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ with them digests: then the gate's rows must agree within a tolerance.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.releases.contents.bundle import build_bundle
 from errata.flows.releases.gate_images import fetch_gates, judged_on_erased
 from errata.flows.releases.outputs import restore_outputs
-from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline
+from errata.flows.releases.pipeline import check_params, check_pipeline
 from errata.flows.releases.pointer import released_digest, verified
 from errata.flows.releases.standing import edited_by, held_by
 from errata.flows.workspace import Log, Workspace
@@ -95,7 +96,9 @@ def reproduce(
             raise NightError(f"{fault}; --from-scratch makes splits and root again") from fault
         if erased:  # the root stays, though what it learned from is not all there
             workspace.dvc("commit", "--force", "--quiet", "train", log=log)
-    workspace.dvc("repro", *(["--force"] if from_scratch else []), "evaluate", log=log)
+    beside = f"{Path.cwd()}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # where the auditor's plugins lie
+    env = {"PYTHONPATH": beside} if allowed_plugins else {}
+    workspace.dvc("repro", *(["--force"] if from_scratch else []), "evaluate", log=log, env=env)
     return compare(storage, manifest, workspace, tolerance)
 
 
@@ -109,11 +112,11 @@ def restore_workspace(
     """A workspace with what the bundle says, the corrections' images but for `erased`, and the installed dvc.yaml."""
     if folder.exists() and any(folder.iterdir()):
         raise NightError(f"{folder} is not empty; a release is made again in a folder of its own")
-    check_pipeline(read_file(storage, manifest, "dvc.yaml"), f"release {manifest.version}")
+    pipeline = check_pipeline(read_file(storage, manifest, "dvc.yaml"), f"release {manifest.version}")
     workspace = Workspace(folder)
     (folder / ".dvc").mkdir(parents=True)
     (folder / ".dvc" / "config").write_text(PLAIN_DVC)
-    (folder / "dvc.yaml").write_bytes(INSTALLED.read_bytes())
+    (folder / "dvc.yaml").write_bytes(pipeline)
     for name in ("dvc.lock", "params.yaml"):
         (folder / name).write_bytes(read_file(storage, manifest, name))
     check_params(workspace.params, allowed_plugins, f"release {manifest.version}")

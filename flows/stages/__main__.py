@@ -1,6 +1,6 @@
 """The commands that dvc.yaml runs: prepare, train, edit, export, evaluate.
 
-python -m flows.stages STAGE        in the folder that holds dvc.yaml and params.yaml
+python -m errata.flows.stages STAGE        in the folder that holds dvc.yaml and params.yaml
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run(stage: str, workspace: Workspace) -> None:
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
     torch.use_deterministic_algorithms(True)
-    load_plugins(params.model.plugins)
+    load_plugins(params.model.plugins, workspace)
     match stage:
         case "prepare":
             prepare(workspace, params)
@@ -63,7 +63,7 @@ def run_here(stage: str) -> int:
 def main(arguments: list[str]) -> int:
     """Run one stage, by the server for stages if there is one."""
     if len(arguments) != 1 or arguments[0] not in STAGES:
-        print(f"usage: python -m flows.stages {{{','.join(STAGES)}}}", file=sys.stderr)
+        print(f"usage: python -m errata.flows.stages {{{','.join(STAGES)}}}", file=sys.stderr)
         return 2
     code = hand_over(arguments[0])
     return run_here(arguments[0]) if code is None else code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -23,8 +24,10 @@ def device() -> torch.device:
     return choose_device(os.environ.get(DEVICE, "auto"))
 
 
-def load_plugins(modules: Sequence[str]) -> None:
-    """Import the modules that register architectures; raises DataError if one cannot be imported."""
+def load_plugins(modules: Sequence[str], workspace: Workspace) -> None:
+    """Import the modules that register architectures, from the workspace too; raises DataError if one cannot be."""
+    if modules and (folder := str(workspace.folder.resolve())) not in sys.path:
+        sys.path.append(folder)  # the command `errata` itself looks beside its own file only
     for name in modules:
         try:
             importlib.import_module(name)

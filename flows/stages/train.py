@@ -29,10 +29,28 @@ def train_root(workspace: Workspace, params: Params) -> None:
     """Train the root model on the train split, or take the weights that were given."""
     split = load_split(workspace.splits, "train")
     height, width, channels = split.images.shape[1:]
+    model = new_model(workspace, params, split.classes, (height, width, channels))
+    if params.model.weights:
+        training = RootTraining(losses=(), settings={"weights": params.model.weights_sha256})
+    else:
+        training = train_anew(params, model, with_replay(workspace.replay, split))
+    fit_patch(model.eval(), torch.from_numpy(split.images))
+    save_model(model, workspace.root)
+    export_onnx(model, workspace.root / "root.onnx", {})
+    (workspace.root / "training.json").write_bytes(training.to_json())
+
+
+def new_model(
+    workspace: Workspace, params: Params, classes: tuple[str, ...], image_shape: tuple[int, int, int]
+) -> EditableModel:
+    """The network of params.yaml for images of `image_shape`, with the given weights or fresh ones.
+
+    Raises ModelError or DataError where code, weights, classes and images do not fit.
+    """
     spec = ModelSpec(
         architecture=params.model.architecture,
-        classes=split.classes,
-        image_shape=(height, width, channels),
+        classes=classes,
+        image_shape=image_shape,
         mean=params.model.mean,
         std=params.model.std,
         arguments=params.model.arguments,
@@ -42,13 +60,7 @@ def train_root(workspace: Workspace, params: Params) -> None:
     model = EditableModel.from_spec(spec)
     if params.model.weights:
         adopt(workspace, params, model)
-        training = RootTraining(losses=(), settings={"weights": params.model.weights_sha256})
-    else:
-        training = train_anew(params, model, with_replay(workspace.replay, split))
-    fit_patch(model.eval(), torch.from_numpy(split.images))
-    save_model(model, workspace.root)
-    export_onnx(model, workspace.root / "root.onnx", {})
-    (workspace.root / "training.json").write_bytes(training.to_json())
+    return model
 
 
 def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:

@@ -16,7 +16,7 @@ from errata.data.storage import Storage
 from errata.editing.errors import Damaged, ForeignCode, NotStored, TooLarge
 from errata.flows.params import Params
 from errata.flows.releases.outputs import OBJECTS, restore_outputs
-from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline
+from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline, own_pipeline
 from errata.flows.releases.reproduce import restore_workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place, copy_dvc_objects, duplicate
@@ -125,7 +125,18 @@ def test_an_untouched_root_comes_into_dvcs_cache(attacked: Place) -> None:
 
 def test_the_installed_pipeline_is_the_repositorys() -> None:
     assert INSTALLED.read_bytes() == (REPOSITORY / "dvc.yaml").read_bytes()
-    check_pipeline(INSTALLED.read_bytes(), "this one")
+    assert check_pipeline(INSTALLED.read_bytes(), "this one") == INSTALLED.read_bytes()
+
+
+def test_a_project_of_its_own_has_the_installed_pipeline_spelled_so_that_no_package_of_its_own_is_meant() -> None:
+    theirs, ours = (yaml.safe_load(each)["stages"] for each in (own_pipeline(), INSTALLED.read_bytes()))
+    assert [stage.pop("cmd") for stage in theirs.values()] == [f"python -m errata.flows.stages {name}" for name in ours]
+    assert [stage.pop("cmd") for stage in ours.values()] == [f"python -m flows.stages {name}" for name in theirs]
+    assert theirs == ours
+    assert check_pipeline(own_pipeline(), "this one") == own_pipeline()
+    mixed = own_pipeline().replace(b"errata.flows.stages edit", b"flows.stages edit")
+    with pytest.raises(ForeignCode, match=r"stages\.edit\.cmd"):
+        check_pipeline(mixed, "release 1")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""The files of a new project: made from the installed package, and never put in the place of one that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from errata.editing.errors import DataError
+from errata.flows.params import Params
+from errata.flows.prefect_runs.services import DEPLOYMENTS
+from errata.flows.releases.pipeline import own_pipeline
+
+REQUIRED = ("seed", "data", "model", "train", "views", "edit", "gate")  # dvc.yaml names them: DVC wants them there
+HEAD = """\
+# Everything that shapes a release, where it differs from its default: `python -m errata.flows.params.page` lists every
+# parameter with its default and meaning. A change runs exactly those stages again that read it (`dvc repro`).
+"""
+DVC_CONFIG = """\
+[core]
+    analytics = false
+    check_update = false
+    autostage = false
+    remote = store
+['remote "store"']
+    url = ../store/dvc
+"""
+IGNORED_BY_DVC = """\
+# Bundles hold the dvc.yaml that made them: they are records, not pipelines of this workspace.
+/store
+/.venv
+"""
+IGNORED_BY_GIT = ("/store/", "/artifacts/", "/gates/", "/metrics/", "/data_docs/", "/dvc_plots/", "__pycache__/")
+WITHOUT_GIT = "[core]\n    no_scm = true\n"
+MINE = ("dvc.yaml", "params.yaml")  # whose folder has one of these is a project already
+
+
+def project_files(params: Params, *, git: bool) -> dict[str, bytes]:
+    """Every file of a new project by its path; without `git` DVC is told not to look for it."""
+    files = {
+        "dvc.yaml": own_pipeline(),
+        "params.yaml": params_file(params),
+        "prefect.yaml": DEPLOYMENTS.read_bytes(),
+        ".dvc/config": DVC_CONFIG.encode(),
+        ".dvc/.gitignore": b"/config.local\n/tmp\n/cache\n",
+        ".dvcignore": IGNORED_BY_DVC.encode(),
+        ".gitignore": "".join(f"{line}\n" for line in IGNORED_BY_GIT).encode(),
+    }
+    return files if git else {**files, ".dvc/config.local": WITHOUT_GIT.encode()}
+
+
+def params_file(params: Params) -> bytes:
+    """params.yaml with what differs from the defaults; `parse_params` of it gives `params` again."""
+    content = {"seed": params.seed, **{name: {} for name in REQUIRED[1:]}, **_different(params, Params())}
+    ordered = {name: content[name] for name in (*REQUIRED, *content)}
+    return (HEAD + yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None, width=120)).encode()
+
+
+def _different(params: Any, default: Any) -> dict[str, Any]:
+    """What a section holds beyond its default, as plain data."""
+    plain, usual = params.model_dump(mode="json"), default.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for name, value in params:
+        if hasattr(value, "model_dump"):
+            if inner := _different(value, getattr(default, name)):
+                found[name] = inner
+        elif plain[name] != usual[name]:
+            found[name] = plain[name]
+    return found
+
+
+def refuse_a_project(folder: Path) -> None:
+    """Raises DataError if `folder` is a project already."""
+    if there := [name for name in MINE if (folder / name).exists()]:
+        raise DataError(
+            f"{folder} has {' and '.join(there)} already, which nothing is written over; use another folder"
+        )
+
+
+def write_project(folder: Path, files: dict[str, bytes]) -> list[str]:
+    """Write what is not there; the names of those files that were, and are as they were."""
+    kept = []
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as out:
+                out.write(content)
+        except FileExistsError:
+            kept.append(name)
+    return kept
+
+
+def in_git(folder: Path) -> bool:
+    """Whether a folder lies in a git repository."""
+    return any((each / ".git").exists() for each in (folder, *folder.parents))

@@ -1,0 +1,123 @@
+"""`errata init` looks at the images, chooses by them, tries the network, and writes over nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner, Result
+
+from errata.data.images import encode_png
+from errata.editing.errors import DataError, ModelError
+from errata.flows.cli.app import app
+from errata.flows.cli.new_project.files import params_file
+from errata.flows.params import Params, parse_params
+from errata.flows.params.sections import ModelParams
+from errata.flows.releases.pipeline import check_pipeline
+from tests.flows.conftest import REPOSITORY
+
+COUNTS = {"cat": 40, "dog": 60}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with 100 grey images of two classes, of 10 x 12 pixels; one of them is there twice."""
+    chance = np.random.default_rng(0)
+    for name, count in COUNTS.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(count):
+            grey = chance.integers(0, 256, (10, 12, 1), np.uint8)
+            (tmp_path / "images" / name / f"{number}.png").write_bytes(encode_png(grey))
+    again = (tmp_path / "images" / "cat" / "0.png").read_bytes()
+    (tmp_path / "images" / "cat" / "1.png").write_bytes(again)
+    monkeypatch.delenv("ERRATA_WORKSPACE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def init(*words: str, answers: str | None = None) -> Result:
+    ask = "--no-ask" if answers is None else "--ask"
+    return CliRunner().invoke(app, ["init", *words, ask], input=answers, catch_exceptions=True, env={"COLUMNS": "200"})
+
+
+def files(folder: Path) -> set[str]:
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {name for name in found if not name.startswith("images/")}
+
+
+def test_it_writes_what_the_images_are(project: Path) -> None:
+    done = init("images", "--trusted", "me")
+    assert done.exit_code == 0, done.output
+    params = parse_params((project / "params.yaml").read_bytes())
+    assert params.data.image_shape == (10, 12, 1)
+    parts = params.data.splits
+    assert parts.train + parts.reference + parts.calibration + parts.gate + parts.test == 99  # one was a copy
+    assert params.trust.trusted == ("me",)
+    assert abs(params.model.mean[0] - 0.5) < 0.02  # of uniform noise, whose deviation is 1 / sqrt(12)
+    assert abs(params.model.std[0] - 12**-0.5) < 0.02
+    assert "all 10 x 12 pixels, grey" in done.output
+    assert "cat (40), dog (60)" in done.output
+    assert "Nothing can pass recall_drop" in done.output.replace("\n", " ")  # ten cats judge nothing
+    check_pipeline((project / "dvc.yaml").read_bytes(), "this project")
+    for name in ("prefect.yaml", ".dvc/config", ".dvc/.gitignore"):
+        assert (project / name).read_bytes() == (REPOSITORY / name).read_bytes(), name
+    declared = yaml.safe_load((project / "dvc.yaml").read_text())["stages"].values()
+    written = yaml.safe_load((project / "params.yaml").read_text())
+    assert {name for stage in declared for name in stage.get("params", [])} <= set(written)
+    assert "approval" not in written
+    assert "no_scm = true" in (project / ".dvc" / "config.local").read_text()
+
+
+def test_in_a_git_repository_dvc_uses_it(project: Path) -> None:
+    (project / ".git").mkdir()
+    assert init("images").exit_code == 0
+    assert not (project / ".dvc" / "config.local").exists()
+
+
+def test_files_that_are_no_images_are_refused_by_name_and_nothing_is_written(project: Path) -> None:
+    for name in ("cat/notes.txt", "dog/half.png"):
+        content = (project / "images" / "dog" / "0.png").read_bytes()
+        (project / "images" / name).write_bytes(content[: len(content) // 2] if "half" in name else b"of cats")
+    done = init("images")
+    assert isinstance(done.exception, DataError)
+    assert "2 of 102 files" in str(done.exception)
+    assert "cat/notes.txt" in str(done.exception) and "dog/half.png" in str(done.exception)
+    assert files(project) == set()
+
+
+def test_nothing_is_written_over(project: Path) -> None:
+    (project / ".gitignore").write_text("mine\n")
+    done = init("images")
+    assert done.exit_code == 0
+    assert (project / ".gitignore").read_text() == "mine\n"
+    assert "/artifacts/" in done.output
+    before = {name: (project / name).read_bytes() for name in files(project)}
+    again = init("images")
+    assert isinstance(again.exception, DataError)
+    assert "params.yaml" in str(again.exception)
+    assert {name: (project / name).read_bytes() for name in files(project)} == before
+
+
+def test_a_network_that_does_not_fit_its_weights_is_refused_before_anything_is_written(project: Path) -> None:
+    torch.save({"head.weight": torch.zeros(2, 3)}, project / "other.pt")
+    done = init("images", "--weights", "other.pt", "--mean", "0.5", "--std", "0.3")
+    assert isinstance(done.exception, ModelError)
+    assert files(project) == {"other.pt"}
+
+
+def test_what_is_not_given_is_asked_for(project: Path) -> None:
+    assert init().exit_code == 2  # where nobody can be asked
+    assert init("nowhere").exit_code == 2
+    done = init(answers="images\nresnet\n\n")
+    assert done.exit_code == 0, done.output
+    assert parse_params((project / "params.yaml").read_bytes()).data.root == "images"
+
+
+def test_params_with_what_differs_alone_are_the_same_parameters() -> None:
+    for params in (
+        Params(),
+        Params(seed=3, model=ModelParams(architecture="timm", arguments={"name": "resnet18"}, mean=(0.1,), std=(1.0,))),
+    ):
+        assert parse_params(params_file(params)) == params
+    assert b"slots" not in params_file(Params(seed=3))
