@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 from rich.console import JustifyMethod
 from rich.table import Table
@@ -10,6 +12,7 @@ from rich.text import Text
 from errata.flows.cli.base import GATE_SAID_NO, out, say_json
 from errata.flows.gate.criterion import GateResult, Verdict
 from errata.flows.gate.tables import GateTable
+from errata.flows.night.dry_run import DryRun
 from errata.flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 
 MOST_ROWS = 20
@@ -34,14 +37,38 @@ def print_summary(summary: NightSummary, title: str) -> None:
         table.add_row(label, value)
     out.print(table)
     if summary.waiting:
-        waiting = Table(*WAITING_HEAD, title="Claims that wait, the least doubtful first", title_justify="left")
-        for cells in waiting_rows(summary.waiting)[:MOST_ROWS]:
-            waiting.add_row(*map(Text, cells))
-        out.print(waiting)
-        if (more := len(summary.waiting) - MOST_ROWS) > 0:
-            out.print(f"and {more} more; `errata correct --json` lists all")
+        print_rows(WAITING_HEAD, waiting_rows(summary.waiting), "Claims that wait, the least doubtful first")
     if summary.gate_result and summary.gate_result.criteria:
         print_gate(summary.gate_result, "The gate, measured on the exported file")
+
+
+def print_dry_run(found: DryRun, as_json: bool) -> None:
+    """What a night would do."""
+    if as_json:
+        say_json(found.to_json())
+        return
+    table = Table(title="The night, if it were now", show_header=False, title_justify="left")
+    for label, value in found.lines():
+        table.add_row(label, value)
+    out.print(table)
+    if found.corrections:
+        rows = [(each.id[:12], each.expected, str(len(each.reports))) for each in found.corrections]
+        print_rows(("correction", "should be", "reports"), rows, "Would be corrected")
+    if found.waiting:
+        print_rows(WAITING_HEAD, waiting_rows(found.waiting), "Would wait, the least doubtful first")
+    if found.refused:
+        rows = [(each.report_id[:12], str(each.reason), each.detail) for each in found.refused]
+        print_rows(("report", "reason", "detail"), rows, "Would be quarantined")
+
+
+def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """A table of at most MOST_ROWS rows, and how many more there are."""
+    table = Table(*head, title=title, title_justify="left")
+    for cells in rows[:MOST_ROWS]:
+        table.add_row(*map(Text, cells))
+    out.print(table)
+    if (more := len(rows) - MOST_ROWS) > 0:
+        out.print(f"and {more} more; `errata correct --json` lists all")
 
 
 def print_gate(gate_result: GateResult, title: str) -> None:

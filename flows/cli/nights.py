@@ -35,11 +35,23 @@ def train(
 
 
 @app.command(rich_help_panel="Work")
-def correct(store: Store = None, as_json: AsJson = False) -> None:
+def correct(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be corrected, refused, wait; do nothing")
+    ] = False,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
     """A night, now, without Prefect: collect, validate, edit, judge, release."""
     from errata.flows.night.state import open_night
 
     night = open_night(store, None, None, tell)
+    if dry_run:
+        from errata.flows.cli.night_tables import print_dry_run
+        from errata.flows.night.dry_run import dry_run as look
+
+        print_dry_run(look(night), as_json)
+        return
     from errata.flows.stages.handover import warm_stages
 
     with warm_stages():

@@ -11,7 +11,7 @@ from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.kind_inputs import released_inputs
 from errata.data.releases.ledger import Ledger
-from errata.data.releases.manifest import Manifest, read_file, read_model
+from errata.data.releases.manifest import Live, Manifest, read_file, read_model
 from errata.data.releases.replay import replay_of
 from errata.data.splits import RECORD, SplitEntry, parse_splits
 from errata.data.storage.base import Storage
@@ -42,6 +42,12 @@ def sync(night: Night) -> Parent:
     tag_release(workspace, storage, manifest, night.log)  # nor a tag
     fetch_gates(storage, workspace)
     restore_root(night, manifest)
+    return read_parent(night, live, tag, manifest)
+
+
+def read_parent(night: Night, live: Live, tag: str, manifest: Manifest) -> Parent:
+    """What a night starts from, where the workspace holds the live release's root; nothing is written."""
+    storage, workspace = night.storage, night.workspace
     spec = ModelSpec.from_json(workspace.read(workspace.root / "model.json").decode())
     return Parent(
         live=live,
