@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,6 +75,20 @@ def list_images(name: str, root: Path, columns: Sequence[str] = ()) -> list[List
     if not found:
         raise DataError(f"{root} has no images; check the setting")
     return found
+
+
+def source_digest(name: str, root: Path, columns: Sequence[str] = ()) -> str:
+    """SHA-256 over the path, label, columns and bytes of every image of `folder` or `csv`; raises DataError."""
+    digest = hashlib.sha256()
+    beside = root if root.is_dir() else root.parent
+    for row in list_images(name, root, columns):
+        try:
+            content = hashlib.sha256(row.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise DataError(f"{row.path}: {error.strerror}") from error
+        where = row.path.relative_to(beside).as_posix() if row.path.is_relative_to(beside) else str(row.path)
+        digest.update("\0".join((where, row.label, *row.columns, content)).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def load_dataset(

@@ -36,6 +36,7 @@ from errata.flows.night.summary import NightSummary
 from errata.flows.releases.gate_images import fetch_gates
 from errata.flows.releases.pointer import log_entries, verified
 from errata.flows.releases.standing import decisions
+from errata.flows.stages.prepare import check_source
 from errata.flows.workspace import Workspace
 
 
@@ -65,6 +66,7 @@ def train_new_root(night: Night, run_step: RunStep = run_here, *, replace_live: 
 
 
 def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSummary:
+    run_step(check_data_set, night)
     inherited = run_step(inherit, night)
     ledger, first = inherited.ledger, inherited.ledger.version
     if ledger.corrections:
@@ -90,6 +92,12 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
         summary = run_step(summarise, night, ledger, Batch(), gate_result, released=passes, deferred=deferred)
         return replace(summary, since_first_root=since)
     raise NightError(f"versions {first} to {version} are taken by runs that died; look at releases/")
+
+
+@step("check data set")
+def check_data_set(night: Night) -> None:
+    """Raises DataError if the data set was changed since it was split."""
+    check_source(night.workspace)
 
 
 @step("inherit", waits=STORE_AWAY)

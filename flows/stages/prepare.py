@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from errata.data import layout
-from errata.data.datasets import LabelledImages, load_dataset
+from errata.data.datasets import LabelledImages, load_dataset, source_digest
 from errata.data.expectations.observations import Outcome, partition
+from errata.data.records import STRICT, Sha256, canonical_json, parse_record
 from errata.data.splits import make_splits, refreshed, save_splits, unpack_split
 from errata.data.storage.base import check_digest
 from errata.editing.errors import DataError
 from errata.flows.params import Params
 from errata.flows.workspace import Workspace
 
+SOURCE = "source.json"  # beside the splits: what they were made of
+
+
+@dataclass(frozen=True, config=STRICT)
+class Source:
+    """What was split: data.root, and the digest of all that lay there."""
+
+    root: str
+    sha256: Sha256
+    format: Literal["errata-source/1"] = "errata-source/1"
+
+
+_SOURCE = TypeAdapter(Source)
 REQUIRED = ("train", "reference", "calibration", "gate", "test")
 
 
@@ -39,6 +55,31 @@ def prepare(workspace: Workspace, params: Params) -> None:
             if outcome.severity == "warning" and not outcome.holds:
                 print(f"warning: split {name}: {outcome.sentence}", flush=True)
     save_splits(splits, workspace.splits)
+    if digest := _source_digest(params, workspace):
+        (workspace.splits / SOURCE).write_bytes(canonical_json(Source(params.data.root, digest)))
+
+
+def check_source(workspace: Workspace) -> None:
+    """Raises DataError if the images under data.root are not those that were split: DVC does not look at them.
+
+    They need not be here: a root can be trained from the splits alone.
+    """
+    path, data = workspace.splits / SOURCE, workspace.params.data
+    if not path.exists() or not (workspace.folder / data.root).exists():
+        return
+    source = parse_record(_SOURCE, path.read_bytes(), str(path), "run `dvc repro --force prepare`")
+    if source.root == data.root and source.sha256 != _source_digest(workspace.params, workspace):
+        raise DataError(
+            f"the images of {data.root} are not those that were split: some are new, gone, or others. "
+            "`dvc repro --force prepare` splits them anew, with another gate split; or put them back as they were"
+        )
+
+
+def _source_digest(params: Params, workspace: Workspace) -> str | None:
+    """The digest of the images that are split; None for a data set that nobody changes."""
+    if params.data.dataset not in {"folder", "csv"}:
+        return None
+    return source_digest(params.data.dataset, workspace.folder / params.data.root, params.data.columns)
 
 
 def load_gate(workspace: Workspace, digest: str) -> LabelledImages:

@@ -1,6 +1,7 @@
 """The splits as tables: what is told of them, and what refuses them before they are written."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from errata.data.datasets import LabelledImages
+from errata.data.images import encode_png
 from errata.editing.errors import DataError
-from errata.flows.stages.prepare import check_splits, prepare
+from errata.flows.stages.prepare import check_source, check_splits, prepare
 from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY
 
@@ -101,3 +103,31 @@ def test_the_stage_tells_what_it_warns_of_and_writes_nothing_that_it_refuses(
             with pytest.raises(DataError, match="the table of test breaks the rule table row count"):
                 prepare(workspace, params)
             assert not (workspace.splits / "splits.json").exists()
+
+
+def test_a_data_set_that_was_changed_is_noticed_and_one_that_is_not_here_is_not_missed(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    for name in CLASSES:
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(60):
+            image = chance.integers(0, 256, (8, 8, 1), np.uint8)
+            (tmp_path / "images" / name / f"{number}.png").write_bytes(encode_png(image))
+    sizes = ", ".join(f"{name}: {size}" for name, size in {**SIZES, "traffic": 0}.items())
+    data = f"{{dataset: folder, root: {tmp_path}/images, image_shape: [8, 8, 1], splits: {{{sizes}}}}}"
+    (tmp_path / "params.yaml").write_text(f"data: {data}\n")
+    workspace = Workspace(tmp_path)
+    check_source(workspace)  # nothing was split yet
+    prepare(workspace, workspace.params)
+    check_source(workspace)
+    file = tmp_path / "images" / "cat" / "0.png"
+    before = file.read_bytes()
+    file.write_bytes(encode_png(np.zeros((8, 8, 1), np.uint8)))
+    with pytest.raises(DataError, match="dvc repro --force prepare"):
+        check_source(workspace)
+    file.write_bytes(before)
+    check_source(workspace)
+    (tmp_path / "images" / "cat" / "new.png").write_bytes(before)
+    with pytest.raises(DataError, match="some are new"):
+        check_source(workspace)
+    shutil.rmtree(tmp_path / "images")
+    check_source(workspace)
