@@ -284,3 +284,43 @@ def reproduce(
             out.print(f"the gate's values lie at most {made.distance:.4f} apart; {made.tolerance:.4f} is the tolerance")
     if made.outcome == "different":
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Releases")
+def diff(
+    first: Annotated[int, typer.Argument(help="A release")],
+    second: Annotated[int, typer.Argument(help="The release to hold against it")],
+    page: Annotated[Path | None, typer.Option("--out", "-o", help="An HTML page with pictures, too")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Two releases side by side: corrections that came and went, criteria, test images predicted differently."""
+    from errata.flows.cli.store import existing_store
+    from errata.flows.releases.diff import Change, diff_releases
+    from errata.flows.workspace import open_workspace
+
+    found = diff_releases(existing_store(store), open_workspace(), first, second)
+    if page:
+        from errata.flows.releases.diff_page import diff_page
+
+        page.write_bytes(diff_page(found))
+        tell(f"wrote {page}")
+    if as_json:
+        say_json(found.to_json())
+        return
+    table = Table(title=f"Release {first} and release {second}", show_header=False, title_justify="left")
+    table.add_row("root", "the same" if found.same_root else "another")
+    for label, corrections in (("came", found.added), ("went", found.removed)):
+        said = ", ".join(f"{each.id[:12]} is {each.expected}" for each in corrections)
+        table.add_row(f"corrections that {label}", f"{len(corrections)}{': ' + said if said else ''}")
+    changes: tuple[Change, ...] = ("mended", "broken", "wrong both times")
+    counts = ", ".join(f"{found.count(change)} {change}" for change in changes)
+    table.add_row("test images predicted differently", f"{len(found.changed)} of {found.images}: {counts}")
+    for each in found.changed:
+        table.add_row(f"  image {each.index}, {each.label}", f"{each.first} -> {each.second}, {each.change}")
+    out.print(table)
+    criteria = Table("criterion", f"release {first}", f"release {second}", title="The gate", title_justify="left")
+    for row in found.criteria:
+        values = ("-" if value is None else f"{value:.4f}" for value in (row.first, row.second))
+        criteria.add_row(row.name.replace("_", " "), *values)
+    out.print(criteria)
