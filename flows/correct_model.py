@@ -12,11 +12,12 @@ from errata.flows.prefect_runs.approval import approval_on_page
 from errata.flows.prefect_runs.artifacts import publish
 from errata.flows.prefect_runs.log import speak_in_lines
 from errata.flows.prefect_runs.parameters import By, Store, Workspace
+from errata.flows.prefect_runs.run_names import name_by_outcome, run_name
 from errata.flows.prefect_runs.tasks import run_as_task
 from errata.flows.stages.handover import warm_stages
 
 
-@flow(name="correct-model")
+@flow(name="correct-model", flow_run_name=run_name)
 def correct_model(store: Store = None, workspace: Workspace = None, by: By = "errata") -> NightSummary:
     """Turn the day's reports into a corrected model, if the gate lets it pass.
 
@@ -33,4 +34,5 @@ def correct_model(store: Store = None, workspace: Workspace = None, by: By = "er
     with warm_stages():
         summary = run_night(night, run_as_task, ask_approval)
     publish(night, summary)
+    name_by_outcome(summary)
     return summary

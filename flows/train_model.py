@@ -11,11 +11,12 @@ from errata.flows.night.summary import NightSummary
 from errata.flows.prefect_runs.artifacts import publish
 from errata.flows.prefect_runs.log import speak_in_lines
 from errata.flows.prefect_runs.parameters import By, Store, Workspace
+from errata.flows.prefect_runs.run_names import name_by_outcome, run_name
 from errata.flows.prefect_runs.tasks import run_as_task
 from errata.flows.stages.handover import warm_stages
 
 
-@flow(name="train-model")
+@flow(name="train-model", flow_run_name=run_name)
 def train_model(
     store: Store = None, workspace: Workspace = None, by: By = "errata", replace_live: str = ""
 ) -> NightSummary:
@@ -34,4 +35,5 @@ def train_model(
     with warm_stages():
         summary = train_new_root(night, run_as_task, replace_live=replace_live)
     publish(night, summary, "root-")
+    name_by_outcome(summary)
     return summary

@@ -4,6 +4,7 @@ page (what was corrected, what was quarantined and why), and a link to the relea
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -16,6 +17,7 @@ from errata.flows.night.state import Night
 from errata.flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 
 MOST_ROWS = 200
+PAGES = "ERRATA_PAGES"  # where `errata serve` serves pages: a browser follows no link to a file from Prefect's
 
 
 def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
@@ -29,8 +31,9 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
     )
     docs = night.workspace.data_docs / "index.html"
     if summary.reports and docs.exists():
+        link = served("data_docs/index.html") or docs.as_uri()
         create_link_artifact(
-            docs.as_uri(), link_text="Data Docs of the reports", key=f"{prefix}data-docs", description=str(docs)
+            link, link_text="Data Docs of the reports", key=f"{prefix}data-docs", description=str(docs)
         )
     if summary.outcome == "released" and summary.version is not None:
         publish_report(night.storage.url, summary.version, f"{prefix}report")
@@ -44,10 +47,15 @@ def publish_gate(gate_result: GateResult, key: str) -> None:
     create_markdown_artifact(text, key=key, description=f"Gate: {gate_result.verdict}")
 
 
+def served(page: str) -> str:
+    """The URL of a page where pages are served; "" where they are not."""
+    return f"{os.environ[PAGES]}/{page}" if os.environ.get(PAGES) else ""
+
+
 def publish_report(store_url: str, version: int, key: str) -> None:
     """A link to the release's HTML report in the store."""
     where = f"{store_url}/{layout.release_file(version, layout.REPORT)}"
-    link = where if "://" in where else Path(where).as_uri()
+    link = served(f"releases/{version}") or (where if "://" in where else Path(where).as_uri())
     create_link_artifact(link, link_text=f"Report of release {version}", key=key, description=where)
 
 

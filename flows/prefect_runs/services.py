@@ -1,4 +1,4 @@
-"""A Prefect server, the deployments of prefect.yaml and a worker, on one machine: what `make serve` starts."""
+"""A Prefect server, the deployments of prefect.yaml, a worker and the pages that its runs link to, on one machine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from urllib.request import urlopen
 from rich.console import Console
 
 from errata.editing.errors import NightError
+from errata.flows.prefect_runs.artifacts import PAGES
 from errata.flows.workspace import STORE, WORKSPACE, open_workspace, store_url
 
 STARTED_WITHIN = 90  # seconds
@@ -35,7 +36,7 @@ class Services:
         while True:
             for name, process in self.processes.items():
                 if process.poll() is not None:
-                    raise NightError(f"Prefect's {name} ended (exit code {process.returncode}); see its output above")
+                    raise NightError(f"{name} ended (exit code {process.returncode}); see its output above")
             time.sleep(seconds)
 
 
@@ -50,6 +51,7 @@ def prefect_services(port: int, store: str | None, folder: Path | None = None) -
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        PAGES: f"http://127.0.0.1:{port + 1}",
         STORE: store_url(store),
         WORKSPACE: str(workspace.folder),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -71,7 +73,10 @@ def prefect_services(port: int, store: str | None, folder: Path | None = None) -
         running["server"] = subprocess.Popen(prefect("server", "start", "--port", str(port)), env=environment)
         await_health(f"{url}/api/health", running["server"])
         once("work-pool", "create", "errata", "--type", "process", "--overwrite")
+        once("work-pool", "set-concurrency-limit", "errata", "1")  # more would wait for each other in the workspace
         once("--no-prompt", "deploy", "--all")
+        pages = [sys.executable, "-m", "errata.flows.prefect_runs.pages", str(port + 1)]
+        running["pages"] = subprocess.Popen(pages, env=environment)
         running["worker"] = subprocess.Popen(
             prefect("worker", "start", "--pool", "errata"), cwd=workspace.folder, env=environment
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -76,8 +77,14 @@ def test_a_deployment_runs_the_night(
         assert "drawdown" in artifacts["gate"]["data"]
         assert "| malformed |" in artifacts["night"]["data"]
         assert f"| reports in | {len(reports) + 1} |" in artifacts["night"]["data"]
-        page = place.folder / "store" / "releases" / "2" / "report.html"
-        assert page.as_uri() in artifacts["report"]["data"]
+        for key, text in (("report", b"Release 2"), ("data-docs", b"<html")):
+            (link,) = re.findall(r"\((http[^)]+)\)", artifacts[key]["data"])
+            with urlopen(link, timeout=30) as answer:  # as a browser would, from Prefect's page
+                assert text in answer.read()
+        (run,) = [each for each in ask(url, "/flow_runs/filter", {}) if each["state_type"] == "COMPLETED"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d released 2", run["name"])
+        assert {"errata", "released", "release-2"} <= set(run["tags"])
+        assert ask(url, "/work_pools/filter", {})[0]["concurrency_limit"] == 1
 
         deployments = {each["name"]: each for each in ask(url, "/deployments/filter", {})}
         assert set(deployments) == {"nightly", "on-demand", "root"}
