@@ -62,9 +62,11 @@ def init(
     dataset, root = _where(folder, images)
     network = say(network, "network (resnet, torchvision:NAME, timm:NAME, or what your plugin registers)", "resnet")
     plugins = tuple(plugin or ())
-    if network.partition(":")[0] not in BUILT_IN and not plugins:
-        plugins = (say("", f"the module (--plugin) that registers {network}", None),)
     if asked:
+        if network.partition(":")[0] not in BUILT_IN and not plugins:
+            plugins = tuple(
+                filter(None, [say("", f"the module that registers {network} (empty: an installed one)", "")])
+            )
         weights = say(weights, "its weights, a file in this folder (empty: train it on your images)", "")
     if weights:
         mean = say(mean, "mean of each channel that it was trained with (--mean), 0.49,0.48,0.45 say", None)
