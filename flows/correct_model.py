@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 from errata.flows.night.run import run_night
 from errata.flows.night.state import open_night
 from errata.flows.night.summary import NightSummary
-from errata.flows.prefect_runs.approval import approval_on_page
+from errata.flows.prefect_runs.approval import NIGHT, approval_on_page
 from errata.flows.prefect_runs.artifacts import publish
 from errata.flows.prefect_runs.log import speak_in_lines
 from errata.flows.prefect_runs.parameters import By, Store, Workspace
@@ -17,7 +17,7 @@ from errata.flows.prefect_runs.tasks import run_as_task
 from errata.flows.stages.handover import warm_stages
 
 
-@flow(name="correct-model", flow_run_name=run_name)
+@flow(name=NIGHT, flow_run_name=run_name)
 def correct_model(store: Store = None, workspace: Workspace = None, by: By = "errata") -> NightSummary:
     """Turn the day's reports into a corrected model, if the gate lets it pass.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -28,12 +29,16 @@ class Bodies:
     async def handle(self, request: Request, job: Callable[[bytes], Result]) -> Result:
         """`job` of the request's body, on a worker thread. Raises HTTPException (408, 503), DataError, TooLarge."""
         content = await self._arrive(request)
+        return await self.work(partial(job, content))
+
+    async def work(self, job: Callable[[], Result]) -> Result:
+        """`job` on a worker thread. Raises HTTPException (503), and what it raises."""
         if self._working >= self._settings.in_progress:
             raise HTTPException(503, f"{self._working} requests are in progress; try again")
         self._threads = self._threads or CapacityLimiter(self._settings.workers)  # needs the running event loop
         self._working += 1
         try:
-            return await to_thread.run_sync(job, content, limiter=self._threads)
+            return await to_thread.run_sync(job, limiter=self._threads)
         finally:
             self._working -= 1
 

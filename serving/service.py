@@ -1,4 +1,4 @@
-"""The reference inference service: `/predict`, `/report`, `/healthz`, `/metrics`. How to call it: docs/serving.md.
+"""The reference inference service: `/predict`, `/report`, what became of reports, health, metrics. See docs/serving.md.
 
 An image is the body of its request, read into memory under limits: nothing that a client sends names a file.
 """
@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Literal
 
 from anyio import to_thread
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
+from errata.data.belief.report_states import State, report_state
 from errata.data.images import decode_image, fit_image
+from errata.data.inbox.refusals import Reason
 from errata.data.reports import file_report
 from errata.data.storage.base import Storage
-from errata.editing.errors import DataError, UnknownPrediction
+from errata.editing.errors import DataError, NotStored, UnknownPrediction
 from errata.serving import problems
 from errata.serving.bodies import Bodies
 from errata.serving.follower import Follower
@@ -54,6 +58,18 @@ class Filed(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     report: str = Field(description="the report's identity; the same claim again has the same")
+
+
+class Became(BaseModel):
+    """What `/reports/ID` answers. Who else said what, and how doubtful a claim is, the operator alone is told."""
+
+    model_config = ConfigDict(frozen=True)
+
+    report: str = Field(description="the report's identity")
+    state: State = Field(description="where it stands")
+    reason: Reason | None = Field(description="why it was refused, if it was")
+    version: int | None = Field(description="the release that consumed it, if one did")
+    more: int | None = Field(description="how many more people would have to say the same, where it waits for those")
 
 
 class Health(BaseModel):
@@ -113,6 +129,14 @@ class Service:
         )
         self.metrics.reported()
         return Filed(report=filed.id)
+
+    def became(self, report: str) -> Became:
+        """What became of a report. Raises HTTPException (404), Damaged, StoreError."""
+        try:
+            found = report_state(self.storage, report)
+        except NotStored:
+            raise HTTPException(404, "no report of this identity was filed, or no night has read its batch") from None
+        return Became(report=report, state=found.state, reason=found.reason, version=found.version, more=found.more)
 
     def health(self) -> Health:
         """What is served."""
@@ -188,5 +212,15 @@ def create_app(
                 return service.report(content, prediction, expected, reporter, note)
 
             return await bodies.handle(request, job)
+
+        @app.get(
+            "/reports/{report}",
+            summary="What became of a report",
+            responses=problems.responses(404, 422, 503),
+        )
+        async def became(
+            report: Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="`report` of what /report answered")],
+        ) -> Became:
+            return await bodies.work(partial(service.became, report))
 
     return app

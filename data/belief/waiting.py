@@ -49,12 +49,19 @@ def still_waiting(storage: Storage) -> tuple[WaitingClaims | None, int]:
     """What the last night left waiting, less what has gone from the inbox since; and how many reports in the inbox are
     not among it, for the next night to look at. Raises Damaged."""
     inbox = {layout.stem(key) for key in storage.keys(layout.INBOX) if is_single(key)}
+    found = last_waiting(storage)
+    if found is None:
+        return None, len(inbox)
+    claims = tuple(each for each in found.claims if inbox & set(each.reports))
+    return replace(found, claims=claims), len(inbox - {report for each in claims for report in each.reports})
+
+
+def last_waiting(storage: Storage) -> WaitingClaims | None:
+    """What the last night left waiting, as it wrote it; None where nothing ever waited. Raises Damaged."""
     try:
         content = storage.read(layout.WAITING).content
     except NotStored:
-        return None, len(inbox)
-    found = parse_record(
+        return None
+    return parse_record(
         _WAITING, content, f"{storage.url}/{layout.WAITING}", "remove it; the next night writes it anew"
     )
-    claims = tuple(each for each in found.claims if inbox & set(each.reports))
-    return replace(found, claims=claims), len(inbox - {report for each in claims for report in each.reports})

@@ -56,6 +56,15 @@ def deferred(storage: Storage) -> Iterator[Deferred]:
             continue
 
 
+def deferral_of(storage: Storage, report_id: str) -> Deferred | None:
+    """The record of one report, if it was ever left out. Raises Damaged, Unreadable."""
+    key = layout.deferred_report(report_id)
+    try:
+        return _parse(storage, key, storage.read(key).content)
+    except NotStored:
+        return None
+
+
 def forget(storage: Storage, report_ids: Iterable[str]) -> None:
     """Drop the records of reports that have left the inbox; one that has none is success."""
     for report_id in report_ids:

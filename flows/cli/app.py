@@ -14,7 +14,19 @@ import typer
 from rich.markup import escape
 
 from errata.editing.errors import ErrataError
-from errata.flows.cli import control, deltas, erasing, init, kinds, nights, pages, releases, reports, studies
+from errata.flows.cli import (
+    control,
+    deltas,
+    erasing,
+    init,
+    kinds,
+    nights,
+    pages,
+    releases,
+    report_states,
+    reports,
+    studies,
+)
 from errata.flows.cli.base import app, notes, out
 
 EXIT_CODES = (
@@ -32,6 +44,7 @@ __all__ = [
     "nights",
     "pages",
     "releases",
+    "report_states",
     "reports",
     "studies",
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from errata.flows.cli.base import AsJson, Store, app, out, tell
+from errata.flows.cli.base import AsJson, Store, app, out, say_json, tell
 
 
 @app.command(rich_help_panel="Work")
@@ -60,6 +60,41 @@ def correct(
 
         summary = run_night(night)
     finish(summary, as_json)
+
+
+@app.command(rich_help_panel="Work")
+def approve(
+    run: Annotated[
+        str | None, typer.Argument(help="The run's name or id, or how it begins, where several wait")
+    ] = None,
+    refuse: Annotated[str, typer.Option(metavar="WHY", help="Say no instead, and why")] = "",
+    why: Annotated[str, typer.Option(help="Why it may be released all the same, for the log")] = "",
+    waiting: Annotated[bool, typer.Option("--list", help="Only list the runs that wait, and what they ask")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let an inconclusive night release, or say no: what the form on its page in Prefect does, from here.
+
+    Only a run under Prefect waits for a person (approval.minutes). PREFECT_API_URL says where its server is.
+    """
+    from errata.flows.prefect_runs.approval import answer_run, waiting_runs
+    from errata.flows.workspace import operator
+
+    if waiting:
+        found = waiting_runs()
+        if as_json:
+            say_json([{"id": str(each.id), "name": each.name, "question": each.question} for each in found])
+            return
+        for each in found:
+            out.print(f"{each.name}: {each.question}", markup=False, highlight=False)
+        if not found:
+            out.print("no night waits for a person")
+        return
+    answered = answer_run(run, release=not refuse, who=operator(), why=refuse or why)
+    said = "may be released" if not refuse else "is not released"
+    if as_json:
+        say_json({"id": str(answered.id), "name": answered.name, "release": not refuse, "by": operator()})
+        return
+    out.print(f"{answered.question}\n{answered.name} {said}; the run goes on", markup=False, highlight=False)
 
 
 @app.command(rich_help_panel="Work")

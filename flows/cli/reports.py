@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from errata.flows.cli.base import AsJson, Store, app, notes, out, say_json
+from errata.flows.cli.filing_group import FilingGroup
+
+report_group = typer.Typer(cls=FilingGroup, help="Report an image that the live model gets wrong.")
+app.add_typer(report_group, name="report", rich_help_panel="Reports")
 
 
-@app.command(rich_help_panel="Reports")
+@report_group.command("file", epilog="`errata report show REPORT` tells what became of one, `errata reports` of all.")
 def report(
     image: Annotated[Path, typer.Argument(help="The image file that was predicted wrong (PNG, JPEG, WebP, BMP)")],
     expected: Annotated[str, typer.Option(help="The class that it should be")],

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from errata.data import layout
 from errata.data.releases.edit_record import EditRecord, SlotRecord
+from errata.data.releases.ledger import Correction as LedgerCorrection
+from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import Action, FileEntry, Manifest, read_live, sha256
 from errata.data.storage.base import Storage
 from errata.editing.export import onnx_bytes, with_weights
@@ -32,6 +34,11 @@ class Correction:
     @property
     def key(self) -> str:
         return f"{self.image:064x}"
+
+
+def held(each: Correction) -> LedgerCorrection:
+    """Its line of the ledger; the report behind it is of the same name."""
+    return LedgerCorrection(each.key, f"class {each.expected}", (each.key,))
 
 
 def patched(corrections: tuple[Correction, ...], seed: int = 0) -> EditableModel:
@@ -66,6 +73,7 @@ def bundle(version: int, corrections: tuple[Correction, ...] = (), seed: int = 0
     files = {
         layout.model_file(version): with_weights(exported(), model, metadata),
         "edit.json": record.to_json(),
+        "ledger.jsonl": Ledger(version, tuple(map(held, corrections))).to_jsonl().encode(),
     }
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
     manifest = Manifest(version, "edit", "a" * 64, "b" * 64, "c" * 64, "d" * 64, len(corrections), entries)

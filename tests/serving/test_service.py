@@ -5,6 +5,7 @@ import io
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from errata.data import layout
+from errata.data.belief.trust import Waiting
+from errata.data.belief.waiting import WaitingClaims, keep_waiting
 from errata.data.images import ImageLimits, encode_png
+from errata.data.inbox.quarantine import quarantine
+from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.reports import parse_report
 from errata.data.storage.local import LocalStorage
 from errata.editing.classifier import OnnxClassifier
@@ -156,6 +161,25 @@ def test_reports_that_are_refused_leave_nothing_in_the_store(client: TestClient,
     assert list(storage.keys("")) == before
 
 
+def test_a_reporter_is_told_what_became_of_a_report_and_nothing_of_others(
+    client: TestClient, storage: LocalStorage
+) -> None:
+    token = client.post("/predict", content=PNG).json()["prediction"]
+    name = report(client, PNG, prediction=token, expected="class 2", reporter="ann").json()["report"]
+    nothing = {"reason": None, "version": None, "more": None}
+    assert client.get(f"/reports/{name}").json() == {"report": name, "state": "new", **nothing}
+    side = Waiting("c" * 64, "class 2", 0.25, (name,), "2 reporters", 1)
+    keep_waiting(storage, WaitingClaims("2026-01-01T02:00:00+00:00", "a run", (side,)))
+    assert client.get(f"/reports/{name}").json() == {"report": name, "state": "waiting", **nothing, "more": 1}
+    quarantine(storage, Refusal(name, Reason.CONFLICT, f"bob says so, and {storage.url}"), datetime.now(UTC))
+    refused = client.get(f"/reports/{name}")
+    assert refused.json() == {"report": name, "state": "refused", **nothing, "reason": "conflict"}
+    assert problem(client.get(f"/reports/{'a' * 64}"), 404) == Code.NOT_FOUND
+    for other in ("..%2f..%2flive.json", name[:12], "A" * 64):
+        assert client.get(f"/reports/{other}").status_code in (404, 422)
+    assert problem(client.delete(f"/reports/{name}"), 405) == Code.NOT_ALLOWED
+
+
 def test_without_reports_there_is_no_route(storage: LocalStorage, follower: Follower) -> None:
     with TestClient(create_app(storage, follower, Settings(reports=False))) as client:
         assert problem(client.post("/report", content=PNG), 404) == Code.NOT_FOUND
@@ -257,7 +281,7 @@ def test_a_small_file_of_many_pixels_is_refused_by_its_header(client: TestClient
 
 def test_the_description_names_every_refusal(client: TestClient) -> None:
     described: dict[str, Any] = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/predict", "/report", "/healthz", "/metrics"}
+    assert set(described["paths"]) == {"/predict", "/report", "/reports/{report}", "/healthz", "/metrics"}
     for path in ("/predict", "/report"):
         responses = described["paths"][path]["post"]["responses"]
         for status in ("408", "413", "422", "503"):

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import pytest
 from prefect.exceptions import FlowPauseTimeout
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from errata.editing.errors import NightError
 from errata.flows.gate.criterion import GateResult
-from errata.flows.prefect_runs.approval import Approval, approval_on_page
+from errata.flows.prefect_runs.approval import Approval, answer_run, approval_on_page
 
 UNSURE = GateResult("edit", ())
 
@@ -37,6 +40,20 @@ def test_a_person_may_say_yes() -> None:
 
 def test_no_is_no() -> None:
     assert decide(Person(Approval(release=False, who="Ada"))) == ""
+
+
+def test_why_is_told_in_the_log_of_releases() -> None:
+    assert decide(Person(Approval(release=True, who="Ada", why="few images"))) == "Ada (few images)"
+
+
+def test_without_a_server_nobody_can_be_answered() -> None:
+    with temporary_settings({PREFECT_API_URL: None}), pytest.raises(NightError, match="PREFECT_API_URL"):
+        answer_run(None, release=True, who="Ada")
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}),
+        pytest.raises(NightError, match="does not answer"),
+    ):
+        answer_run(None, release=True, who="Ada")
 
 
 def test_no_answer_is_no() -> None:

@@ -1,9 +1,11 @@
 """The question to a person on a real Prefect server: the run waits on its page, and what is answered there counts."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from threading import Event, Thread
+from time import sleep
 
 import pytest
 from prefect import flow
@@ -12,14 +14,18 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import StateType
 from prefect.flow_runs import resume_flow_run
 from prefect.testing.utilities import prefect_test_harness
+from typer.testing import CliRunner, Result
 
 from errata.data.releases.manifest import read_live
+from errata.editing.errors import NightError
+from errata.flows.cli.app import app
 from errata.flows.correct_model import correct_model
 from errata.flows.gate.criterion import GateResult, Name, not_computed
 from errata.flows.night import candidate
 from errata.flows.night.step import Step
-from errata.flows.prefect_runs.approval import approval_on_page
+from errata.flows.prefect_runs.approval import NIGHT, answer_run, approval_on_page, waiting_runs
 from errata.flows.releases.pointer import log_entries
+from errata.flows.workspace import operator
 from tests.flows.conftest import Place
 from tests.flows.gate.gate_rows import PARAMS
 
@@ -64,6 +70,42 @@ def test_the_answer_on_the_page_counts(server: None, release: bool, who: str) ->
     with somebody_says(release) as answered:
         assert asks(2.0) == who
     assert len(answered) == 1
+
+
+@contextmanager
+def somebody_types(*words: str) -> Iterator[list[Result]]:
+    """A person who waits until a run asks, and then types `errata approve`; what it answered."""
+    said: list[Result] = []
+
+    def watch() -> None:
+        while not waiting_runs():
+            sleep(0.2)
+        said.append(CliRunner().invoke(app, ["approve", "--list", "--json"], catch_exceptions=False))
+        said.append(CliRunner().invoke(app, ["approve", *words], catch_exceptions=False))
+
+    person = Thread(target=copy_context().run, args=(watch,), daemon=True)
+    person.start()
+    yield said
+    person.join()
+
+
+@flow(name=NIGHT, persist_result=False)
+def a_night() -> str:
+    return approval_on_page(2.0, lambda _line: None)(UNSURE)
+
+
+@pytest.mark.parametrize(
+    ("words", "who"), [(("--why", "few images"), f"{operator()} (few images)"), (("--refuse", "too few"), "")]
+)
+def test_the_answer_from_the_command_line_counts(server: None, words: tuple[str, ...], who: str) -> None:
+    with somebody_types(*words) as said:
+        assert a_night() == who
+    (waits,) = json.loads(said[0].stdout)
+    assert "No answer means no" in waits["question"]
+    assert said[1].exit_code == 0
+    assert waits["name"] in said[1].output
+    with pytest.raises(NightError, match="no night waits"):
+        answer_run(None, release=True, who="Ada")
 
 
 def test_no_answer_in_time_is_no(server: None) -> None:
