@@ -69,7 +69,7 @@ class Bodies:
         async for part in request.stream():
             content += part
             if len(content) > limit:
-                raise TooLarge(f"the image has more than {limit:,} bytes; send a smaller copy")
+                raise TooLarge(f"the body has more than {limit:,} bytes; send a smaller image, or fewer")
         if not content:
-            raise DataError("the body is empty; send an image file as the body")
+            raise DataError("the body is empty; send an image file, or a request, as the body")
         return bytes(content)

@@ -15,7 +15,7 @@ from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.evaluation import Evaluation
 from errata.data.releases.manifest import Live, Manifest, read_file, read_manifest, read_model
 from errata.data.storage.base import Storage
-from errata.editing.classifier import OnnxClassifier
+from errata.editing.classifier import OnnxClassifier, Predictions
 from errata.editing.errors import Damaged
 
 EDIT, EVALUATION = "edit.json", "evaluation.json"
@@ -62,7 +62,10 @@ class Release:
 
     def predict(self, images: NDArray[np.uint8]) -> tuple[Prediction, ...]:
         """A prediction for each of uint8 `[n, height, width, channels]`; raises ExportError on any other input."""
-        answers = self.classifier.predict(images)
+        return self.tell(images, self.classifier.predict(images))
+
+    def tell(self, images: NDArray[np.uint8], answers: Predictions) -> tuple[Prediction, ...]:
+        """What the file's answers to these images say."""
         predictions = []
         rows = zip(images, answers.logits, answers.probabilities, answers.slot, answers.kind, strict=True)
         for image, logits, probabilities, slot, kind in rows:

@@ -23,14 +23,14 @@ from errata.data.inbox.refusals import Reason
 from errata.data.reports import file_report
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError, NotStored, UnknownPrediction
-from errata.serving import problems
+from errata.serving import open_inference, problems
 from errata.serving.bodies import Bodies
 from errata.serving.follower import Follower
 from errata.serving.metrics import Measured, Metrics
 from errata.serving.settings import Settings
 from errata.serving.tokens import Made, Tokens
 
-ROUTES = ("/predict", "/report", "/healthz", "/metrics")
+ROUTES = ("/predict", "/report", "/healthz", "/metrics", *open_inference.ROUTES)
 IMAGE_BODY = {
     "requestBody": {
         "required": True,
@@ -192,6 +192,7 @@ def create_app(
     async def metrics() -> Response:
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
+    open_inference.install(app, service.follower, bodies, service.metrics)
     if settings.reports:
 
         @app.post(

@@ -73,6 +73,7 @@ def bundle(version: int, corrections: tuple[Correction, ...] = (), seed: int = 0
     files = {
         layout.model_file(version): with_weights(exported(), model, metadata),
         "edit.json": record.to_json(),
+        layout.LABELS: "".join(f"{name}\n" for name in model.spec.classes).encode(),
         "ledger.jsonl": Ledger(version, tuple(map(held, corrections))).to_jsonl().encode(),
     }
     entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}

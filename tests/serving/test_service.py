@@ -281,7 +281,8 @@ def test_a_small_file_of_many_pixels_is_refused_by_its_header(client: TestClient
 
 def test_the_description_names_every_refusal(client: TestClient) -> None:
     described: dict[str, Any] = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/predict", "/report", "/reports/{report}", "/healthz", "/metrics"}
+    own = {path for path in described["paths"] if not path.startswith("/v2")}
+    assert own == {"/predict", "/report", "/reports/{report}", "/healthz", "/metrics"}
     for path in ("/predict", "/report"):
         responses = described["paths"][path]["post"]["responses"]
         for status in ("408", "413", "422", "503"):
