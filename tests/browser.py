@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,10 +35,26 @@ class Browser:
 
     def open(self, page: Path, width: int, height: int, scheme: str = "light") -> None:
         """Show a file as a device of that width does, in CSS pixels."""
+        self.visit(page.resolve().as_uri(), width, height, scheme)
+
+    def visit(self, url: str, width: int, height: int, scheme: str = "light") -> None:
+        """Show an address as a device of that width does, in CSS pixels."""
         device = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self._devtools("Emulation.setDeviceMetricsOverride", device)
         self._devtools("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
-        self._do("url", {"url": page.resolve().as_uri()})
+        self._do("url", {"url": url})
+
+    def press(self, keys: str) -> None:
+        """Press keys, one after another, as a person at the keyboard does."""
+        strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._do("actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
+
+    def wait_for(self, condition: str, seconds: float = 20.0) -> None:
+        """Wait until a JavaScript expression is true; raises AssertionError if it does not become so."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(f"Boolean({condition})"):
+            assert time.monotonic() < end, f"{condition}: never; {self.evaluate('document.body.innerText')}"
+            time.sleep(0.05)
 
     def evaluate(self, script: str) -> Any:
         """What a JavaScript expression is worth."""

@@ -20,11 +20,13 @@ from errata.flows.cli import (
     erasing,
     init,
     kinds,
+    labelling,
     nights,
     pages,
     releases,
     report_states,
     reports,
+    reviewing,
     studies,
 )
 from errata.flows.cli.base import app, notes, out
@@ -40,12 +42,14 @@ __all__ = [
     "erasing",
     "init",
     "kinds",
+    "labelling",
     "main",
     "nights",
     "pages",
     "releases",
     "report_states",
     "reports",
+    "reviewing",
     "studies",
 ]
 

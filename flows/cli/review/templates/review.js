@@ -1,0 +1,88 @@
+"use strict";
+// Keys for the queue, and decisions without leaving the page. Everything works without this file as well.
+(() => {
+  const enter = document.querySelector("form.enter");
+  function signIn() { // the link that `errata review` prints; what follows # no server sees
+    if (location.hash.length < 2) return;
+    enter.elements.token.value = decodeURIComponent(location.hash.slice(1));
+    history.replaceState(null, "", location.pathname);
+    enter.submit();
+  }
+  if (enter) {
+    window.addEventListener("hashchange", signIn);
+    signIn();
+  }
+  for (const image of document.querySelectorAll("main img")) { // few pixels are shown as such, photos smooth
+    const look = () => image.classList.toggle("sharp", image.naturalWidth <= 64);
+    if (image.complete) look(); else image.addEventListener("load", look);
+  }
+  const cards = [...document.querySelectorAll("article.card")];
+  if (!cards.length) return;
+  const help = document.getElementById("help");
+  let current = -1;
+
+  function go(to) {
+    current = Math.max(0, Math.min(cards.length - 1, to));
+    cards.forEach((card, index) => card.classList.toggle("current", index === current));
+    cards[current].focus({preventScroll: true});
+    cards[current].scrollIntoView({block: "nearest"});
+  }
+
+  function following() {
+    const open = cards.findIndex((card, index) => index > current && !card.classList.contains("decided"));
+    if (open >= 0) go(open);
+  }
+
+  async function send(card, action) {
+    const form = card.querySelector("form.actions");
+    const outcome = card.querySelector(".outcome");
+    const fields = new URLSearchParams(new FormData(form));
+    fields.set("action", action);
+    card.classList.add("sending");
+    card.classList.remove("failed");
+    try {
+      const answer = await fetch(form.getAttribute("action"), {method: "POST", body: fields, headers: {Accept: "application/json"}});
+      const said = await answer.json();
+      outcome.textContent = answer.ok ? said.said : said.detail;
+      card.classList.toggle("decided", answer.ok);
+      card.classList.toggle("failed", !answer.ok);
+      if (answer.ok) following();
+    } catch (fault) {
+      outcome.textContent = "no answer came: nothing is known to be decided; load the page again";
+      card.classList.add("failed");
+    }
+    card.classList.remove("sending");
+  }
+
+  cards.forEach((card, index) => {
+    card.addEventListener("focusin", () => { if (current !== index) go(index); });
+    card.querySelector("form.actions").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const field = document.activeElement;
+      const byField = {why: "refuse", other: "other"}[field && field.name];
+      const action = byField || (event.submitter && event.submitter.value) || "accept";
+      if (field && field.blur && byField) field.blur();
+      send(card, action);
+    });
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const field = event.target.closest("input, select, textarea");
+    if (event.key === "Escape" && field) { go(current); return; }
+    if (field || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "?") { help.open ? help.close() : help.showModal(); event.preventDefault(); return; }
+    if (help.open) return;
+    if (event.key === "j" || event.key === "ArrowDown") { go(current + 1); event.preventDefault(); return; }
+    if (event.key === "k" || event.key === "ArrowUp") { go(current - 1); event.preventDefault(); return; }
+    if (current < 0) return;
+    const card = cards[current];
+    const form = card.querySelector("form.actions");
+    if (event.key === "a") { event.preventDefault(); send(card, "accept"); }
+    else if (event.key === "r") { event.preventDefault(); form.elements.why.focus(); }
+    else if (event.key === "c") { event.preventDefault(); form.elements.other.focus(); }
+    else if (event.key === "h") { event.preventDefault(); card.querySelector("a.history").click(); }
+  });
+
+  go(0);
+  window.scrollTo(0, 0);
+})();
