@@ -91,9 +91,11 @@ def start_browser(profile: Path) -> Iterator[Browser]:
             options = {"binary": chromium, "args": [*FLAGS, f"--user-data-dir={profile}"]}
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
             session = _post(f"{url}/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-            yield Browser(url, session)
-            with urlopen(Request(f"{url}/session/{session}", method="DELETE"), timeout=30):
-                pass
+            try:
+                yield Browser(url, session)
+            finally:  # else Chromium goes on without its driver
+                with urlopen(Request(f"{url}/session/{session}", method="DELETE"), timeout=30):
+                    pass
         finally:
             driver.terminate()
 

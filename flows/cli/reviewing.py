@@ -58,10 +58,14 @@ def review(
         return
     import uvicorn
 
+    from errata.flows.cli.review.nights import Nights
     from errata.flows.cli.review.service import create_app
+    from errata.flows.prefect_runs.approval import server_of_its_own
 
     params = open_workspace().params
-    service = create_app(existing_store(store), params.trust, params.model.slots, sign_in)
+    service = create_app(
+        existing_store(store), params.trust, params.model.slots, sign_in, Nights() if server_of_its_own() else None
+    )
     if proxy_header is None:
         out.print("Review at this address, which signs you in:", highlight=False)
         out.print(f"  http://{host}:{port}/sign-in#{issued}", highlight=False, soft_wrap=True)

@@ -73,7 +73,7 @@ def withdraw(desk: Desk, trust: TrustSettings, reviewer: str, report_id: str, wh
 
     Raises HTTPException (403), DataError, NightError, StoreError.
     """
-    _needs_trust(trust, reviewer)
+    needs_trust(trust, reviewer)
     correction = desk.model().correction_of(report_id)
     if correction is None:
         state = report_state(desk.storage, report_id).state
@@ -94,7 +94,7 @@ def _say(desk: Desk, trust: TrustSettings, reviewer: str, image: str, expected: 
     against = standing.get((looked.correction, expected))
     trusted = is_trusted(reviewer, trust)
     if against and against.action == "retracted":
-        _needs_trust(trust, reviewer)
+        needs_trust(trust, reviewer)
         keep_image(desk.storage, looked.correction, looked.pixels)
         claim = Correction(looked.correction, expected, against.reports)
         record_decision(desk.storage, standing, claim, "reinstated", by=reviewer, why=IN_REVIEW)
@@ -107,7 +107,7 @@ def _say(desk: Desk, trust: TrustSettings, reviewer: str, image: str, expected: 
 
 
 def _refuse(desk: Desk, trust: TrustSettings, reviewer: str, said: Decided, why: str) -> str:
-    _needs_trust(trust, reviewer)
+    needs_trust(trust, reviewer)
     looked = desk.model().look(said.image)
     reports = tuple(sorted(set(said.reports.split())))
     for each in reports:
@@ -119,7 +119,8 @@ def _refuse(desk: Desk, trust: TrustSettings, reviewer: str, said: Decided, why:
     return f"refused: the next night puts who says {said.expected} into quarantine"
 
 
-def _needs_trust(trust: TrustSettings, reviewer: str) -> None:
+def needs_trust(trust: TrustSettings, reviewer: str) -> None:
+    """Raises HTTPException (403) unless this reviewer's word alone is enough."""
     if not is_trusted(reviewer, trust):
         raise HTTPException(
             403, f"trust.trusted in params.yaml does not name {reviewer}; that takes a trusted reviewer"

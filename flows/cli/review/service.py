@@ -11,8 +11,8 @@ from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import Depends, FastAPI, Path, Query, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
@@ -25,9 +25,10 @@ from errata.data.storage.base import Storage
 from errata.editing.errors import NotStored
 from errata.flows.cli.review.decide import Decided, decide, withdraw
 from errata.flows.cli.review.live import Desk
+from errata.flows.cli.review.nights import Nights, night_routes
 from errata.flows.cli.review.queue import read_queue
-from errata.flows.cli.review.sign_in import COOKIE, Reviewer, SignIn, check_origin
-from errata.flows.cli.review.site import Site, fields, guard, wants_page
+from errata.flows.cli.review.sign_in import COOKIE, SignIn, check_origin
+from errata.flows.cli.review.site import Site, Someone, answer, fields, guard
 from errata.flows.releases.report_history import report_history
 
 LISTED = 500  # reports on one page
@@ -35,23 +36,22 @@ Digest = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 _DECIDED = TypeAdapter(Decided)
 
 
-def _signed_in(request: Request) -> Reviewer:
-    sign_in: SignIn = request.app.state.sign_in
-    return sign_in.reviewer(request)
+def create_app(
+    storage: Storage, trust: TrustSettings, slots: int, sign_in: SignIn, nights: Nights | None = None
+) -> FastAPI:
+    """The review page over a store; `trust` and `slots` (how many corrections fit) are those of params.yaml.
 
-
-Someone = Annotated[Reviewer, Depends(_signed_in)]
-
-
-def create_app(storage: Storage, trust: TrustSettings, slots: int, sign_in: SignIn) -> FastAPI:
-    """The review page over a store; `trust` and `slots` (how many corrections fit) are those of params.yaml."""
+    `nights`: the Prefect server whose runs may be answered here, if there is one.
+    """
     app = FastAPI(title="Errata review", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sign_in = sign_in
-    site = Site(Desk(storage), trust, slots, sign_in)
+    site = Site(Desk(storage), trust, slots, sign_in, nights=nights is not None)
     guard(app, site)
     _sign_in_routes(app, site)
     _queue_routes(app, site)
     _report_routes(app, site, storage)
+    if nights is not None:
+        night_routes(app, site, nights)
 
     @app.get("/review.css")
     def style() -> Response:
@@ -62,11 +62,6 @@ def create_app(storage: Storage, trust: TrustSettings, slots: int, sign_in: Sign
         return Response(site.source("review.js"), media_type="text/javascript")
 
     return app
-
-
-def _answer(request: Request, said: str, back: str) -> Response:
-    """What followed from a form: for a browser the page that it came from."""
-    return RedirectResponse(back, 303) if wants_page(request) else JSONResponse({"said": said})
 
 
 def _queue_routes(app: FastAPI, site: Site) -> None:
@@ -84,7 +79,7 @@ def _queue_routes(app: FastAPI, site: Site) -> None:
         except ValidationError as error:
             raise HTTPException(422, wrong_fields(error, "the form")) from None
         work = partial(decide, site.desk, site.trust, reviewer.name, said)
-        return _answer(request, await to_thread.run_sync(work), back)
+        return answer(request, await to_thread.run_sync(work), back)
 
 
 def _report_routes(app: FastAPI, site: Site, storage: Storage) -> None:
@@ -109,7 +104,7 @@ def _report_routes(app: FastAPI, site: Site, storage: Storage) -> None:
     async def withdrawn(report: Digest, request: Request, reviewer: Someone) -> Response:
         why = (await site.form(request, reviewer)).get("why", "")
         work = partial(withdraw, site.desk, site.trust, reviewer.name, report, why)
-        return _answer(request, await to_thread.run_sync(work), f"/reports/{report}")
+        return answer(request, await to_thread.run_sync(work), f"/reports/{report}")
 
     @app.get("/images/{image}")
     def picture(image: Digest, reviewer: Someone) -> Response:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from errata.data.belief.trust import TrustSettings
 from errata.editing.errors import DataError, ErrataError
+from errata.flows.cli.review.decide import needs_trust
 from errata.flows.cli.review.live import Desk
 from errata.flows.cli.review.queue import is_trusted
 from errata.flows.cli.review.sign_in import Reviewer, SignIn
@@ -31,11 +32,20 @@ HEADERS = {
 }
 
 
+def _signed_in(request: Request) -> Reviewer:
+    sign_in: SignIn = request.app.state.sign_in
+    return sign_in.reviewer(request)
+
+
+Someone = Annotated[Reviewer, Depends(_signed_in)]
+
+
 class Site:
     """The store as reviewers see it; `trust` and `slots` (how many corrections fit) are those of params.yaml."""
 
-    def __init__(self, desk: Desk, trust: TrustSettings, slots: int, sign_in: SignIn) -> None:
-        self.desk, self.trust, self.slots, self.sign_in = desk, trust, slots, sign_in
+    def __init__(self, desk: Desk, trust: TrustSettings, slots: int, sign_in: SignIn, *, nights: bool) -> None:
+        """`nights`: whether there is a page of nights."""
+        self.desk, self.trust, self.slots, self.sign_in, self._nights = desk, trust, slots, sign_in, nights
         self._pages = Environment(
             loader=PackageLoader("errata.flows.cli.review"),
             autoescape=True,
@@ -51,6 +61,7 @@ class Site:
             reviewer=reviewer.name,
             trusted=is_trusted(reviewer.name, self.trust),
             proxy=self.sign_in.header,
+            nights=self._nights,
             form_token=self.sign_in.form_token(reviewer),
             **more,
         )
@@ -69,11 +80,20 @@ class Site:
             return JSONResponse({"detail": said}, status)
         return self.plain("message.html.j2", code=status, said=said, status=status)
 
+    def needs_trust(self, reviewer: Reviewer) -> None:
+        """Raises HTTPException (403) unless this reviewer's word alone is enough."""
+        needs_trust(self.trust, reviewer.name)
+
     async def form(self, request: Request, reviewer: Reviewer) -> dict[str, str]:
         """The fields of a form that this reviewer sent from a page of this site. Raises HTTPException."""
         found = await fields(request)
         self.sign_in.check_form(request, reviewer, found.pop("form_token", ""))
         return found
+
+
+def answer(request: Request, said: str, back: str) -> Response:
+    """What followed from a form: for a browser the page that it came from."""
+    return RedirectResponse(back, 303) if wants_page(request) else JSONResponse({"said": said})
 
 
 def wants_page(request: Request) -> bool:
