@@ -18,8 +18,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from errata.data import layout
-from errata.data.belief.trust import Waiting
-from errata.data.belief.waiting import last_waiting
+from errata.data.belief.waiting import Waiting, last_waiting
 from errata.data.inbox.batches import is_single
 from errata.data.inbox.deferred import deferral_of
 from errata.data.inbox.quarantine import Quarantined, read_quarantined

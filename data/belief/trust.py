@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from errata.data.belief.names import same_reporter
+from errata.data.belief.waiting import Waiting
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.releases.ledger import Correction, Ledger
@@ -54,21 +55,6 @@ class TrustSettings(Section):
         limits = (self.doubt_one, self.doubt_two, self.doubt_three)
         enough = [people for people, limit in enumerate(limits, 1) if doubt <= limit]
         return max(self.quorum, enough[0]) if enough and not self.trusted_needed else None
-
-
-@dataclass(frozen=True, order=True)
-class Waiting:
-    """A side that waits in the inbox: image, class, its doubt, its reports, and what it waits for.
-
-    `more`: how many more people would have to say the same; None where only a trusted reporter's word helps.
-    """
-
-    correction: str
-    expected: str
-    doubt: float
-    reports: tuple[str, ...]
-    needs: str
-    more: int | None
 
 
 @dataclass(frozen=True)

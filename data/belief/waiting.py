@@ -13,11 +13,25 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data import layout
-from errata.data.belief.trust import Waiting
 from errata.data.inbox.batches import is_single
 from errata.data.records import STRICT, canonical_json, parse_record
 from errata.data.storage.base import Storage
 from errata.editing.errors import NotStored, Superseded
+
+
+@dataclass(frozen=True, order=True, config=STRICT)
+class Waiting:
+    """A side that waits in the inbox: image, class, its doubt, its reports, and what it waits for.
+
+    `more`: how many more people would have to say the same; None where only a trusted reporter's word helps.
+    """
+
+    correction: str
+    expected: str
+    doubt: float
+    reports: tuple[str, ...]
+    needs: str
+    more: int | None
 
 
 @dataclass(frozen=True, config=STRICT)

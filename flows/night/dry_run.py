@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from errata.data.belief.trust import Waiting
+from errata.data.belief.waiting import Waiting
 from errata.data.inbox.refusals import Refusal
 from errata.data.releases.ledger import Correction
 from errata.editing.errors import NightError

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from errata.data.belief.trust import Waiting
+from errata.data.belief.waiting import Waiting
 from errata.data.expectations.observations import Observations
 from errata.data.images import Pixels
 from errata.data.inbox.control_guard import ControlGuard

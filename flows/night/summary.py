@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from errata.data.belief.trust import Waiting
+from errata.data.belief.waiting import Waiting
 from errata.data.inbox.refusals import Refusal
 from errata.flows.gate.criterion import GateResult
 from errata.flows.gate.measurements import CriterionRow

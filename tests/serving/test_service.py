@@ -16,8 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from errata.data import layout
-from errata.data.belief.trust import Waiting
-from errata.data.belief.waiting import WaitingClaims, keep_waiting
+from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting
 from errata.data.images import ImageLimits, encode_png
 from errata.data.inbox.quarantine import quarantine
 from errata.data.inbox.refusals import Reason, Refusal

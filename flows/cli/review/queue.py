@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from errata.data import layout
 from errata.data.belief.names import same_reporter
-from errata.data.belief.trust import TrustSettings, Waiting
-from errata.data.belief.waiting import still_waiting
+from errata.data.belief.trust import TrustSettings
+from errata.data.belief.waiting import Waiting, still_waiting
 from errata.data.inbox.batches import is_single
 from errata.data.releases.manifest import sha256
 from errata.data.reports import MAX_REPORT_BYTES, Report, claim_digest, parse_report

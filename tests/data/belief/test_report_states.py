@@ -7,8 +7,7 @@ import pytest
 
 from errata.data import layout
 from errata.data.belief.report_states import State, one_report, report_state, report_states
-from errata.data.belief.trust import Waiting
-from errata.data.belief.waiting import WaitingClaims, keep_waiting
+from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting
 from errata.data.inbox.deferred import defer
 from errata.data.inbox.quarantine import quarantine, requeue, settle
 from errata.data.inbox.refusals import Reason, Refusal

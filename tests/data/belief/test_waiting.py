@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from errata.data import layout
-from errata.data.belief.trust import Waiting
-from errata.data.belief.waiting import WaitingClaims, keep_waiting, still_waiting
+from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting, still_waiting
 from errata.data.images import encode_png
 from errata.data.reports import file_report
 from errata.data.storage.base import Storage

@@ -8,8 +8,7 @@ import numpy as np
 from typer.testing import CliRunner
 
 from errata.data import layout
-from errata.data.belief.trust import Waiting
-from errata.data.belief.waiting import WaitingClaims, keep_waiting
+from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting
 from errata.data.images import encode_png
 from errata.data.inbox.quarantine import quarantine
 from errata.data.inbox.refusals import Reason, Refusal

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from errata.data.belief.trust import TrustSettings, Waiting
-from errata.data.belief.waiting import WaitingClaims, keep_waiting
+from errata.data.belief.trust import TrustSettings
+from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting
 from errata.data.images import encode_png, pixel_digest
 from errata.data.reports import Report, file_report
 from errata.data.storage.base import Storage
