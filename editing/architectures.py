@@ -1,7 +1,8 @@
 """Architectures by name: a registry in code, so that a model file can never name an import path.
 
 Yours joins it by `@register("name")` in a module of your own, or by an entry point `name` in the group
-`errata.architectures` of an installed package. Models of torchvision and timm are there already.
+`errata.architectures` of an installed package. Models of torchvision and timm are there already, and
+EfficientNet-Lite0.
 
 A factory returns a backbone (to `[n, features]`, an `nn.Sequential` of stages where it can: everything before the first
 editable stage is computed once) and a linear head.
@@ -9,15 +10,18 @@ editable stage is computed once) and a linear head.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from errata.editing.adoption import split_classifier
-from errata.editing.errors import ModelError
+from errata.editing.errors import ModelError, NotInstalled
+from errata.editing.imagenet import INSTALL
 
 ENTRY_POINTS = "errata.architectures"
 Factory = Callable[..., tuple[nn.Module, nn.Linear]]
@@ -113,6 +117,47 @@ def resnet(
     return backbone, nn.Linear(channels, classes)
 
 
+class Stages(nn.Sequential):
+    """Stages of somebody else's model; `origin` has our name of each part under the one that it had there."""
+
+    origin: Mapping[str, str] = MappingProxyType({})
+
+    @staticmethod
+    def of(parts: Mapping[str, Mapping[str, nn.Module]]) -> Stages:
+        """Stages by name, each of its parts in order by their original names."""
+        stages = Stages(OrderedDict((stage, nn.Sequential(*held.values())) for stage, held in parts.items()))
+        stages.origin = {
+            original: f"{stage}.{number}" for stage, held in parts.items() for number, original in enumerate(held)
+        }
+        return stages
+
+
+@register("efficientnet_lite0")
+def efficientnet_lite0(classes: int, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Linear]:
+    """EfficientNet-Lite0 (Tan and Le 2019, Google's for small devices): `stem`, `stage1` to `stage7`, `top`."""
+    try:
+        from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise NotInstalled(f"efficientnet_lite0 is not installed: {INSTALL}") from error
+    height, width, channels = image_shape
+    if channels != 3:
+        raise ModelError(f"efficientnet_lite0 takes images of 3 channels, not {channels}; check image_shape")
+    whole = EfficientNet.from_name("efficientnet-lite0", image_size=[height, width], num_classes=classes)
+    stages = {"stem": {"_conv_stem": whole._conv_stem, "_bn0": whole._bn0, "activation": nn.ReLU6()}}
+    blocks = list(whole._blocks.named_children())
+    for stage, repeats in enumerate((1, 2, 2, 3, 3, 4, 1), 1):
+        stages[f"stage{stage}"] = {f"_blocks.{number}": block for number, block in blocks[:repeats]}
+        del blocks[:repeats]
+    stages["top"] = {
+        "_conv_head": whole._conv_head,
+        "_bn1": whole._bn1,
+        "activation": nn.ReLU6(),
+        "pool": GlobalMean(),
+        "_dropout": whole._dropout,
+    }
+    return Stages.of(stages), whole._fc
+
+
 @register("torchvision")
 def torchvision_classifier(
     classes: int, image_shape: tuple[int, int, int], name: str, **arguments: Any
@@ -138,7 +183,7 @@ def timm_classifier(
     try:
         import timm  # noqa: PLC0415
     except ImportError as error:
-        raise ModelError("timm is not installed; `pip install timm`") from error
+        raise NotInstalled(f"timm is not installed: {INSTALL}") from error
     _refuse_downloads(arguments, ("pretrained", "checkpoint"))
     if not timm.is_model(name) or ":" in name or "/" in name:  # a hub's name would be fetched
         raise ModelError(f"timm has no model {name!r}; `timm.list_models()` lists them")

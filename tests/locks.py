@@ -1,10 +1,11 @@
 """The locks: every package that Errata uses, exactly as pinned and with the SHA-256 of each of its files.
 
-python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` does it: writes the three again
+python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` does it: writes the four again
 
     requirements.lock           all that .venv holds: the night, the service, the tests
     requirements-service.lock   those of it that the inference service needs
     requirements-cuda.lock      what the CUDA build of torch, which PyPI has, needs besides
+    requirements-photos.lock    what `make photos` adds: somebody else's weights, which users choose to install
 
 The digests are those of PyPI, for all platforms. torch has other builds under the same version, in indexes of
 its own: their digests come from the index that is named, and those that the lock has stay while the version does.
@@ -23,7 +24,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
-LOCK, SERVICE_LOCK, CUDA_LOCK = (REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda"))
+LOCK, SERVICE_LOCK, CUDA_LOCK, PHOTOS_LOCK = (
+    REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda", "-photos")
+)
 # The same for every Python 3.11 on Linux: what another platform needs besides belongs to that platform's lock.
 ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 TORCH = ("torch", "torchvision")
@@ -53,11 +56,18 @@ def resolved(pins: list[str], *options: str) -> Lock:
     return parse(subprocess.run(words, input="\n".join(pins), capture_output=True, text=True, check=True).stdout)
 
 
+def photos() -> list[str]:
+    """The pins of the extra `photos`, which pyproject.toml has."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return [line for line in project["optional-dependencies"]["photos"] if "==" in line]
+
+
 def installed() -> list[str]:
-    """The pins of all that this environment holds, but for pip and the project itself."""
+    """The pins of all that this environment holds, but for pip, the project itself and the extra `photos`."""
     words = [sys.executable, "-m", "pip", "freeze", "--all", "--exclude", "pip", "--exclude-editable"]
     frozen = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [re.sub(r"\+(cpu|cu\d+)$", "", pin) for pin in frozen] + UNSEEN
+    chosen = {name_of(pin) for pin in photos()}
+    return [re.sub(r"\+(cpu|cu\d+)$", "", pin) for pin in frozen if name_of(pin) not in chosen] + UNSEEN
 
 
 def name_of(pin: str) -> str:
@@ -103,6 +113,7 @@ def main(torch_index: str) -> None:
             print(f"{pin}: nothing new of {torch_index} ({fault.stderr.strip().splitlines()[-1]})", file=sys.stderr)
     LOCK.write_text(written(lock))
     SERVICE_LOCK.write_text(written(service_lock(lock)))
+    PHOTOS_LOCK.write_text(written(resolved(photos(), "--no-deps")))
     whole = resolved(torch, "--python-platform", "x86_64-manylinux_2_28", "--constraints", str(LOCK))
     CUDA_LOCK.write_text(written({pin: digests for pin, digests in whole.items() if pin not in lock}))
 

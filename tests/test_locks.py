@@ -5,9 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.locks import CUDA_LOCK, LOCK, REPOSITORY, SERVICE_LOCK, name_of, parse, service_lock, written
+from tests.locks import (
+    CUDA_LOCK,
+    LOCK,
+    PHOTOS_LOCK,
+    REPOSITORY,
+    SERVICE_LOCK,
+    name_of,
+    parse,
+    photos,
+    service_lock,
+    written,
+)
 
-LOCKS = (LOCK, SERVICE_LOCK, CUDA_LOCK)
+LOCKS = (LOCK, SERVICE_LOCK, CUDA_LOCK, PHOTOS_LOCK)
 # torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl, as download.pytorch.org has it: its file, hashed
 CPU_BUILD = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
 
@@ -35,9 +46,13 @@ def test_torch_is_locked_as_a_cpu_build_too() -> None:
 
 
 def test_the_locks_do_not_share_a_package_but_for_the_service() -> None:
-    assert not {name_of(pin) for pin in parse(CUDA_LOCK.read_text())} & {
-        name_of(pin) for pin in parse(LOCK.read_text())
-    }
+    names = [name_of(pin) for path in (LOCK, CUDA_LOCK, PHOTOS_LOCK) for pin in parse(path.read_text())]
+    assert len(names) == len(set(names))
+
+
+def test_the_extra_photos_is_locked_and_only_there() -> None:
+    """The default install has none of somebody else's weights."""
+    assert sorted(parse(PHOTOS_LOCK.read_text())) == sorted(photos()) != []
 
 
 def test_whatever_installs_wants_digests() -> None:

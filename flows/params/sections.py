@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from errata.data.belief.trust import TrustSettings
 from errata.data.records import Sha256
+from errata.editing.imagenet import PUBLISHED, WEIGHTS
 from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool
@@ -50,6 +51,26 @@ def _arguments(data: dict[str, Any]) -> dict[str, Argument]:
     return {"width": 16, "blocks": 1} if data.get("architecture") == "resnet" else {}
 
 
+def _mean(data: dict[str, Any]) -> tuple[float, ...]:
+    """What goes with published weights; else the digits'."""
+    known = WEIGHTS.get(data.get("architecture", ""))
+    return known.mean if known else (0.3,)
+
+
+def _std(data: dict[str, Any]) -> tuple[float, ...]:
+    known = WEIGHTS.get(data.get("architecture", ""))
+    return known.std if known else (0.38,)
+
+
+def _weights(data: dict[str, Any]) -> str:
+    return PUBLISHED if data.get("architecture") in WEIGHTS else ""
+
+
+def _weights_sha256(data: dict[str, Any]) -> str:
+    known = WEIGHTS.get(data.get("architecture", ""))
+    return known.sha256 if known and data.get("weights") == PUBLISHED else ""
+
+
 class ModelParams(Section):
     """The root model."""
 
@@ -57,13 +78,31 @@ class ModelParams(Section):
     arguments: dict[str, Argument] = parameter(
         _arguments, "what the architecture takes by name; this default is for resnet, else there are none"
     )
-    mean: tuple[float, ...] = parameter((0.3,), "mean of the pixels of each channel", "share of the range of a pixel")
+    mean: tuple[float, ...] = parameter(
+        _mean, "mean of the pixels of each channel; that of published weights is known", "share of the range of a pixel"
+    )
     std: tuple[float, ...] = parameter(
-        (0.38,), "standard deviation of the pixels of each channel", "share of the range of a pixel"
+        _std,
+        "standard deviation of the pixels of each channel; that of published weights is known",
+        "share of the range of a pixel",
     )
     slots: int = parameter(256, "how many corrections the model can hold", "corrections", ge=1)
-    weights: str = parameter("", "a file of weights to take instead of training", "path")
-    weights_sha256: str = parameter("", "that file's digest, which ties the root to it", "hexadecimal")
+    weights: str = parameter(
+        _weights,
+        "a file of weights to take instead of training; `published`, the default of efficientnet_lite0: those of its "
+        "makers, which come with the extra `photos`",
+        "path",
+    )
+    weights_sha256: str = parameter(
+        _weights_sha256,
+        "that file's digest, which ties the root to it; of published weights it is known",
+        "hexadecimal",
+    )
+    outputs: tuple[int, ...] = parameter(
+        (),
+        "which outputs of the given weights the classes are, in their order, counted from 0; empty: all of them, of "
+        "published weights those that WordNet calls as the classes are called",
+    )
     plugins: tuple[str, ...] = parameter((), "modules to import first, which register architectures")
 
 

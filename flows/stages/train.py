@@ -15,11 +15,12 @@ from errata.data.splits import load_split
 from errata.editing.editable_training import train_editable
 from errata.editing.errors import DataError
 from errata.editing.export import export_onnx
+from errata.editing.imagenet import PUBLISHED, imagenet_outputs, read_published
 from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from errata.editing.pretrained import load_weights
 from errata.editing.rules import RuleRecord
 from errata.editing.training import Progress, TrainingRecord, train
-from errata.flows.params import Params, TrainParams
+from errata.flows.params import ModelParams, Params, TrainParams
 from errata.flows.stages.common import device
 from errata.flows.stages.root_training import RootTraining
 from errata.flows.workspace import Workspace
@@ -59,22 +60,26 @@ def new_model(
     torch.manual_seed(params.seed)
     model = EditableModel.from_spec(spec)
     if params.model.weights:
-        adopt(workspace, params, model)
+        adopt(workspace, params.model, model)
     return model
 
 
-def adopt(workspace: Workspace, params: Params, model: EditableModel) -> None:
+def adopt(workspace: Workspace, params: ModelParams, model: EditableModel) -> None:
     """Put the given weights into `model`; their recorded digest is what ties the root to that very file."""
-    path = workspace.folder / params.model.weights
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"params.yaml: model.weights: {path}: {error.strerror}") from error
-    if (digest := sha256(content)) != params.model.weights_sha256:
+    if params.weights == PUBLISHED:
+        name, content = read_published(params.architecture)
+    else:
+        path = workspace.folder / params.weights
+        try:
+            name, content = path.name, path.read_bytes()
+        except OSError as error:
+            raise DataError(f"params.yaml: model.weights: {path}: {error.strerror}") from error
+    if (digest := sha256(content)) != params.weights_sha256:
         raise DataError(
             f"params.yaml: model.weights_sha256 must be the file's digest, {digest}; check and put it there"
         )
-    load_weights(model, content, path.name)
+    by_name = params.weights == PUBLISHED and not params.outputs
+    load_weights(model, content, name, imagenet_outputs(model.spec.classes) if by_name else params.outputs)
 
 
 def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
