@@ -170,6 +170,9 @@ def _second_moments(
         places = columns.shape[2]
         inputs = columns.transpose(1, 2).flatten(0, 1)
         gradient = gradient.flatten(2).transpose(1, 2).flatten(0, 1)
+    elif inputs.ndim > 2:  # a linear layer at every place of a sequence, as in a transformer
+        places = inputs[0].numel() // inputs.shape[-1]
+        inputs, gradient = inputs.flatten(0, -2), gradient.flatten(0, -2)
     parts = ([inputs] if weight else []) + ([torch.ones_like(inputs[:, :1])] if bias else [])
     inputs = torch.cat(parts, dim=1)
     inputs, gradient = inputs.float(), gradient.float()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from errata.editing.editors.kfac import Kfac, Layer, fit_kfac
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.errors import ScopeError
-from errata.editing.model import EditableModel, batched_features
+from errata.editing.model import EditableModel, ModelSpec, batched_features
 from errata.editing.scopes import Scope
 from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
@@ -142,3 +142,31 @@ def test_a_convolution_with_a_bias_takes_either_part(patterns: tuple[str, ...]) 
 
 def test_empty_kfac_covers_nothing() -> None:
     assert Kfac(()).names == ()
+
+
+class Tokens(nn.Module):
+    """The mean over places of a linear layer that acts on each of them, as a transformer has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(3, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return F.gelu(self.mix(images.flatten(2).transpose(1, 2))).mean(1)
+
+
+def test_a_linear_layer_at_every_place_has_the_factors_of_a_convolution() -> None:
+    """Of one by one pixel: both are the same function, so both have the same damped Fisher matrix."""
+    torch.manual_seed(0)
+    tokens = Tokens()
+    pixels = nn.Conv2d(3, 5, 1)
+    pixels.load_state_dict({"weight": tokens.mix.weight[:, :, None, None], "bias": tokens.mix.bias})
+    convolved = nn.Sequential(OrderedDict(mix=pixels, act=nn.GELU(), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
+    spec = ModelSpec("unregistered", ("a", "b"), (6, 6, 3), (0.5,) * 3, (0.25,) * 3, {}, slots=0)
+    images = torch.randint(0, 256, (12, 6, 6, 3), dtype=torch.uint8)
+    head = nn.Linear(5, 2)
+    found = []
+    for backbone in (tokens, convolved):
+        model = EditableModel(spec, backbone, head).eval()
+        found.append(dense(fit_kfac(model, Scope("mix").resolve(model), images, 0.01, seed=1).layers[0]))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-7)
