@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from errata.data import layout
+from errata.data.datasets import load_dataset
 from errata.data.releases.manifest import read_live
 from errata.data.reports import report_schema
 from errata.data.storage.local import LocalStorage
+from errata.editing.export import OnnxClassifier
 from errata.flows.cli.app import app
 from tests.installed import build_wheel, environment_of, fresh_environment
 from tests.pages import REPOSITORY, follow, scratch_clone
+from tests.photos import write_photos
 
 
 @pytest.mark.slow
@@ -23,6 +26,25 @@ def test_your_model(tmp_path: Path) -> None:
     assert live is not None
     assert live[0].version == 2, said[-3000:]
     assert (clone / "corrected.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_imagenet(tmp_path: Path) -> None:
+    """With photos of four classes in photos/ and new/, which the page takes for granted."""
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra `photos` is not installed")
+    clone = scratch_clone(tmp_path / "errata")
+    write_photos(clone / "photos", 110, seed=0)
+    write_photos(clone / "new", 6, seed=1, hard=True)
+    said = follow(REPOSITORY / "docs" / "imagenet.md", clone)
+    storage = LocalStorage(clone / "store")
+    live = read_live(storage)
+    assert live is not None
+    assert live[0].version == 2, said[-3000:]
+    before, after = (OnnxClassifier(storage.get(layout.release_file(version, layout.model_file(version))))
+                     for version in (1, 2))  # fmt: skip
+    images = load_dataset("folder", clone / "new", image_shape=(224, 224, 3))
+    right = [(one.predict(images.images).logits.argmax(1) == images.labels).sum() for one in (before, after)]
+    assert right[0] < right[1], said[-3000:]
 
 
 @pytest.mark.slow
@@ -92,7 +114,7 @@ Path("photo.png").write_bytes(encode_png(images[first]))
 
 
 def test_each_block_of_commands_is_run_or_says_why_not() -> None:
-    followed = {"README.md", "getting-started.md", "own-project.md", "your-model.md"}  # the tests above
+    followed = {"README.md", "getting-started.md", "imagenet.md", "own-project.md", "your-model.md"}  # the tests above
     for page in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
         fences = re.findall(r"^```(.*)\n(?:.*\n)*?```\n+(?=(.*))", page.read_text(), re.MULTILINE)
         for language, after in fences:
