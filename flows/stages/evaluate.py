@@ -68,8 +68,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         held = metrics.predicted_classes(now.logits) == expected
         views = answers.predict_views(images, params.views, params.seed)
         seen = metrics.predicted_classes(views.logits).reshape(len(images), -1)
-        kept = promised(workspace, ledger)
-        criteria += correction_criteria(held[kept], seen[kept], expected[kept], params.gate)
+        criteria += promises(workspace, ledger, held, seen, expected, params)
         parts = slices_of(workspace, root, features, gate, root_logits, params)
         slices = slice_outcomes(gate.labels, before, after, parts)
         criteria.append(slice_criterion(slices, params.gate))
@@ -109,10 +108,13 @@ def write(workspace: Workspace, measured: GateMeasurements, evaluation: Evaluati
     write_headline(workspace.gate.parent / "headline.json", measured)
 
 
-def promised(workspace: Workspace, ledger: Ledger) -> NDArray[np.bool_]:
-    """Which corrections of the ledger the editor has not deferred: `[n]`."""
+def promises(
+    workspace: Workspace, ledger: Ledger, held: NDArray[np.bool_], seen: Classes, expected: Classes, params: Params
+) -> list[Criterion]:
+    """Whether the corrections of the ledger that the editor has not deferred hold, and their unseen views."""
     deferred = EditRecord.from_json(workspace.read(workspace.candidate / "edit.json")).deferred
-    return np.array([each.id not in deferred for each in ledger.corrections])
+    kept = np.array([each.id not in deferred for each in ledger.corrections])
+    return correction_criteria(held[kept], seen[kept], expected[kept], params.gate)
 
 
 def slices_of(

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from errata.data import layout
-from errata.data.images import encode_png, fit_image
+from errata.data.images import encode_png, fit_image, pixel_digest
 from errata.data.inbox.quarantine import quarantined
 from errata.data.inbox.refusals import Reason
 from errata.data.releases.ledger import Ledger
@@ -31,7 +31,10 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     # the editor may fail on one or the other: those wait, and hold up nobody
     waiting = {report for each in summary.deferred for report in each.reports}
     assert len(waiting) < len(reports) / 2
-    assert (summary.version, summary.reports, summary.in_force) == (2, len(reports), len(reports) - len(waiting))
+    stuck = set(summary.without_slot)  # in the ledger, and no slot can hold them
+    assert len(stuck) < len(reports) / 4
+    assert (summary.version, summary.reports) == (2, len(reports))
+    assert summary.in_force == len(reports) - len(waiting) - len(stuck)
 
     # every reported image, looked at afresh in the shipped file
     manifest = read_manifest(place.storage, 2)
@@ -39,7 +42,7 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     traffic = load_split(place.workspace.splits, "traffic")
     evidence = {hashlib.sha256(encode_png(image)).hexdigest(): image for image in traffic.images}
     for report in reports:
-        if report.id in waiting:
+        if report.id in waiting or pixel_digest(evidence[report.image]) in stuck:
             continue
         logits = shipped.predict(evidence[report.image][None]).logits
         assert traffic.classes[int(logits.argmax())] == report.expected
@@ -55,7 +58,7 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     # the report shows each of them, and the page on demand has the history too
     shown = read_file(place.storage, manifest, "report.html").decode()
     assert all(each.id[:12] in shown for each in ledger.corrections)
-    assert f"{len(reports)} of {len(reports)} corrections hold" in shown
+    assert f"{len(reports) - len(stuck)} of {len(reports)} corrections hold" in shown
     assert f"<code>{manifest.files[layout.model_file(2)].sha256}</code>" in shown
     page = release_page(place.storage).decode()
     assert "Drawdown over releases" in page
