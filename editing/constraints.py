@@ -1,15 +1,16 @@
-"""The constraint `l_e` of a correction, and the checks that every editor makes before it starts."""
+"""The constraint of a correction, that an image is of a class: its `l_e`, and the checks before an editor starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from errata.editing.demands import Demands, Pointwise, content, gather
 from errata.editing.errors import ConstraintError
 from errata.editing.model import EditableModel
-from errata.editing.types import Constraint
 
 
 def violation(logits: Tensor, expected: Tensor) -> Tensor:
@@ -25,38 +26,50 @@ def violation(logits: Tensor, expected: Tensor) -> Tensor:
     return best_other - logits.gather(1, index)[:, 0]
 
 
+@dataclass(frozen=True)
+class Constraint:
+    """What one correction demands: `image` (uint8 `[height, width, channels]`) must be predicted as class `expected`.
+
+    `key` names the correction in messages, slots and diagnostics; it is the correction's identifier in the ledger.
+    """
+
+    image: Tensor
+    expected: int
+    key: str = ""
+
+    @property
+    def identity(self) -> tuple[str, int, bytes]:
+        """Key, class and pixels."""
+        return self.key, self.expected, content(self.image)
+
+    @classmethod
+    def demands(cls, model: EditableModel, constraints: Sequence[Constraint]) -> Demands:
+        """Images are uint8, or floats on the same 0..255 scale. Raises ConstraintError, naming the constraint, if a
+        shape or class does not fit the model, a value is not finite or out of range, or two contradict."""
+        demanded: dict[bytes, tuple[int, str]] = {}
+        for position, constraint in enumerate(constraints):
+            name = constraint.key or f"constraint {position}"
+            _check_one(model, constraint, name)
+            pixels = content(constraint.image.float())
+            expected, other = demanded.setdefault(pixels, (constraint.expected, name))
+            if expected != constraint.expected:
+                raise ConstraintError(
+                    f"{other} and {name} contradict: the same image as class {expected} and as {constraint.expected}; "
+                    "remove one"
+                )
+        dtype = torch.uint8 if all(one.image.dtype == torch.uint8 for one in constraints) else torch.float32
+        images = torch.stack([one.image.to(model.device, dtype) for one in constraints])
+        classes = torch.tensor([one.expected for one in constraints], device=model.device)
+        return Demands(images, classes, Pointwise(violation), images=True)
+
+
 def check_constraints(model: EditableModel, constraints: Sequence[Constraint]) -> tuple[Tensor, Tensor]:
     """Images `[n, height, width, channels]` and expected classes int64 `[n]` of the constraints, on the model's device.
 
-    Images are uint8, or floats on the same 0..255 scale. Raises ConstraintError, naming the constraint, if there are
-    none, a shape or class does not fit the model, a value is not finite or out of range, or two contradict.
+    Raises ConstraintError if there are none, or as `Constraint.demands` does.
     """
-    if not constraints:
-        raise ConstraintError("there are no constraints; give at least one")
-    demanded: dict[bytes, tuple[int, str]] = {}
-    for position, constraint in enumerate(constraints):
-        name = constraint.key or f"constraint {position}"
-        _check_one(model, constraint, name)
-        content = constraint.image.detach().cpu().float().numpy().tobytes()
-        expected, other = demanded.setdefault(content, (constraint.expected, name))
-        if expected != constraint.expected:
-            raise ConstraintError(
-                f"{other} and {name} contradict: the same image as class {expected} and as {constraint.expected}; "
-                "remove one"
-            )
-    dtype = torch.uint8 if all(one.image.dtype == torch.uint8 for one in constraints) else torch.float32
-    device = model.head.weight.device
-    images = torch.stack([one.image.to(device, dtype) for one in constraints])
-    return images, torch.tensor([one.expected for one in constraints], device=device)
-
-
-def canonical_order(constraints: Sequence[Constraint]) -> list[int]:
-    """Positions of the constraints by key, class and pixels: solved in this order, the order given is no part of the
-    result."""
-    identities = [
-        (one.key, one.expected, one.image.detach().cpu().contiguous().numpy().tobytes()) for one in constraints
-    ]
-    return sorted(range(len(constraints)), key=identities.__getitem__)
+    found = gather(model, constraints)
+    return found.inputs, found.targets
 
 
 def _check_one(model: EditableModel, constraint: Constraint, name: str) -> None:

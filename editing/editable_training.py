@@ -8,8 +8,7 @@ random training image and one random class a batch make the constraint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -19,10 +18,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from errata.editing.constraints import violation
 from errata.editing.editors.gradient import Descent, descend
 from errata.editing.model import EditableModel
+from errata.editing.network import eval_mode
 from errata.editing.rules import RMSProp, Rule
-from errata.editing.scopes import Scope, Tail, before
+from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
 from errata.editing.training import Progress, TrainingRecord, fit
 from errata.editing.types import Tensors
@@ -78,11 +79,10 @@ class EditableObjective:
     def generators(self) -> Sequence[torch.Generator]:
         return (self.generator,)
 
-    def edit(self, tail: Tail, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
+    def edit(self, tail: nn.Module, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
         """Edit, attached to everything that is trained: `hidden` `[1, ...]` is to be predicted as `target` `[1]`."""
         return descend(
-            lambda changed: cast(Tensor, functional_call(tail, changed, (hidden,))),
-            target,
+            lambda changed: violation(cast(Tensor, functional_call(tail, changed, (hidden,))), target),
             params,
             self.rule(),
             self.settings.edit_steps,
@@ -92,7 +92,7 @@ class EditableObjective:
     def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
         layers = self.scope.resolve(model)
-        tail = Tail(model, layers.cut)
+        tail = model.tail(layers.cut)
         hidden = before(model, images, layers.cut)
         logits = tail(hidden)
         loss = F.cross_entropy(logits, labels)
@@ -143,15 +143,3 @@ def divergence(root: Tensor, edited: Tensor) -> Tensor:
     """Mean over images of KL(p_root || p_edited), summed over classes, from logits `[n, classes]`: a scalar."""
     old, new = F.log_softmax(root.float(), dim=1), F.log_softmax(edited.float(), dim=1)
     return (old.exp() * (old - new)).sum(1).mean()
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Batch norm by its running statistics inside; the mode of every module as before outside."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -31,7 +31,8 @@ from torch.nn import functional
 from errata.editing.classifier import KIND, OUTPUTS, OnnxClassifier, Predictions
 from errata.editing.errors import ExportError
 from errata.editing.kinds.graft import DOMAIN, PLACEHOLDER, graft_tails
-from errata.editing.model import BareTail, EditableModel
+from errata.editing.model import EditableModel
+from errata.editing.network import BareTail
 from errata.editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
 from errata.editing.scopes import before
 

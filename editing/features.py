@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 
 from errata.editing.model import EditableModel
+from errata.editing.network import EditableNetwork
 from errata.editing.scopes import before, stages
 from errata.editing.settings import ViewSettings
 
 BLOCK = 256
-_CODE = ("architectures.py", "adoption.py", "features.py", "model.py", "scopes.py", "views.py")
+_CODE = ("architectures.py", "adoption.py", "features.py", "model.py", "network.py", "scopes.py", "views.py")
 
 Draw = Callable[[Tensor, ViewSettings, int], Tensor]
 
@@ -58,20 +59,20 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Layer:
-    """A function of a model's backbone, from uint8 images `[n, height, width, channels]` to a row each, float `[n, d]`.
+    """A function of a model's backbone, from inputs `[n, ...]` to a row each, float `[n, d]`.
 
     Its `name` stands for it in keys: two functions have two names. What is too large for its worth is not to `keep`.
     """
 
     name: str
-    compute: Callable[[EditableModel, Tensor], Tensor]
+    compute: Callable[[EditableNetwork, Tensor], Tensor]
     keep: bool = True
 
 
-FEATURES = Layer("features", EditableModel.features)
+FEATURES = Layer("features", EditableNetwork.features)
 
 
-def entering(model: EditableModel, cut: int) -> Layer:
+def entering(model: EditableNetwork, cut: int) -> Layer:
     """What reaches stage `cut`; kept after the last one only, for maps of features are larger than images."""
     if cut == len(stages(model)):
         return FEATURES
@@ -88,13 +89,13 @@ class Features:
     kept: Kept = field(default_factory=Nothing)
     root: str = ""
 
-    def of(self, model: EditableModel, images: Tensor, layer: Layer = FEATURES) -> Tensor:
+    def of(self, model: EditableNetwork, images: Tensor, layer: Layer = FEATURES) -> Tensor:
         """The rows of uint8 `[n, height, width, channels]`: `[n, d]` on the model's device."""
         parts = images.split(BLOCK)
         return torch.cat(self._blocks(model, layer, [_digest_of(part) for part in parts], lambda one: parts[one]))
 
     def of_views(
-        self, model: EditableModel, images: Tensor, draw: Draw, settings: ViewSettings, seed: int,
+        self, model: EditableNetwork, images: Tensor, draw: Draw, settings: ViewSettings, seed: int,
         layer: Layer = FEATURES,
     ) -> Tensor:  # fmt: skip
         """The rows of the views that `draw` makes of each image: `[n, views, d]`. Views that are kept are not drawn."""
@@ -104,11 +105,13 @@ class Features:
 
     @torch.no_grad()
     def _blocks(
-        self, model: EditableModel, layer: Layer, names: Sequence[str], images_of: Callable[[int], Tensor]
+        self, model: EditableNetwork, layer: Layer, names: Sequence[str], images_of: Callable[[int], Tensor]
     ) -> list[Tensor]:
         """One block for each name, whose images `images_of` its number gives."""
-        device = model.head.weight.device
-        serves = layer.keep and bool(self.root) and backbone_digest(model) == self.root
+        device = model.device
+        serves = (
+            layer.keep and bool(self.root) and isinstance(model, EditableModel) and backbone_digest(model) == self.root
+        )
         prefix = f"{self.root} {_arithmetic(device.type)} {layer.name} "
         keys = [hashlib.sha256(f"{prefix}{name}".encode()).hexdigest() for name in names] if serves else []
         known = self.kept.get(keys) if serves else {}

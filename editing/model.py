@@ -29,6 +29,8 @@ from torch.nn import functional as F
 from errata.editing.architectures import build
 from errata.editing.errors import ModelError
 from errata.editing.kinds.edits import KindEdits, KindsSpec, channel_statistics
+from errata.editing.likelihoods import Categorical
+from errata.editing.network import BareTail, EditableNetwork, stages_of
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -147,28 +149,16 @@ class PatchSlots(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def stages_of(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
-    """A backbone's stages in order, by name; one that is no `nn.Sequential` is one stage, without a name."""
-    if isinstance(backbone, nn.Sequential):
-        return list(backbone.named_children())
-    return [("", backbone)]
+class Tail(BareTail):
+    """A model from stage `cut` on, with slots, sharing its modules; parameters keep their names, so states fit both."""
 
-
-class BareTail(nn.Module):
-    """A backbone from stage `cut` on, and its head, sharing modules whose parameters keep their names; no slots."""
-
-    def __init__(self, backbone: nn.Module, head: nn.Module, cut: int) -> None:
-        super().__init__()
-        if cut == 0:
-            self.backbone = backbone
-        else:
-            self.backbone = nn.Sequential()
-            for name, stage in stages_of(backbone)[cut:]:
-                self.backbone.add_module(name, stage)
-        self.head = head
+    def __init__(self, model: EditableModel, cut: int) -> None:
+        super().__init__(model.backbone, model.head, cut)
+        self.patch = model.patch
 
     def forward(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.backbone(hidden))
+        features = self.backbone(hidden)
+        logits: Tensor = self.head(features) + self.patch(features)
         return logits
 
 
@@ -182,21 +172,20 @@ class Seen:
     kind: Tensor | None = None
 
 
-class EditableModel(nn.Module):
+class EditableModel(EditableNetwork):
     """A classifier that takes uint8 images `[n, height, width, channels]` and returns logits `[n, classes]`."""
 
+    head: nn.Linear
     mean: Tensor
     std: Tensor
 
     def __init__(self, spec: ModelSpec, backbone: nn.Module, head: nn.Linear) -> None:
-        super().__init__()
+        super().__init__(backbone, head, Categorical())
         if head.out_features != len(spec.classes):
             raise ModelError(
                 f"the head has {head.out_features} outputs for {len(spec.classes)} classes; make them equal"
             )
         self.spec = spec
-        self.backbone = backbone
-        self.head = head
         self.patch = PatchSlots(spec.slots, head.in_features, head.out_features)
         self.kinds = KindEdits(spec.kinds, self.state_dict()) if spec.kinds else None
         shape = (1, spec.image_shape[2], 1, 1)
@@ -214,10 +203,9 @@ class EditableModel(nn.Module):
         scaled = images.permute(0, 3, 1, 2).to(self.mean.dtype) / 255.0
         return (scaled - self.mean) / self.std
 
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features `[n, d]`."""
-        hidden: Tensor = self.backbone(self.normalise(images))
-        return hidden
+    def tail(self, cut: int) -> Tail:
+        """The model from stage `cut` on, with its slots."""
+        return Tail(self, cut)
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits `[n, classes]` from penultimate features: head plus patch, as where no kind fires."""

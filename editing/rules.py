@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor
 
 from errata.editing.errors import ModelError
-from errata.editing.model import EditableModel
+from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.scopes import EditableLayers
-from errata.editing.types import Tensors
 
 Coefficient = float | Tensor
 
@@ -40,8 +39,8 @@ class Rule(Protocol):
         """The state before the first step."""
         ...
 
-    def fit(self, model: EditableModel, layers: EditableLayers, reference: Tensor) -> Self:
-        """The rule with what it needs to know of the root; `reference` uint8 `[n, height, width, channels]`."""
+    def fit(self, model: EditableNetwork, layers: EditableLayers, reference: Tensor) -> Self:
+        """The rule with what it needs to know of the root; `reference` are inputs `[n, ...]`."""
         ...
 
     def step(
@@ -60,7 +59,7 @@ class BaseRule:
         """The empty state."""
         return RuleState()
 
-    def fit(self, model: EditableModel, layers: EditableLayers, reference: Tensor) -> Self:
+    def fit(self, model: EditableNetwork, layers: EditableLayers, reference: Tensor) -> Self:
         """The rule as it is."""
         return self
 

@@ -2,8 +2,8 @@
 
 A model whose backbone is an `nn.Sequential` of stages is cut before the first stage that holds an editable parameter:
 
-    hidden = before(model, images, cut)      once per set of images
-    logits = Tail(model, cut)(hidden)        again for every change of the parameters
+    hidden = before(model, inputs, cut)      once per set of inputs
+    outputs = model.tail(cut)(hidden)        again for every change of the parameters
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from errata.editing.errors import ScopeError
-from errata.editing.model import BareTail, EditableModel, stages_of
-from errata.editing.types import Tensors
+from errata.editing.network import EditableNetwork, Tensors, stages_of
 
 WHOLE = "whole"
+M = TypeVar("M", bound=EditableNetwork)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Scope:
     def __init__(self, *patterns: str) -> None:
         object.__setattr__(self, "patterns", patterns)
 
-    def resolve(self, model: EditableModel) -> EditableLayers:
+    def resolve(self, model: EditableNetwork) -> EditableLayers:
         """The editable layers in `model`; raises ScopeError if a pattern matches no parameter."""
         names = [name for name, _ in model.named_parameters()]
         for pattern in self.patterns:
@@ -62,12 +63,12 @@ def _matches(name: str, pattern: str) -> bool:
     return any(fnmatchcase(one, pattern) or fnmatchcase(one, pattern + ".*") for one in names)
 
 
-def stages(model: EditableModel) -> list[tuple[str, nn.Module]]:
+def stages(model: EditableNetwork) -> list[tuple[str, nn.Module]]:
     """The backbone's stages in order, by name; a backbone that is no `nn.Sequential` is one stage."""
     return stages_of(model.backbone)
 
 
-def stage_of(model: EditableModel, name: str) -> int:
+def stage_of(model: EditableNetwork, name: str) -> int:
     """The number of the stage that holds the parameter or buffer `name`; head and patch come after the last stage."""
     parts = stages(model)
     if not name.startswith("backbone."):
@@ -77,22 +78,9 @@ def stage_of(model: EditableModel, name: str) -> int:
     return [stage for stage, _ in parts].index(name.split(".")[1])
 
 
-class Tail(BareTail):
-    """A model from stage `cut` on, with slots, sharing its modules; parameters keep their names, so states fit both."""
-
-    def __init__(self, model: EditableModel, cut: int) -> None:
-        super().__init__(model.backbone, model.head, cut)
-        self.patch = model.patch
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        features = self.backbone(hidden)
-        logits: Tensor = self.head(features) + self.patch(features)
-        return logits
-
-
-def before(model: EditableModel, images: Tensor, cut: int) -> Tensor:
-    """What reaches stage `cut`: normalised images through the stages before it; `[n, ...]`."""
-    hidden = model.normalise(images)
+def before(model: EditableNetwork, inputs: Tensor, cut: int) -> Tensor:
+    """What reaches stage `cut`: normalised inputs through the stages before it; `[n, ...]`."""
+    hidden = model.normalise(inputs)
     for _, stage in stages(model)[:cut]:
         hidden = stage(hidden)
     return hidden
@@ -105,30 +93,30 @@ class EditableLayers:
     names: tuple[str, ...]
     cut: int
 
-    def copy(self, model: EditableModel) -> EditableModel:
+    def copy(self, model: M) -> M:
         """A copy in eval mode that owns its editable parameters and shares every frozen tensor with `model`."""
         editable = set(self.names)
         frozen = [tensor for name, tensor in model.named_parameters() if name not in editable]
         memo = {id(tensor): tensor for tensor in [*frozen, *model.buffers()]}
         return copy.deepcopy(model, memo).eval()
 
-    def parameters(self, model: EditableModel) -> Tensors:
+    def parameters(self, model: EditableNetwork) -> Tensors:
         """The editable parameters by name, attached to `model`."""
         return {name: model.get_parameter(name) for name in self.names}
 
-    def write(self, model: EditableModel, values: Mapping[str, Tensor]) -> None:
+    def write(self, model: EditableNetwork, values: Mapping[str, Tensor]) -> None:
         """Set the editable parameters of `model` to `values`."""
         with torch.no_grad():
             for name in self.names:
                 model.get_parameter(name).copy_(values[name])
 
-    def frozen_tail(self, model: EditableModel) -> Callable[[Tensors, Tensor], Tensor]:
-        """`(editable, hidden) -> logits`: the tail with `editable` put in; nothing else receives a gradient."""
-        tail = Tail(model, self.cut)
+    def frozen_tail(self, model: EditableNetwork) -> Callable[[Tensors, Tensor], Tensor]:
+        """`(editable, hidden) -> outputs`: the tail with `editable` put in; nothing else receives a gradient."""
+        tail = model.tail(self.cut)
         constants = {name: value.detach() for name, value in tail.named_parameters() if name not in set(self.names)}
 
-        def logits(editable: Tensors, hidden: Tensor) -> Tensor:
+        def outputs(editable: Tensors, hidden: Tensor) -> Tensor:
             result: Tensor = functional_call(tail, {**constants, **editable}, (hidden,))
             return result
 
-        return logits
+        return outputs

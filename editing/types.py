@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol
 
 from torch import Tensor
+from typing_extensions import TypeVar
 
+from errata.editing.constraints import Constraint
 from errata.editing.model import EditableModel
+from errata.editing.network import EditableNetwork, Tensors
 
-Tensors = dict[str, Tensor]  # parameters, gradients or updates by the parameter's name
+__all__ = ["Constraint", "EditResult", "Editor", "SlotDiagnostics", "State", "Tensors", "Unheld"]
 
-
-@dataclass(frozen=True)
-class Constraint:
-    """What one correction demands: `image` (uint8 `[height, width, channels]`) must be predicted as class `expected`.
-
-    `key` names the correction in messages, slots and diagnostics; it is the correction's identifier in the ledger.
-    """
-
-    image: Tensor
-    expected: int
-    key: str = ""
+State = TypeVar("State")
+M = TypeVar("M", bound=EditableNetwork, default=EditableModel)
 
 
 class Unheld(StrEnum):
@@ -54,7 +48,7 @@ class SlotDiagnostics:
 
 
 @dataclass(frozen=True)
-class EditResult:
+class EditResult(Generic[M]):
     """What an editor made of the constraints; not converging is a result, not an exception.
 
     `model` is an edited copy (the given model is never changed); `success` iff every constraint holds, i.e.
@@ -63,7 +57,7 @@ class EditResult:
     that an editor of slots left out, so that it did nothing for them.
     """
 
-    model: EditableModel
+    model: M
     success: bool
     holds: tuple[bool, ...]
     steps: int
@@ -76,9 +70,6 @@ class EditResult:
     def fallbacks(self) -> int:
         """How many corrections no slot could hold, so that another editor moved the weights of all images for them."""
         return sum(not each.separated for each in self.slots) - len(self.deferred)
-
-
-State = TypeVar("State")
 
 
 class Editor(Protocol[State]):

@@ -10,11 +10,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from errata.editing.constraints import check_constraints, violation
-from errata.editing.model import EditableModel
+from errata.editing.demands import AnyConstraint, M, gather
+from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.rules import Rule
 from errata.editing.scopes import EditableLayers, Scope, before
-from errata.editing.types import Constraint, EditResult, Tensors
+from errata.editing.types import EditResult
 
 
 class Anchor(Protocol):
@@ -26,8 +26,8 @@ class Anchor(Protocol):
 class Penalty(Protocol):
     """A term added to the constraint's loss, such as elastic weight consolidation."""
 
-    def anchor(self, model: EditableModel, layers: EditableLayers, reference: Tensor) -> Anchor:
-        """Compute what depends on the root alone; `reference` uint8 `[n, height, width, channels]`."""
+    def anchor(self, model: EditableNetwork, layers: EditableLayers, reference: Tensor) -> Anchor:
+        """Compute what depends on the root alone, on inputs `reference` `[n, ...]`."""
         ...
 
 
@@ -41,8 +41,7 @@ class Descent:
 
 
 def descend(
-    logits: Callable[[Tensors], Tensor],
-    expected: Tensor,
+    l_e: Callable[[Tensors], Tensor],
     params: Tensors,
     rule: Rule,
     steps: int,
@@ -53,7 +52,7 @@ def descend(
 ) -> Descent:
     """Follow `rule` from `params` until every `l_e <= -margin`, at most `steps` updates (the paper's Edit, section 3).
 
-    `logits(params)` is `[n, classes]`; the loss is the mean over constraints of the positive part of `l_e + margin`,
+    `l_e(params)` is `[n]`; the loss is the mean over constraints of the positive part of `l_e + margin`,
     plus `anchor(params)`. With `differentiable` the result is a function of `params` that autograd can go through.
     """
     state = rule.init(params)
@@ -62,7 +61,7 @@ def descend(
     step = 0
     while True:
         with torch.enable_grad():
-            violations = violation(logits(params), expected)
+            violations = l_e(params)
         open_ones = violations > -margin
         if step == steps or not bool(open_ones.any()) or not bool(torch.isfinite(violations).all()):
             return Descent(params, violations, step)
@@ -91,8 +90,9 @@ class GradientState:
 class GradientEditor:
     """Gradient descent on the constraint with any rule and scope: the paper's baseline editors, and its own.
 
-    `steps` is the paper's k. `margin` (logits) asks for `l_e <= -margin` (0 as in the paper; 0.05 survives rounding in
-    an exported model). An edit whose `l_e` becomes NaN or infinite leaves the root's parameters in place.
+    `steps` is the paper's k. `margin` (logits, or what `l_e` is measured in) asks for `l_e <= -margin` (0 as in the
+    paper; 0.05 survives rounding in an exported model). An edit whose `l_e` becomes NaN or infinite leaves the root's
+    parameters in place.
     """
 
     rule: Rule
@@ -101,24 +101,23 @@ class GradientEditor:
     margin: float = 0.0
     penalty: Penalty | None = None
 
-    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> GradientState:
+    def prepare(self, model: EditableNetwork, reference: Tensor, calibration: Tensor) -> GradientState:
         """What the rule and the penalty need to know of the root, computed on `reference`. Raises ScopeError."""
         layers = self.scope.resolve(model)
         anchor = self.penalty.anchor(layers.copy(model), layers, reference) if self.penalty else None
         return GradientState(self.rule.fit(model, layers, reference), anchor)
 
-    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: GradientState) -> EditResult:
+    def edit(self, model: M, constraints: Sequence[AnyConstraint[M]], state: GradientState) -> EditResult[M]:
         """Descend in a copy of `model`, all constraints together. Raises ConstraintError and ScopeError."""
         started = time.perf_counter()
-        images, expected = check_constraints(model, constraints)
+        demands = gather(model, constraints)
         layers = self.scope.resolve(model)
         edited = layers.copy(model)
         with torch.no_grad():
-            hidden = before(edited, images, layers.cut)
+            hidden = before(edited, demands.inputs, layers.cut)
         tail = layers.frozen_tail(edited)
         descent = descend(
-            lambda params: tail(params, hidden),
-            expected,
+            lambda params: demands.measure.violations(tail, params, hidden, demands.targets),
             layers.parameters(edited),
             state.rule or self.rule,
             self.steps,
@@ -127,7 +126,7 @@ class GradientEditor:
         )
         return self.finish(edited, layers, descent, time.perf_counter() - started)
 
-    def finish(self, edited: EditableModel, layers: EditableLayers, descent: Descent, seconds: float) -> EditResult:
+    def finish(self, edited: M, layers: EditableLayers, descent: Descent, seconds: float) -> EditResult[M]:
         """The result of a descent; its parameters go into `edited`, a copy of the root, if they are finite."""
         result = EditResult(edited, False, (False,) * len(descent.violations), descent.steps, "", seconds)
         if not bool(torch.isfinite(descent.violations).all()):

@@ -2,8 +2,8 @@
 
 For a linear layer F = A (x) G: A is the second moment of its inputs (with a one appended where its bias is edited, that
 one alone where only its bias is), G that of the gradients of log p(y|x) with respect to its outputs, y *sampled from
-the model* (labels from the data would give the empirical Fisher, another matrix). A convolution is the same over
-patches: A sums over places, G averages over them.
+the model*, see `editing.likelihoods` (labels from the data would give the empirical Fisher, another matrix). A
+convolution is the same over patches: A sums over places, G averages over them.
 Source: Martens & Grosse 2015, section 3; Grosse & Martens 2016, section 3.
 
 In the eigenbases of A and G the matrix is diagonal, so that damping is exact: a share of the mean eigenvalue product
@@ -20,9 +20,8 @@ from torch.nn import functional as F
 
 from errata.editing.errors import ScopeError
 from errata.editing.features import BLOCK, Features, entering
-from errata.editing.model import EditableModel
-from errata.editing.scopes import EditableLayers, Tail
-from errata.editing.types import Tensors
+from errata.editing.network import EditableNetwork, Tensors
+from errata.editing.scopes import EditableLayers
 
 
 @dataclass(frozen=True)
@@ -78,21 +77,21 @@ class Kfac:
 
 
 def fit_kfac(
-    model: EditableModel,
+    model: EditableNetwork,
     layers: EditableLayers,
-    images: Tensor,
+    inputs: Tensor,
     damping: float,
     seed: int,
     features: Features | None = None,
 ) -> Kfac:
-    """Factors of the editable linear and convolutional layers on `images`, uint8 `[n, h, w, c]`.
+    """Factors of the editable linear and convolutional layers on `inputs` `[n, ...]`.
 
     Of a layer of which only the weight or only the bias is editable, the factors are those of that part alone.
     `damping` is a share of the mean eigenvalue product, layer by layer; `seed` samples the labels; `features` keeps
     what was computed before. Raises ScopeError if no editable layer is linear or a convolution.
     """
     editable = set(layers.names)
-    tail = Tail(model, layers.cut)
+    tail = model.tail(layers.cut)
     modules: dict[str, nn.Module] = {
         name: module
         for name, module in tail.named_modules()
@@ -102,7 +101,7 @@ def fit_kfac(
     }
     if not modules:
         raise ScopeError("none of the editable layers is linear or a convolution; natural gradient needs one")
-    moments = _moments(model, tail, modules, layers, images, seed, features or Features())
+    moments = _moments(model, tail, modules, layers, inputs, seed, features or Features())
     found = []
     for name, (a, g) in moments.items():
         input_values, inputs = _eigenbasis(a)
@@ -115,11 +114,11 @@ def fit_kfac(
 
 
 def _moments(
-    model: EditableModel,
-    tail: Tail,
+    model: EditableNetwork,
+    tail: nn.Module,
     modules: dict[str, nn.Module],
     layers: EditableLayers,
-    images: Tensor,
+    inputs: Tensor,
     seed: int,
     features: Features,
 ) -> dict[str, tuple[Tensor, Tensor]]:
@@ -138,18 +137,17 @@ def _moments(
     generator = torch.Generator().manual_seed(seed)
     totals: dict[str, tuple[Tensor, Tensor]] = {}
     try:
-        for part in images.split(BLOCK):
+        for part in inputs.split(BLOCK):
             hidden = features.of(model, part, entering(model, layers.cut))
             with torch.enable_grad():
-                logits = tail(hidden).float()
-                drawn = torch.multinomial(logits.detach().cpu().softmax(1), 1, generator=generator)[:, 0]
-                loss = F.cross_entropy(logits, drawn.to(logits.device), reduction="sum")
+                outputs = tail(hidden).float()
+                loss = model.likelihood.loss(outputs, model.likelihood.draw(outputs, generator))
                 gradients = torch.autograd.grad(loss, [seen[name][1] for name in modules])
             for (name, module), gradient in zip(modules.items(), gradients, strict=True):
                 edited = f"{name}.weight" in layers.names, f"{name}.bias" in layers.names
                 a, g = _second_moments(module, seen[name][0], gradient, *edited)
                 old = totals.get(name, (0.0, 0.0))
-                totals[name] = (old[0] + a / len(images), old[1] + g / len(images))
+                totals[name] = (old[0] + a / len(inputs), old[1] + g / len(inputs))
     finally:
         for handle in handles:
             handle.remove()  # type: ignore[attr-defined]

@@ -12,21 +12,21 @@ unknowns as constraints; for one constraint its solution is the step `l F^-1 g /
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
-from torch.func import grad, vmap
 
-from errata.editing.constraints import canonical_order, check_constraints, violation
+from errata.editing.demands import AnyConstraint, M, Measure, Network, canonical_order, gather
 from errata.editing.editors.kfac import Kfac, fit_kfac
+from errata.editing.errors import ConstraintError
 from errata.editing.features import Features, entering
-from errata.editing.model import EditableModel
+from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
-from errata.editing.types import Constraint, EditResult, Tensors
+from errata.editing.types import EditResult
 from errata.editing.views import fitting_views
 
 _MEMORY = 2**28  # numbers of gradients held at a time: 1 GiB in float32
@@ -36,7 +36,8 @@ _MEMORY = 2**28  # numbers of gradients held at a time: 1 GiB in float32
 class NaturalGradient:
     """Steps along `F^-1 g`, scaled to the constraints, at most `steps` of them.
 
-    `damping`: share of the mean eigenvalue product. `margin` (logits): asks for `l_e <= -margin`. `views`: fit these
+    `damping`: share of the mean eigenvalue product. `margin` (logits, or what `l_e` is measured in): asks for
+    `l_e <= -margin`. `views`: fit these
     views of each image (None: the image alone), which is what makes the edit generalize. `images`: how many reference
     images the Fisher matrix is estimated on. `block`: at most how many views are solved for together. `features` keeps
     what was computed before.
@@ -52,36 +53,38 @@ class NaturalGradient:
     seed: int = 0
     features: Features = field(default_factory=Features)
 
-    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> Kfac:
+    def prepare(self, model: EditableNetwork, reference: Tensor, calibration: Tensor) -> Kfac:
         """The factored Fisher matrix on up to `images` of the reference split. Raises ScopeError."""
         return fit_kfac(
             model, self.scope.resolve(model), reference[: self.images], self.damping, self.seed, self.features
         )
 
-    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: Kfac) -> EditResult:
+    def edit(self, model: M, constraints: Sequence[AnyConstraint[M]], state: Kfac) -> EditResult[M]:
         """Step in a copy of `model`, all constraints together. Raises ConstraintError and ScopeError."""
         started = time.perf_counter()
-        images, expected = check_constraints(model, constraints)
+        demands = gather(model, constraints)
+        if self.views is not None and not demands.images:
+            raise ConstraintError("views are drawn of images only; leave `views` out for other inputs")
         layers = self.scope.resolve(model)
         edited = layers.copy(model)
         tail = layers.frozen_tail(edited)
-        order = torch.tensor(canonical_order(constraints), device=images.device)
-        images, expected = images[order], expected[order]
+        order = torch.tensor(canonical_order(constraints), device=model.device)
+        inputs, targets, measure = demands.inputs[order], demands.targets[order], demands.measure
         params = {name: value.detach().clone() for name, value in layers.parameters(edited).items()}
         with torch.no_grad():
             layer = entering(edited, layers.cut)
             views = (
-                self.features.of(edited, images, layer)[:, None]
+                self.features.of(edited, inputs, layer)[:, None]
                 if self.views is None
-                else self.features.of_views(edited, images, fitting_views, self.views, self.seed, layer)
+                else self.features.of_views(edited, inputs, fitting_views, self.views, self.seed, layer)
             )
             own = views[:, 0]  # the first view is the image itself
-            holds = violation(tail(params, own), expected) <= 0
+            holds = measure.violations(tail, params, own, targets) <= 0
             steps = 0
             if not bool(holds.all()):
-                targets = expected.repeat_interleave(views.shape[1])
-                params, steps = self._solve(tail, params, views.flatten(0, 1), targets, state)
-                holds = violation(tail(params, own), expected) <= 0
+                wanted = targets.repeat_interleave(views.shape[1], 0)
+                params, steps = self._solve(measure, tail, params, views.flatten(0, 1), wanted, state)
+                holds = measure.violations(tail, params, own, targets) <= 0
         finite = all(bool(torch.isfinite(value).all()) for value in params.values())
         if finite:
             layers.write(edited, params)
@@ -96,44 +99,37 @@ class NaturalGradient:
 
     def _solve(
         self,
-        logits: Callable[[Tensors, Tensor], Tensor],
+        measure: Measure,
+        network: Network,
         params: Tensors,
         hidden: Tensor,
-        expected: Tensor,
+        targets: Tensor,
         fisher: Kfac,
     ) -> tuple[Tensors, int]:
         """The edited parameters and the number of updates. Blocks of constraints take turns until all hold."""
         size = sum(layer.root.numel() for layer in fisher.layers)
         block = max(1, min(self.block, _MEMORY // size))
-        gradients = vmap(
-            grad(lambda values, x, y: violation(logits({**params, **values}, x[None]), y[None])[0]),
-            in_dims=(None, 0, 0),
-            chunk_size=32,
-        )
         once_open = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
         steps = 0
         while True:
-            found = _violations(logits, params, hidden, expected)
+            found = _violations(measure, network, params, hidden, targets)
             once_open |= found > -self.margin
             if steps == self.steps or not bool((found > -self.margin).any()) or not bool(torch.isfinite(found).all()):
                 return params, steps
             for part in once_open.nonzero()[:, 0].split(block):
-                demanded = _violations(logits, params, hidden[part], expected[part]) + self.margin
+                demanded = _violations(measure, network, params, hidden[part], targets[part]) + self.margin
                 if not bool((demanded > 0).any()):
                     continue
-                values = {name: params[name] for name in fisher.names}
-                white = fisher.whiten(gradients(values, hidden[part], expected[part]))
+                white = fisher.whiten(measure.gradients(network, params, fisher.names, hidden[part], targets[part]))
                 weights = _least_norm(white, demanded)
-                step = fisher.unwhiten(weights @ white, values)
+                step = fisher.unwhiten(weights @ white, params)
                 params = {**params, **{name: params[name] - step[name].to(params[name].dtype) for name in step}}
             steps += 1
 
 
-def _violations(
-    logits: Callable[[Tensors, Tensor], Tensor], params: Tensors, hidden: Tensor, expected: Tensor
-) -> Tensor:
-    pairs = zip(hidden.split(512), expected.split(512), strict=True)
-    return torch.cat([violation(logits(params, x), y) for x, y in pairs])
+def _violations(measure: Measure, network: Network, params: Tensors, hidden: Tensor, targets: Tensor) -> Tensor:
+    pairs = zip(hidden.split(512), targets.split(512), strict=True)
+    return torch.cat([measure.violations(network, params, x, y) for x, y in pairs])
 
 
 def _least_norm(rows: Tensor, demanded: Tensor) -> Tensor:

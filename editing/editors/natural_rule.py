@@ -19,10 +19,9 @@ from torch import Tensor
 
 from errata.editing.editors.kfac import Kfac, fit_kfac
 from errata.editing.errors import MeasurementError
-from errata.editing.model import EditableModel
+from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.rules import BaseRule, Coefficient, RuleState
 from errata.editing.scopes import EditableLayers
-from errata.editing.types import Tensors
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class NaturalRule(BaseRule):
     seed: int = 0
     fisher: Kfac | None = field(default=None, repr=False, compare=False)
 
-    def fit(self, model: EditableModel, layers: EditableLayers, reference: Tensor) -> Self:
+    def fit(self, model: EditableNetwork, layers: EditableLayers, reference: Tensor) -> Self:
         """With the factored Fisher matrix on up to `images` of `reference`. Raises ScopeError."""
         return replace(self, fisher=fit_kfac(model, layers, reference[: self.images], self.damping, self.seed))
 

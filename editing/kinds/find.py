@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from errata.editing.constraints import canonical_order, check_constraints
+from errata.editing.constraints import check_constraints
+from errata.editing.demands import canonical_order
 from errata.editing.kinds.batch_norm import own_statistics, with_tensors
 from errata.editing.kinds.edits import KindEdits, KindsSpec
 from errata.editing.kinds.grouping import Regrouping, find_groups, fit_detectors, regrouped
 from errata.editing.kinds.sight import Sight, open_sight
 from errata.editing.kinds.tail import tune_tail
-from errata.editing.model import EditableModel, stages_of
+from errata.editing.model import EditableModel
+from errata.editing.network import stages_of
 from errata.editing.scopes import EditableLayers, Scope, stage_of
 from errata.editing.settings import KindSettings, ViewSettings
 from errata.editing.types import Constraint, Tensors

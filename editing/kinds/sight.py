@@ -9,7 +9,8 @@ from torch import Tensor
 
 from errata.editing.editors.detectors import Background, background
 from errata.editing.kinds.edits import channel_statistics
-from errata.editing.model import EditableModel, PatchSlots, stages_of
+from errata.editing.model import EditableModel, PatchSlots
+from errata.editing.network import stages_of
 
 
 @dataclass(frozen=True)

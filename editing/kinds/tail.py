@@ -13,7 +13,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from errata.editing.features import Features, entering
-from errata.editing.model import BareTail, EditableModel
+from errata.editing.model import EditableModel
+from errata.editing.network import BareTail
 from errata.editing.scopes import EditableLayers
 from errata.editing.settings import KindSettings
 from errata.editing.types import Tensors

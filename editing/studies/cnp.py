@@ -25,7 +25,7 @@ from errata.editing.editable_training import EditableObjective
 from errata.editing.editors.gradient import Descent
 from errata.editing.errors import ModelError
 from errata.editing.model import EditableModel
-from errata.editing.scopes import Scope, Tail, before
+from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
 from errata.editing.training import Progress, TrainingRecord, fit
 from errata.editing.types import Constraint, EditResult, Tensors
@@ -107,7 +107,7 @@ class ConditionObjective(EditableObjective):
     def coefficients(self) -> Sequence[nn.Parameter]:
         return tuple(self.network.parameters())
 
-    def edit(self, tail: Tail, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
+    def edit(self, tail: nn.Module, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
         changed = {name: self.network(hidden, target)[0] for name in params}
         logits = cast(Tensor, functional_call(tail, changed, (hidden,)))
         return Descent(changed, violation(logits, target), 1)
@@ -169,7 +169,7 @@ class ConditionalEditor:
         steps = 0
         with torch.no_grad():
             hidden = before(edited, images, layers.cut)
-            tail = Tail(edited, layers.cut)
+            tail = edited.tail(layers.cut)
             unsatisfied = violation(tail(hidden), expected) > 0
             if bool(unsatisfied.any()):
                 network = copy.deepcopy(self.network).to(hidden)

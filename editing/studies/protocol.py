@@ -21,7 +21,7 @@ from errata.editing.editors.gradient import GradientEditor
 from errata.editing.errors import MeasurementError
 from errata.editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions, exact_rate
 from errata.editing.model import EditableModel
-from errata.editing.scopes import Tail, before, stage_of, stages
+from errata.editing.scopes import before, stage_of, stages
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.side_by_side import edit_side_by_side
 from errata.editing.types import Constraint, Editor, EditResult
@@ -90,7 +90,7 @@ class Control:
             if edited is not self.root:
                 return self.root_logits
             cut = len(stages(self.root))
-        tail = Tail(edited, cut)
+        tail = edited.tail(cut)
         tail.patch = edited.patch.used()  # a single edit uses one slot of hundreds
         with self._autocast():
             return torch.cat([tail(part).float() for part in self._entering(cut)])

@@ -1,9 +1,12 @@
-"""Small models for the tests: a narrow residual network on 8x8 images."""
+"""Small models for the tests: a narrow residual network on 8x8 images, and a perceptron with real outputs."""
+
+from collections import OrderedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.network import EditableNetwork
 
 
 def small_model(seed: int = 0, classes: int = 4, slots: int = 8) -> EditableModel:
@@ -25,3 +28,17 @@ def small_images(count: int, seed: int = 1) -> Tensor:
     """Random uint8 images `[count, 8, 8, 1]`."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, 8, 8, 1), generator=generator, dtype=torch.uint8)
+
+
+def small_network(seed: int = 0) -> EditableNetwork:
+    """An untrained perceptron from five features to two real outputs; its stages are called as those of the model."""
+    torch.manual_seed(seed)
+    stages: OrderedDict[str, nn.Module] = OrderedDict(
+        chain3=nn.Sequential(nn.Linear(5, 16), nn.Tanh()), chain4=nn.Sequential(nn.Linear(16, 16), nn.Tanh())
+    )
+    return EditableNetwork(nn.Sequential(stages), nn.Linear(16, 2)).eval()
+
+
+def small_features(count: int, seed: int = 1) -> Tensor:
+    """Random features `[count, 5]`."""
+    return torch.randn(count, 5, generator=torch.Generator().manual_seed(seed))

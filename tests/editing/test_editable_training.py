@@ -13,7 +13,7 @@ from errata.editing.editors.gradient import GradientEditor, GradientState
 from errata.editing.errors import ScopeError
 from errata.editing.model import EditableModel
 from errata.editing.rules import RULES, Adam, GradientDescent, RMSProp
-from errata.editing.scopes import Scope, Tail, before
+from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
 from errata.editing.training import Epoch
 from errata.editing.types import Constraint
@@ -38,12 +38,12 @@ def test_each_term_is_what_the_editor_gives() -> None:
     twin = copy.deepcopy(model)
     loss, measures = objective(model, IMAGES, LABELS)
     hidden = before(twin, IMAGES, 4)
-    base = F.cross_entropy(Tail(twin, 4)(hidden), LABELS)
+    base = F.cross_entropy(twin.tail(4)(hidden), LABELS)
     twin.eval()
     result = GradientEditor(RULE, Scope("chain4"), 2).edit(twin, [Constraint(IMAGES[chosen], target)], GradientState())
     edit = violation(result.model(IMAGES[chosen : chosen + 1]), torch.tensor([target])).item()
     assert result.steps == 2 and edit > 0  # so that no term vanishes
-    root, edited = (torch.softmax(Tail(one, 4)(hidden), 1) for one in (twin, result.model))
+    root, edited = (torch.softmax(one.tail(4)(hidden), 1) for one in (twin, result.model))
     local = (root * (root / edited).log()).sum(1).mean()
     assert measures == pytest.approx({"base": base.item(), "edit": edit, "steps": 2, "local": local.item()}, rel=1e-5)
     assert loss.item() == pytest.approx(base.item() + 0.7 * edit + 0.3 * local.item(), rel=1e-5)

@@ -1,14 +1,15 @@
 """The contract of every editor, run over all of them: what a caller may rely on without knowing which one it is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from errata.editing.constraints import violation
+from errata.editing.demands import gather
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
@@ -16,24 +17,116 @@ from errata.editing.editors.natural_rule import NaturalRule
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.errors import ConstraintError, ErrataError, ScopeError
 from errata.editing.model import EditableModel
+from errata.editing.network import EditableNetwork
+from errata.editing.regression import RegressionConstraint
 from errata.editing.rules import RULES, RMSProp
-from errata.editing.scopes import Scope
+from errata.editing.scopes import Scope, before
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
 from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel
 from errata.editing.studies.sequential import Sequential
 from errata.editing.types import Constraint, Editor
-from tests.editing.models import small_images, small_model
+from tests.editing.models import small_features, small_images, small_model, small_network
 
-REFERENCE, CALIBRATION = small_images(120, seed=11), small_images(120, seed=12)
 RATES = {"gd": 0.3, "scaled_gd": 0.5, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
 VIEWS = ViewSettings(fitting=5, max_shift=0.13)
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A type of constraint: its inputs, one that a model meets, one that it does not, and `l_e` once more in numpy."""
+
+    inputs: Callable[[int, int], Tensor]
+    model: Callable[[], Any]
+    met: Callable[[Any, Tensor, str], Any]
+    unmet: Callable[[Any, Tensor, str], Any]
+    l_e: Callable[[Any, Any], float]
+    bad: dict[str, tuple[list[Any], str]]
+
+    def prepared(self, editor: Editor[Any], model: Any) -> Any:
+        return editor.prepare(model, self.inputs(120, 11), self.inputs(120, 12))
+
+    def holds(self, model: Any, constraints: list[Any]) -> tuple[bool, ...]:
+        return tuple(self.l_e(model, one) <= 0 for one in constraints)
+
+
+@torch.no_grad()
+def outputs(model: EditableNetwork, one: Tensor) -> np.ndarray:
+    found: np.ndarray = model(one[None].to(model.device))[0].double().cpu().numpy()
+    return found
+
+
+def log_ratio(model: EditableModel, one: Constraint) -> float:
+    found = outputs(model, one.image)
+    chances = np.exp(found - found.max()) / np.exp(found - found.max()).sum()
+    return float(max(np.log(np.delete(chances, one.expected))) - np.log(chances[one.expected]))
+
+
+def error_beyond_tolerance(model: EditableNetwork, one: RegressionConstraint) -> float:
+    found = outputs(model, one.features)
+    return float(np.abs(found - one.expected.numpy()).max() - np.float32(one.tolerance))
+
+
+def class_of_rank(rank: int) -> Callable[[EditableModel, Tensor, str], Constraint]:
+    return lambda model, image, key: Constraint(image, int(outputs(model, image).argsort()[-rank]), key)
+
+
+def moved_by(distance: float) -> Callable[[EditableNetwork, Tensor, str], RegressionConstraint]:
+    def constraint(model: EditableNetwork, features: Tensor, key: str) -> RegressionConstraint:
+        wanted = torch.from_numpy(outputs(model, features)).float() + torch.tensor([distance, -distance / 2])
+        return RegressionConstraint(features, wanted, 0.1, key)
+
+    return constraint
+
+
+GOOD = small_images(1)[0]
+NOT_A_NUMBER = GOOD.float().masked_fill(torch.ones_like(GOOD, dtype=torch.bool), float("nan"))
+IMAGES = Kind(
+    small_images,
+    small_model,
+    class_of_rank(1),
+    class_of_rank(2),
+    log_ratio,
+    {
+        "empty": ([], "no constraints"),
+        "class": ([Constraint(GOOD, 4, "key")], "key: class 4"),
+        "nan": ([Constraint(NOT_A_NUMBER, 0, "key")], "key: .*NaN"),
+        "shape": ([Constraint(GOOD[:4], 0, "key")], "key: .*shape"),
+        "contradiction": ([Constraint(GOOD, 0, "one"), Constraint(GOOD, 1, "two")], "one and two contradict"),
+    },
+)
+FEATURES, ZERO = small_features(1)[0], torch.zeros(2)
+REAL = Kind(
+    small_features,
+    small_network,
+    moved_by(0.05),
+    moved_by(0.3),
+    error_beyond_tolerance,
+    {
+        "no values": ([], "no constraints"),
+        "values": ([RegressionConstraint(FEATURES, torch.zeros(3), 0.1, "key")], "key: 3 values"),
+        "dimensions": ([RegressionConstraint(FEATURES, torch.zeros(1, 2), 0.1, "key")], "key: .*shape"),
+        "tolerance": ([RegressionConstraint(FEATURES, ZERO, 0.0, "key")], "key: the tolerance"),
+        "infinite": ([RegressionConstraint(FEATURES, ZERO / 0, 0.1, "key")], "key: .*NaN"),
+        "integers": ([RegressionConstraint(FEATURES.long(), ZERO, 0.1, "key")], "key: .*int64"),
+        "features": ([RegressionConstraint(FEATURES[:4], ZERO, 0.1, "key")], "key: .*does not take"),
+        "unequal": (
+            [RegressionConstraint(FEATURES, ZERO, 0.1), RegressionConstraint(FEATURES[:4], ZERO, 0.1, "key")],
+            "key: .*shape",
+        ),
+        "apart": (
+            [RegressionConstraint(FEATURES, ZERO, 0.1, "one"), RegressionConstraint(FEATURES, ZERO + 0.3, 0.1, "two")],
+            "one and two contradict",
+        ),
+        "mixed": ([RegressionConstraint(FEATURES, ZERO, 0.1), Constraint(GOOD, 0)], "several types"),
+    },
+)
+
+
 def neighbours() -> NeighbourModel:
-    return NeighbourModel(small_model(), REFERENCE, torch.arange(120) % 4, ("chain3", "chain4"), 3)
+    return NeighbourModel(small_model(), small_images(120, 11), torch.arange(120) % 4, ("chain3", "chain4"), 3)
 
 
 def conditional() -> ConditionalEditor:
@@ -49,7 +142,8 @@ class Case:
 
     editor: Callable[[], Editor[Any]]
     may_change: tuple[str, ...]
-    model: Callable[[], EditableModel] = small_model
+    model: Callable[[], Any] = small_model
+    kind: Kind = IMAGES
     succeeds: bool = True  # on a model that was never trained for it
     halves: bool = True  # runs in bfloat16
 
@@ -70,30 +164,25 @@ CASES = {
     "cnp": Case(conditional, ("backbone.condition.",), lambda: conditioned(small_model()), succeeds=False),
     "dknn": Case(DeepNeighbours, ("head.",), neighbours, halves=False),
 }
+BY_GRADIENTS = (*RULES, "whole", "head", "ewc", "natural rule", "natural")  # they know constraints by their `l_e` alone
+CASES |= {f"{name}, real": replace(CASES[name], kind=REAL, model=REAL.model) for name in BY_GRADIENTS}
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def wrong_class(model: EditableModel, image: Tensor) -> int:
-    """The class that is second in the model's order."""
-    return int(model(image[None].to(model.head.weight.device))[0].float().topk(2).indices[1])
-
-
-def snapshot(model: EditableModel) -> dict[str, Tensor]:
+def snapshot(model: EditableNetwork) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 @every
 @pytest.mark.parametrize("device", DEVICES)
 def test_success_means_that_the_constraint_holds_and_the_root_stays(case: Case, device: str) -> None:
-    model, image = case.model().to(device), small_images(1)[0]
+    model, kind = case.model().to(device), case.kind
     editor = case.editor()
-    state = editor.prepare(model, REFERENCE, CALIBRATION)
+    state = kind.prepared(editor, model)
     kept, mode = snapshot(model), model.training
-    target = wrong_class(model, image)
-    result = editor.edit(model, [Constraint(image, target, "one")], state)
-    with torch.no_grad():
-        holds = bool(violation(result.model(image[None].to(device)), torch.tensor([target], device=device)) <= 0)
-    assert result.success == holds == result.holds[0]
+    wanted = kind.unmet(model, kind.inputs(1, 1)[0], "one")
+    result = editor.edit(model, [wanted], state)
+    assert result.success == result.holds[0] and result.holds == kind.holds(result.model, [wanted])
     assert (result.reason == "") == result.success and result.seconds > 0
     assert result.success or not case.succeeds
     assert model.training == mode and not result.model.training
@@ -105,10 +194,9 @@ def test_success_means_that_the_constraint_holds_and_the_root_stays(case: Case, 
 
 @every
 def test_what_holds_already_takes_no_steps(case: Case) -> None:
-    model, image = case.model(), small_images(1)[0]
-    editor = case.editor()
-    satisfied = Constraint(image, int(model(image[None]).argmax()))
-    result = editor.edit(model, [satisfied], editor.prepare(model, REFERENCE, CALIBRATION))
+    model, kind, editor = case.model(), case.kind, case.editor()
+    satisfied = kind.met(model, kind.inputs(1, 1)[0], "")
+    result = editor.edit(model, [satisfied], kind.prepared(editor, model))
     assert result.success and result.steps == 0 and result.holds == (True,)
     for name, value in model.state_dict().items():
         assert torch.equal(value, result.model.state_dict()[name]), name
@@ -116,13 +204,12 @@ def test_what_holds_already_takes_no_steps(case: Case) -> None:
 
 @every
 def test_same_seed_same_result_whatever_was_random_before(case: Case) -> None:
-    found = []
+    found, kind = [], case.kind
     for noise in (1, 2):
         model, editor = case.model(), case.editor()
         torch.manual_seed(noise)
-        state = editor.prepare(model, REFERENCE, CALIBRATION)
-        image = small_images(1)[0]
-        found.append(editor.edit(model, [Constraint(image, wrong_class(model, image))], state))
+        state = kind.prepared(editor, model)
+        found.append(editor.edit(model, [kind.unmet(model, kind.inputs(1, 1)[0], "")], state))
     assert found[0].steps == found[1].steps
     for name, value in found[0].model.state_dict().items():
         assert torch.equal(value, found[1].model.state_dict()[name]), name
@@ -130,56 +217,66 @@ def test_same_seed_same_result_whatever_was_random_before(case: Case) -> None:
 
 @every
 def test_several_at_once(case: Case) -> None:
-    model, images = case.model(), small_images(4)
-    editor = case.editor()
-    constraints = [Constraint(image, wrong_class(model, image), str(index)) for index, image in enumerate(images)]
-    result = editor.edit(model, constraints, editor.prepare(model, REFERENCE, CALIBRATION))
-    with torch.no_grad():
-        expected = torch.tensor([one.expected for one in constraints])
-        holds = (violation(result.model(images), expected) <= 0).tolist()
-    assert list(result.holds) == holds and result.success == all(holds) == (result.reason == "")
+    model, kind, editor = case.model(), case.kind, case.editor()
+    constraints = [kind.unmet(model, one, str(index)) for index, one in enumerate(kind.inputs(4, 1))]
+    result = editor.edit(model, constraints, kind.prepared(editor, model))
+    holds = kind.holds(result.model, constraints)
+    assert result.holds == holds and result.success == all(holds) == (result.reason == "")
 
 
 @every
 def test_bfloat16(case: Case) -> None:
     if not case.halves:
         pytest.skip("the neighbours' numbers do not fit into bfloat16")
-    model, image = case.model().bfloat16(), small_images(1)[0]
-    editor = case.editor()
-    target = wrong_class(model, image)
-    result = editor.edit(model, [Constraint(image, target)], editor.prepare(model, REFERENCE, CALIBRATION))
-    with torch.no_grad():
-        holds = bool(violation(result.model(image[None]), torch.tensor([target])) <= 0)
-    assert result.success == holds and next(result.model.parameters()).dtype == torch.bfloat16
+    model, kind, editor = case.model().bfloat16(), case.kind, case.editor()
+    wanted = kind.unmet(model, kind.inputs(1, 1)[0], "")
+    result = editor.edit(model, [wanted], kind.prepared(editor, model))
+    assert result.success == kind.holds(result.model, [wanted])[0]
+    assert next(result.model.parameters()).dtype == torch.bfloat16
     assert result.success or not case.succeeds
 
 
-GOOD = small_images(1)[0]
-NOT_A_NUMBER = GOOD.float().masked_fill(torch.ones_like(GOOD, dtype=torch.bool), float("nan"))
+@pytest.mark.parametrize("kind", [IMAGES, REAL], ids=["classification", "regression"])
+def test_l_e_is_what_numpy_finds_and_its_gradient_the_finite_difference(kind: Kind) -> None:
+    model = kind.model().double()
+    layers = Scope("chain4").resolve(model)
+    constraints = [kind.unmet(model, one, str(index)) for index, one in enumerate(kind.inputs(5, 3))]
+    demands, tail = gather(model, constraints), layers.frozen_tail(model)
+    hidden = before(model, demands.inputs, layers.cut).detach()
+    params = {name: value.detach() for name, value in layers.parameters(model).items()}
+    found = demands.measure.violations(tail, params, hidden, demands.targets)
+    np.testing.assert_allclose(found, [kind.l_e(model, one) for one in constraints], atol=1e-12)
+    name = next(name for name in layers.names if name.endswith("weight"))
+    gradients = demands.measure.gradients(tail, params, [name], hidden, demands.targets)[name]
+    way = torch.randn(params[name].shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ends = []
+    for sign in (1, -1):
+        moved = layers.copy(model)
+        layers.write(moved, {**params, name: params[name] + sign * 1e-6 * way})
+        ends.append([kind.l_e(moved, one) for one in constraints])
+    slopes = (np.array(ends[0]) - np.array(ends[1])) / 2e-6
+    np.testing.assert_allclose((gradients * way).flatten(1).sum(1), slopes, rtol=1e-5, atol=1e-7)
 
 
-@every
-@pytest.mark.parametrize(
-    ("constraints", "named"),
-    [
-        ([], "no constraints"),
-        ([Constraint(GOOD, 4, "key")], "key: class 4"),
-        ([Constraint(NOT_A_NUMBER, 0, "key")], "key: .*NaN"),
-        ([Constraint(GOOD[:4], 0, "key")], "key: .*shape"),
-        ([Constraint(GOOD, 0, "one"), Constraint(GOOD, 1, "two")], "one and two contradict"),
-    ],
-    ids=["empty", "class", "nan", "shape", "contradiction"],
-)
-def test_bad_constraints_are_refused_by_name(case: Case, constraints: list[Constraint], named: str) -> None:
+REFUSED = {f"{name}, {what}": (case, *bad) for name, case in CASES.items() for what, bad in case.kind.bad.items()}
+
+
+@pytest.mark.parametrize(("case", "constraints", "named"), REFUSED.values(), ids=REFUSED)
+def test_bad_constraints_are_refused_by_name(case: Case, constraints: list[Any], named: str) -> None:
     model, editor = case.model(), case.editor()
     with pytest.raises(ConstraintError, match=named):
-        editor.edit(model, constraints, editor.prepare(model, REFERENCE, CALIBRATION))
+        editor.edit(model, constraints, case.kind.prepared(editor, model))
 
 
 @pytest.mark.parametrize("make", [lambda scope: GradientEditor(RMSProp(), scope), NaturalGradient])
 def test_layers_that_match_nothing_are_refused(make: Callable[[Scope], Editor[Any]]) -> None:
     with pytest.raises(ScopeError, match="chain9"):
-        editor = make(Scope("chain9"))
-        model = small_model()
-        editor.edit(model, [Constraint(GOOD, 0)], editor.prepare(model, REFERENCE, CALIBRATION))
+        editor, model = make(Scope("chain9")), small_model()
+        editor.edit(model, [Constraint(GOOD, 0)], IMAGES.prepared(editor, model))
     assert issubclass(ScopeError, ErrataError)
+
+
+def test_views_are_of_images() -> None:
+    editor, model = NaturalGradient(Scope("chain4"), views=VIEWS), small_network()
+    with pytest.raises(ConstraintError, match="views are drawn of images"):
+        editor.edit(model, [REAL.unmet(model, FEATURES, "")], REAL.prepared(editor, model))

@@ -11,6 +11,7 @@ from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.features import BLOCK, FEATURES, Features, Layer, after_the_backbone, backbone_digest
 from errata.editing.model import EditableModel
+from errata.editing.network import EditableNetwork
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
 from errata.editing.types import Constraint
@@ -51,7 +52,7 @@ SEEN: set[bytes] = set()
 def test_what_is_kept_is_what_is_computed_and_is_computed_once() -> None:
     model, memory, calls = small_model(), Memory(), list[int]()
 
-    def counted(some: EditableModel, images: Tensor) -> Tensor:
+    def counted(some: EditableNetwork, images: Tensor) -> Tensor:
         calls.append(len(images))
         return some.features(images)
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from errata.editing.errors import ScopeError
 from errata.editing.model import EditableModel
-from errata.editing.scopes import Scope, Tail, before
+from errata.editing.scopes import Scope, before
 from tests.editing.models import small_images, small_model
 
 
@@ -34,7 +34,7 @@ def test_layers_that_match_nothing_are_named(patterns: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("cut", range(7))
 def test_tail_continues_where_before_stops(cut: int) -> None:
     model, images = small_model(), small_images(5)
-    torch.testing.assert_close(Tail(model, cut)(before(model, images, cut)), model(images), rtol=0, atol=0)
+    torch.testing.assert_close(model.tail(cut)(before(model, images, cut)), model(images), rtol=0, atol=0)
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def test_a_backbone_without_stages_is_one_stage() -> None:
     assert Scope("inner").resolve(model).cut == 0
     assert Scope("head").resolve(model).cut == 1
     for cut in (0, 1):
-        torch.testing.assert_close(Tail(model, cut)(before(model, images, cut)), model(images))
+        torch.testing.assert_close(model.tail(cut)(before(model, images, cut)), model(images))
 
 
 def test_copy_owns_what_it_may_change_and_shares_the_rest() -> None:

@@ -80,7 +80,7 @@ def test_meta_gradient_is_the_finite_difference(rule: Rule) -> None:
 
     def edited_violation(params: dict[str, torch.Tensor], rate: torch.Tensor) -> torch.Tensor:
         changed = replace(rule, learning_rate=rate)
-        descent = descend(lambda p: tail(p, hidden), expected, params, changed, 3, differentiable=True)
+        descent = descend(lambda p: violation(tail(p, hidden), expected), params, changed, 3, differentiable=True)
         assert descent.steps == 3
         return descent.violations.sum()
 

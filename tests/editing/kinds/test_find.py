@@ -7,7 +7,8 @@ from torch.func import functional_call
 
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.kinds.find import KindFinder, with_kinds
-from errata.editing.model import BareTail, load_model, save_model
+from errata.editing.model import load_model, save_model
+from errata.editing.network import BareTail
 from errata.editing.scopes import before
 from errata.editing.settings import KindSettings, ViewSettings
 from errata.editing.types import Constraint
