@@ -26,13 +26,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     tracked = ["git", "-C", str(REPOSITORY), "ls-files", *PACKAGES]
     files = subprocess.run(tracked, capture_output=True, text=True, check=True).stdout.split()
     assert held == {f"errata/{name}" for name in ("__init__.py", "py.typed", *files)}
-<<<<<<< HEAD
     assert "errata/flows/releases/contents/templates/report.html.j2" in held
-    for extra in ("night", "openssf", "service", "studies"):
-=======
-    assert "errata/flows/releases/templates/report.html.j2" in held
     for extra in ("night", "openssf", "photos", "service", "studies"):
->>>>>>> 7ec358e (EfficientNet-Lite0 with its makers' weights is an architecture: an extra that users choose, classes found by ImageNet's names)
         assert f"Provides-Extra: {extra}\n" in about
 
 
