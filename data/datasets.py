@@ -1,17 +1,22 @@
-"""Labelled images to train on and to judge with: embedded digits, CIFAR-10, a folder, or a table of paths."""
+"""Labelled images to train on and to judge with: embedded digits, CIFAR-10, or photos of one's own.
+
+Those come from a folder, a table of paths, WebDataset's tar files or Parquet, and are read as a stream: each is decoded
+once, fitted to the model's input, and lies on disk from then on.
+"""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from errata.data.image_files import SOURCES, TABLES, Row
 from errata.data.images import Pixels, decode_image, fit_image
+from errata.data.spool import spooled
 from errata.editing.errors import DataError, ErrataError
 
 ImageShape = tuple[int, int, int]
@@ -57,36 +62,17 @@ class LabelledImages:
         return LabelledImages(self.images[indices], self.labels[indices], self.classes, columns)
 
 
-@dataclass(frozen=True)
-class ListedImage:
-    """One image file of a folder or a CSV file: its label, and the values of the columns that were asked for."""
-
-    path: Path
-    label: str
-    columns: tuple[str, ...] = ()
-
-
-def list_images(name: str, root: Path, columns: Sequence[str] = ()) -> list[ListedImage]:
-    """The image files of the data set `folder` or `csv` at `root`, in the order in which they are read.
-
-    Raises DataError if there are none.
-    """
-    found = _listed_in_csv(root, columns) if name == "csv" else _listed_in_folder(root)
-    if not found:
-        raise DataError(f"{root} has no images; check the setting")
-    return found
-
-
 def source_digest(name: str, root: Path, columns: Sequence[str] = ()) -> str:
-    """SHA-256 over the path, label, columns and bytes of every image of `folder` or `csv`; raises DataError."""
+    """SHA-256 over place, label, columns and bytes of every image of one of SOURCES at `root`; raises DataError."""
     digest = hashlib.sha256()
     beside = root if root.is_dir() else root.parent
-    for row in list_images(name, root, columns):
+    for row in SOURCES[name](root, columns):
         try:
-            content = hashlib.sha256(row.path.read_bytes()).hexdigest()
+            content = hashlib.sha256(row.read()).hexdigest()
         except OSError as error:
-            raise DataError(f"{row.path}: {error.strerror}") from error
-        where = row.path.relative_to(beside).as_posix() if row.path.is_relative_to(beside) else str(row.path)
+            raise DataError(f"{row.where}: {error.strerror}") from error
+        path = Path(row.where)
+        where = path.relative_to(beside).as_posix() if path.is_relative_to(beside) else row.where
         digest.update("\0".join((where, row.label, *row.columns, content)).encode() + b"\n")
     return digest.hexdigest()
 
@@ -98,27 +84,27 @@ def load_dataset(
     image_shape: ImageShape | None = None,
     columns: Sequence[str] = (),
     download: bool = False,
+    folder: Path | None = None,
 ) -> LabelledImages:
-    """The data set of that name: `digits`, `cifar10` (all 60,000), `folder` or `csv`.
+    """The data set of that name: `digits`, `cifar10` (all 60,000), or one of `data.image_files.SOURCES`.
 
-    `root` is where it lies: for cifar10 the folder that holds `cifar-10-batches-py` (fetched if absent and `download`),
-    for folder one that has a folder of images for each class, for csv a file with the columns `path` (relative to the
-    file), `label` and those of `columns`. The latter two are fitted to `image_shape` (height, width, channels). Raises
-    DataError.
+    `root` is where it lies: for cifar10 the folder that holds `cifar-10-batches-py` (fetched if absent and `download`).
+    Images of the sources are fitted to `image_shape` (height, width, channels) and lie in a file of `folder` that has
+    no name, see `spooled`; `columns` are what else is wanted of each. Raises DataError.
     """
-    if columns and name != "csv":
-        raise DataError(f"{', '.join(columns)}: only a CSV file has columns; give one, or set data.columns to []")
+    if name not in {"digits", "cifar10", *SOURCES}:
+        raise DataError(f"no data set {name!r}; use one of digits, cifar10, {', '.join(SOURCES)}")
+    if columns and name not in TABLES:
+        raise DataError(f"{', '.join(columns)}: only {', '.join(TABLES)} have columns; set data.columns to []")
     if name == "digits":
         return _digits()
-    if name not in {"cifar10", "folder", "csv"}:
-        raise DataError(f"no data set {name!r}; use one of digits, cifar10, folder, csv")
     if root is None:
         raise DataError(f"the data set {name!r} needs a root: set where it lies")
     if name == "cifar10":
         return _cifar10(root, image_shape, download)
-    rows = list_images(name, root, columns)
-    more = {column: np.array([row.columns[place] for row in rows]) for place, column in enumerate(columns)}
-    return replace(_read(rows, image_shape, str(root)), columns=more)
+    if image_shape is None:
+        raise DataError(f"{root}: set image_shape (height, width, channels), to which its images are fitted")
+    return _read(SOURCES[name](root, columns), image_shape, columns, str(root), folder)
 
 
 def _digits() -> LabelledImages:
@@ -143,38 +129,26 @@ def _cifar10(root: Path, image_shape: ImageShape | None, download: bool) -> Labe
     return LabelledImages(images, labels, tuple(parts[0].classes))
 
 
-def _listed_in_folder(root: Path) -> list[ListedImage]:
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder; give one that has a folder of images for each class")
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir())
-    return [
-        ListedImage(path, label)
-        for label in classes
-        for path in sorted((root / label).iterdir())
-        if path.is_file() and not path.name.startswith(".")
-    ]
-
-
-def _listed_in_csv(root: Path, columns: Sequence[str]) -> list[ListedImage]:
-    wanted = ["path", "label", *columns]
-    try:
-        with root.open(newline="", encoding="utf-8") as lines:
-            found = [[row[name].strip() for name in wanted] for row in csv.DictReader(lines)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
-        named = f"{', '.join(wanted[:-1])} and {wanted[-1]}"
-        raise DataError(f"{root}: {error!r}; give a UTF-8 CSV file with the columns {named}") from error
-    return [ListedImage(root.parent / path, label, tuple(more)) for path, label, *more in found]
-
-
-def _read(rows: Sequence[ListedImage], image_shape: ImageShape | None, where: str) -> LabelledImages:
+def _read(
+    rows: Iterable[Row], image_shape: ImageShape, columns: Sequence[str], where: str, folder: Path | None
+) -> LabelledImages:
     """Decode and fit every row's image; classes are the labels, sorted."""
-    if image_shape is None:
-        raise DataError(f"{where}: set image_shape (height, width, channels), to which its images are fitted")
-    classes = tuple(sorted({row.label for row in rows}))
-    images = np.empty((len(rows), *image_shape), np.uint8)
-    for index, row in enumerate(rows):
-        try:
-            images[index] = fit_image(decode_image(row.path.read_bytes()), image_shape)
-        except (OSError, ErrataError) as error:
-            raise DataError(f"{row.path}: {error}") from error
-    return LabelledImages(images, np.array([classes.index(row.label) for row in rows], dtype=np.int64), classes)
+    labels: list[str] = []
+    values: list[tuple[str, ...]] = []
+
+    def fitted() -> Iterator[Pixels]:
+        for row in rows:
+            labels.append(row.label)
+            values.append(row.columns)
+            try:
+                yield fit_image(decode_image(row.read()), image_shape)
+            except (OSError, ErrataError) as error:
+                raise DataError(f"{row.where}: {error}") from error
+
+    images = spooled(fitted(), image_shape, folder)
+    if not labels:
+        raise DataError(f"{where} has no images; check the setting")
+    classes = tuple(sorted(set(labels)))
+    places = {label: place for place, label in enumerate(classes)}
+    known = {name: np.array(column) for name, column in zip(columns, zip(*values, strict=True), strict=True)}
+    return LabelledImages(images, np.array([places[label] for label in labels], np.int64), classes, known)

@@ -2,16 +2,21 @@
 
 Disjoint by pixels, not by index only: of equal images one is kept (a copy would be counted twice by every bound), and
 of equal images with different labels none.
+
+A split is one file of pixels as the model takes them, decoded once and used where they lie: no stage holds more of it
+than what it looks at. `splits.json` says the digest of each.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import math
+import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +24,17 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data.datasets import LabelledImages
-from errata.data.images import pixel_digest
+from errata.data.images import Pixels, pixel_digest
 from errata.data.records import STRICT, Count, Sha256, canonical_json, parse_record
+from errata.data.spool import BLOCK, spooled
 from errata.editing.errors import Damaged, DataError
 
 RECORD = "splits.json"
 REST = -1
+IMAGES = "images.npy"
 COLUMN = "column_"  # of what else is known of the images, in a split's file
 LEARNED = ("train", "reference", "calibration")
+Rows = NDArray[np.int64]  # indices of images
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 
@@ -54,24 +62,30 @@ class SplitsRecord:
 _RECORD = TypeAdapter(SplitsRecord)
 
 
-def make_splits(dataset: LabelledImages, sizes: dict[str, int], seed: int) -> dict[str, LabelledImages]:
-    """Disjoint splits of the given sizes (one may be -1: all the rest), each with the data set's shares of classes.
+def split_rows(dataset: LabelledImages, sizes: Mapping[str, int], seed: int) -> dict[str, Rows]:
+    """Which images are in each of disjoint splits of the given sizes (one may be -1: all the rest), in order.
 
-    Within a split every class has its share to within one image. The same data, sizes and seed give the same splits.
-    Raises DataError if the sizes cannot be had.
+    Each split has the data set's shares of classes, to within one image. The same data, sizes and seed give the same
+    splits. Raises DataError if the sizes cannot be had.
     """
     order = _spread(dataset, np.random.default_rng(seed))
     rest = len(order) - sum(size for size in sizes.values() if size != REST)
     if rest < 0 or list(sizes.values()).count(REST) > 1 or any(size < REST for size in sizes.values()):
         raise DataError(
-            f"splits of {sizes} cannot be had from {len(order)} distinct images; lower them (one may be -1: the rest)"
+            f"splits of {dict(sizes)} cannot be had from {len(order)} distinct images; "
+            "lower them (one may be -1: the rest)"
         )
-    splits, start = {}, 0
+    rows, start = {}, 0
     for name, size in sizes.items():
         stop = start + (rest if size == REST else size)
-        splits[name] = dataset.take(np.sort(order[start:stop]))
+        rows[name] = np.sort(order[start:stop])
         start = stop
-    return splits
+    return rows
+
+
+def make_splits(dataset: LabelledImages, sizes: Mapping[str, int], seed: int) -> dict[str, LabelledImages]:
+    """The splits of `split_rows`, in memory."""
+    return {name: dataset.take(rows) for name, rows in split_rows(dataset, sizes, seed).items()}
 
 
 def _spread(dataset: LabelledImages, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -94,10 +108,13 @@ def _spread(dataset: LabelledImages, rng: np.random.Generator) -> NDArray[np.int
     return distinct[np.argsort(place, kind="stable")]
 
 
-def refreshed(splits: dict[str, LabelledImages], gates: Sequence[LabelledImages]) -> dict[str, LabelledImages]:
+def refreshed(
+    splits: dict[str, LabelledImages], gates: Sequence[LabelledImages], folder: Path | None = None
+) -> dict[str, LabelledImages]:
     """The same splits with the last of `gates` as the gate split; all that judged before it are the split `retired`.
 
-    Raises DataError if the images are of another shape or other classes.
+    The images of the latter are put together in a file of `folder` that has no name. Raises DataError if the images are
+    of another shape or other classes.
     """
     if not gates:
         return splits
@@ -106,59 +123,127 @@ def refreshed(splits: dict[str, LabelledImages], gates: Sequence[LabelledImages]
         if each.classes != before.classes or each.images.shape[1:] != before.images.shape[1:]:
             raise DataError("a gate split that was added has other classes or images of another size than the data set")
     retired = [before, *gates[:-1]]
-    images, labels = (np.concatenate([getattr(each, name) for each in retired]) for name in ("images", "labels"))
+    images = spooled((each.images for each in retired), before.images.shape[1:], folder)
+    labels = np.concatenate([each.labels for each in retired])
     return {**splits, "gate": gates[-1], "retired": LabelledImages(images, labels, before.classes)}
 
 
-def save_splits(splits: dict[str, LabelledImages], folder: Path) -> None:
+def save_splits(splits: Mapping[str, LabelledImages], folder: Path) -> None:
     """Write `<name>.npz` for each split and `splits.json` with their digests; the same splits give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = {}
-    for name, split in splits.items():
-        content = pack_split(split)
-        (folder / f"{name}.npz").write_bytes(content)
-        record[name] = SplitEntry(len(split), hashlib.sha256(content).hexdigest())
-    (folder / RECORD).write_bytes(canonical_json(SplitsRecord(record, "errata-splits/1")))
+    record_splits({name: write_split(split, folder / f"{name}.npz") for name, split in splits.items()}, folder)
+
+
+def record_splits(entries: Mapping[str, SplitEntry], folder: Path) -> None:
+    """Write `splits.json`."""
+    (folder / RECORD).write_bytes(canonical_json(SplitsRecord(dict(entries), "errata-splits/1")))
+
+
+def write_split(source: LabelledImages, path: Path, rows: Rows | None = None) -> SplitEntry:
+    """Write those `rows` of `source` (by default all) into the file `path`, a block at a time, whole or not at all."""
+    unfinished = path.with_suffix(".new")  # never written over: whoever uses the old file keeps it
+    with unfinished.open("wb") as file:
+        _pack(source, rows, file)
+    with unfinished.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    unfinished.replace(path)
+    return SplitEntry(len(source) if rows is None else len(rows), digest)
 
 
 def pack_split(split: LabelledImages) -> bytes:
-    """An uncompressed .npz in which nothing depends on the time or on the version of a compressor."""
+    """What `write_split` writes."""
     out = io.BytesIO()
-    arrays: dict[str, NDArray[Any]] = {
-        "images": split.images,
-        "labels": split.labels,
-        "classes": np.array(split.classes),
-        **{f"{COLUMN}{name}": values for name, values in split.columns.items()},
-    }
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.save(member, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), member.getvalue())
+    _pack(split, None, out)
     return out.getvalue()
 
 
+def _pack(source: LabelledImages, rows: Rows | None, file: BinaryIO) -> None:
+    """An uncompressed .npz in which nothing depends on the time or on the version of a compressor.
+
+    What it holds can be used where it lies.
+    """
+    rows = np.arange(len(source)) if rows is None else rows
+    shape = (len(rows), *source.images.shape[1:])
+    others: dict[str, NDArray[Any]] = {
+        "labels": source.labels[rows],
+        "classes": np.array(source.classes),
+        **{f"{COLUMN}{name}": values[rows] for name, values in source.columns.items()},
+    }
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        member = zipfile.ZipInfo(IMAGES, _EPOCH)
+        member.file_size = len(header.getvalue()) + math.prod(shape)
+        with archive.open(member, "w") as out:
+            out.write(header.getvalue())
+            for start in range(0, len(rows), BLOCK):
+                out.write(np.ascontiguousarray(source.images[rows[start : start + BLOCK]]).data)
+        for name, array in others.items():
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _EPOCH), content.getvalue())
+
+
 def load_split(folder: Path, name: str) -> LabelledImages:
-    """The split of that name. Raises DataError if it was never saved, Damaged if its bytes are not those recorded."""
+    """The split of that name, its images read-only and on disk until they are looked at.
+
+    Raises DataError if it was never saved, Damaged if its bytes are not those recorded.
+    """
     path = folder / f"{name}.npz"
     record = read_record(folder).splits
     if name not in record:
         raise DataError(f"{folder} has no split {name!r}; it has {', '.join(sorted(record))}")
     try:
-        content = path.read_bytes()
+        return read_split(path, record[name].sha256)
     except OSError as error:
         raise Damaged(f"{path}: {error.strerror}; make the splits again (dvc repro prepare)") from error
-    if hashlib.sha256(content).hexdigest() != record[name].sha256:
-        raise Damaged(f"{path} is not the file that {RECORD} records; make the splits again (dvc repro prepare)")
-    return unpack_split(content)
+    except Damaged as error:
+        raise Damaged(
+            f"{path} is not the file that {RECORD} records; make the splits again (dvc repro prepare)"
+        ) from error
+
+
+def read_split(path: Path, sha256: str) -> LabelledImages:
+    """The split in a file of that digest: `read_split(path, write_split(s, path).sha256)` is `s`.
+
+    Raises OSError if it cannot be read, Damaged if it is another.
+    """
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise Damaged(f"{path} is not what its digest says; restore it")
+        return _unpacked(file, _mapped)
 
 
 def unpack_split(content: bytes) -> LabelledImages:
-    """The split of a file whose digest was checked: `unpack_split(pack_split(s))` is `s`."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        classes = tuple(str(label) for label in arrays["classes"])
-        columns = {name.removeprefix(COLUMN): arrays[name] for name in arrays.files if name.startswith(COLUMN)}
-        return LabelledImages(arrays["images"], arrays["labels"], classes, columns)
+    """The split of a file whose digest was checked: `unpack_split(pack_split(s))` is `s`, in memory."""
+    return _unpacked(io.BytesIO(content), lambda file, _start: np.load(file, allow_pickle=False)["images"])
+
+
+def _unpacked(file: BinaryIO, images_of: Callable[[BinaryIO, int], Pixels]) -> LabelledImages:
+    """`images_of` gives the images of the file, whose part of it begins at a byte."""
+    with zipfile.ZipFile(file) as archive:
+        others = {
+            name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+            for name in archive.namelist()
+            if name != IMAGES
+        }
+        start = archive.getinfo(IMAGES).header_offset
+    classes = tuple(str(label) for label in others["classes"])
+    columns = {name.removeprefix(COLUMN): others[name] for name in others if name.startswith(COLUMN)}
+    return LabelledImages(images_of(file, start), others["labels"], classes, columns)
+
+
+def _mapped(file: BinaryIO, start: int) -> Pixels:
+    """The array of the uncompressed zip member whose local header begins at `start`, read-only, where it lies."""
+    file.seek(
+        start + 26
+    )  # APPNOTE.TXT 4.3.7: after 30 bytes the name and the extra field, whose lengths are the last four
+    file.seek(sum(struct.unpack("<HH", file.read(4))), io.SEEK_CUR)
+    np.lib.format.read_magic(file)
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    if not math.prod(shape):
+        return np.empty(shape, kind)
+    return np.asarray(np.memmap(file, kind, "r", file.tell(), shape))
 
 
 def splits_digest(folder: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from errata.editing.batches import at_once
 from errata.editing.errors import ExportError
 from errata.editing.onnx_file import parse_onnx
 
@@ -35,10 +36,11 @@ class OnnxClassifier:
         self,
         source: Path | bytes,
         providers: Sequence[str] = ("CPUExecutionProvider",),
-        batch: int = 256,
+        batch: int = 0,
         threads: int = 0,
     ) -> None:
-        """Load `source`, a file or its bytes; `threads=0` leaves their number to ONNX Runtime.
+        """Load `source`, a file or its bytes; `threads=0` leaves their number to ONNX Runtime, `batch=0` goes by
+        the size of the images.
 
         Raises ExportError if it is missing, damaged, not a model of ours, or names files outside itself: those would
         be read from wherever it points, and no digest covers them.
@@ -67,7 +69,7 @@ class OnnxClassifier:
         height, width, channels = inputs[0].shape[1:]
         self.image_shape: tuple[int, int, int] = (height, width, channels)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.batch = batch
+        self.batch = batch or at_once(self.image_shape)
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
         """Predictions for uint8 `[n, height, width, channels]`, in batches; raises ExportError on any other input."""

@@ -35,6 +35,7 @@ from errata.editing.model import EditableModel
 from errata.editing.network import BareTail
 from errata.editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
 from errata.editing.scopes import before
+from errata.editing.tensors import tensor_of
 
 __all__ = [
     "METADATA_PREFIX",
@@ -227,7 +228,7 @@ def parity(model: EditableModel, classifier: OnnxClassifier, images: NDArray[np.
     """Compare the exported file with `model` on real `images`, uint8 `[n, height, width, channels]`."""
     model.eval()
     with torch.no_grad():
-        batches = torch.from_numpy(np.ascontiguousarray(images)).split(classifier.batch)
+        batches = tensor_of(np.ascontiguousarray(images)).split(classifier.batch)
         native = torch.cat([model(batch.to(model.mean.device)).float().cpu() for batch in batches]).numpy()
     return compare(native, classifier.predict(images).logits)
 

@@ -2,7 +2,7 @@
 
 An edit changes what comes after the layer that it looks at, never what comes before; so all that comes before is the
 root's, for good. It is computed in blocks which do not depend on what else is asked for: an image set goes through the
-network in its own order, `BLOCK` images at a time, and the views of one image go by themselves. A block that is kept
+network in its own order, `at_once` images at a time, and the views of one image go by themselves. A block that is kept
 is the very numbers that computing it would give, and whoever has kept nothing computes the same.
 
 A block is kept under the digest of everything that it depends on: the backbone's weights and description, the code that
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,12 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from errata.editing.batches import at_once
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork
 from errata.editing.scopes import before, stages
 from errata.editing.settings import ViewSettings
+from errata.editing.tensors import joined
 
-BLOCK = 256
+_AT_ONCE = 64  # blocks that are asked for, and kept, together
 _CODE = ("architectures.py", "adoption.py", "features.py", "model.py", "network.py", "scopes.py", "views.py")
 
 Draw = Callable[[Tensor, ViewSettings, int], Tensor]
@@ -91,8 +93,9 @@ class Features:
 
     def of(self, model: EditableNetwork, images: Tensor, layer: Layer = FEATURES) -> Tensor:
         """The rows of uint8 `[n, height, width, channels]`: `[n, d]` on the model's device."""
-        parts = images.split(BLOCK)
-        return torch.cat(self._blocks(model, layer, [_digest_of(part) for part in parts], lambda one: parts[one]))
+        parts = images.split(at_once(images.shape[1:]))
+        names = [_digest_of(part) for part in parts]
+        return joined(self._blocks(model, layer, names, lambda one: parts[one]), len(images))
 
     def of_views(
         self, model: EditableNetwork, images: Tensor, draw: Draw, settings: ViewSettings, seed: int,
@@ -101,31 +104,31 @@ class Features:
         """The rows of the views that `draw` makes of each image: `[n, views, d]`. Views that are kept are not drawn."""
         drawing = f"{draw.__module__}.{draw.__qualname__} {seed} {json.dumps(settings.model_dump(), sort_keys=True)}"
         names = [f"{drawing} {_digest_of(image)}" for image in images]
-        return torch.stack(self._blocks(model, layer, names, lambda one: draw(images[one], settings, seed)))
+        blocks = self._blocks(model, layer, names, lambda one: draw(images[one], settings, seed))
+        return joined((block[None] for block in blocks), len(images))
 
-    @torch.no_grad()
     def _blocks(
         self, model: EditableNetwork, layer: Layer, names: Sequence[str], images_of: Callable[[int], Tensor]
-    ) -> list[Tensor]:
-        """One block for each name, whose images `images_of` its number gives."""
+    ) -> Iterator[Tensor]:
+        """One block for each name, whose images `images_of` its number gives; few are asked for and kept at a time."""
         device = model.device
         serves = (
             layer.keep and bool(self.root) and isinstance(model, EditableModel) and backbone_digest(model) == self.root
         )
         prefix = f"{self.root} {_arithmetic(device.type)} {layer.name} "
         keys = [hashlib.sha256(f"{prefix}{name}".encode()).hexdigest() for name in names] if serves else []
-        known = self.kept.get(keys) if serves else {}
-        found, new = [], {}
-        for number in range(len(names)):
-            block = _unpacked(known[keys[number]]) if serves and keys[number] in known else None
-            if block is None:
-                block = layer.compute(model, images_of(number).to(device))
-                if serves:
-                    new[keys[number]] = _packed(block)
-            found.append(block.to(device))
-        if new:
-            self.kept.put(new)
-        return found
+        for start in range(0, len(names), _AT_ONCE):
+            known, new = self.kept.get(keys[start : start + _AT_ONCE]) if serves else {}, dict[str, bytes]()
+            for number in range(start, min(start + _AT_ONCE, len(names))):
+                block = _unpacked(known.pop(keys[number])) if serves and keys[number] in known else None
+                if block is None:
+                    with torch.no_grad():
+                        block = layer.compute(model, images_of(number).to(device))
+                    if serves:
+                        new[keys[number]] = _packed(block)
+                yield block.to(device)
+            if new:
+                self.kept.put(new)
 
 
 def backbone_digest(model: EditableModel) -> str:

@@ -27,10 +27,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from errata.editing.architectures import build
+from errata.editing.batches import at_once
 from errata.editing.errors import ModelError
 from errata.editing.kinds.edits import KindEdits, KindsSpec, channel_statistics
 from errata.editing.likelihoods import Categorical
 from errata.editing.network import BareTail, EditableNetwork, stages_of
+from errata.editing.tensors import joined, mean_and_covariance
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -104,11 +106,11 @@ class PatchSlots(nn.Module):
     @torch.no_grad()
     def fit(self, features: Tensor, ridge: float = 0.01) -> None:
         """Set `m` and `M` from features `[n, d]` of control images; `ridge` is a share of the mean variance."""
-        centred = features.double() - features.double().mean(0)
-        values, vectors = torch.linalg.eigh(centred.T @ centred / max(len(centred) - 1, 1))
+        mean, covariance = mean_and_covariance(features)
+        values, vectors = torch.linalg.eigh(covariance)
         values = values.clamp(min=0)
         scales = (values + ridge * values.mean().clamp(min=1e-12)).rsqrt()
-        self.centre.copy_(features.double().mean(0))
+        self.centre.copy_(mean)
         # The symmetric root: eigenvectors have no sign of their own, and another machine may choose the other one.
         self.whitening.copy_(vectors * scales @ vectors.T)
 
@@ -243,17 +245,17 @@ class EditableModel(EditableNetwork):
 
 
 @torch.no_grad()
-def batched_features(model: EditableModel, images: Tensor, batch: int = 256) -> Tensor:
+def batched_features(model: EditableModel, images: Tensor) -> Tensor:
     """Penultimate features `[n, d]` of any number of images, on the model's device."""
     device = model.head.weight.device
-    return torch.cat([model.features(part.to(device)) for part in images.split(batch)])
+    return joined((model.features(part.to(device)) for part in images.split(at_once(images.shape[1:]))), len(images))
 
 
 @torch.no_grad()
-def batched_both(model: EditableModel, images: Tensor, batch: int = 256) -> tuple[Tensor, Tensor]:
+def batched_both(model: EditableModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """Features `[n, d]` and logits `[n, classes]` of any number of images, on the model's device."""
     device = model.head.weight.device
-    found = [model.features_and_logits(part.to(device)) for part in images.split(batch)]
+    found = [model.features_and_logits(part.to(device)) for part in images.split(at_once(images.shape[1:]))]
     return torch.cat([features for features, _ in found]), torch.cat([logits for _, logits in found])
 
 

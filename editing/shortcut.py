@@ -22,6 +22,7 @@ from errata.editing.features import Draw, Features, after_the_backbone
 from errata.editing.model import EditableModel
 from errata.editing.onnx_file import parse_onnx
 from errata.editing.settings import ViewSettings
+from errata.editing.tensors import tensor_of
 
 _ROWS = 4096  # of features at a time: bounds memory at as many rows of slots
 
@@ -43,7 +44,7 @@ class Shortcut:
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
         """As `OnnxClassifier.predict`, to within rounding."""
-        return self._from(self.features.of(self.model, torch.from_numpy(np.ascontiguousarray(images))))
+        return self._from(self.features.of(self.model, tensor_of(np.ascontiguousarray(images))))
 
     def predict_views(self, images: Tensor, draw: Draw, settings: ViewSettings, seed: int) -> Predictions:
         """Of all views that `draw` makes of each of uint8 `[k, height, width, channels]`: rows `[k * views]`."""

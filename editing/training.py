@@ -104,12 +104,11 @@ def fit(
     resume: Path | None = None,
     coefficient_rate: float = 1e-2,
 ) -> TrainingRecord:
-    """The training loop of `train` with any objective."""
+    """The training loop of `train` with any objective. Images stay where they are but for the batch at hand."""
     _check(model, images, labels)
     record = {**settings.model_dump(), "seed": seed, "device": device}
     place = torch.device(device)
     model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload] # mypy: not in torch's stubs
-    images, labels = images.to(place), labels.to(place)
     weights = [
         weight for name, weight in model.named_parameters() if weight.requires_grad and not name.startswith("patch.")
     ]
@@ -131,10 +130,9 @@ def fit(
         model.train()
         totals: dict[str, float] = {}
         for chosen in torch.randperm(len(images), generator=generator).split(settings.batch):
-            index = chosen.to(place)
-            batch = augment(images[index], settings, generator)
+            batch = augment(images[chosen].to(place), settings, generator)
             with torch.autocast(place.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                loss, measures = objective(model, batch, labels[index])
+                loss, measures = objective(model, batch, labels[chosen].to(place))
             for optimizer in (descent, adam):
                 if optimizer is not None:
                     optimizer.zero_grad()

@@ -38,6 +38,7 @@ FLOORS = {  # of a package, from the top: a room takes from itself and from lowe
         {"inbox", "releases"},
         {"reports", "splits"},
         {"storage", "datasets"},
+        {"image_files", "spool"},
         {"layout", "images", "records", "kept_blocks"},
     ),
 }

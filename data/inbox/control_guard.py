@@ -14,6 +14,7 @@ logarithms, which real duplicates among them do not move): four standard deviati
 from __future__ import annotations
 
 import hashlib
+import math
 from itertools import product
 from pathlib import Path
 
@@ -35,6 +36,7 @@ _COARSE = 8
 _CANDIDATES = 4
 _BLOCK = 256
 _FINE_BLOCK = 32
+_FINE_VALUES = 2**24  # of all windows of a block of images at their own size, at most
 _CALIBRATION_IMAGES = 1000
 _DEVIATIONS = 4.0
 _NORMAL_5_PERCENT = 1.645
@@ -55,7 +57,7 @@ class ControlGuard:
         height, width = control.shape[1:3]
         self._fine = _Windows((height, width), (height, width))
         self._coarse = _Windows((height, width), (min(height, _COARSE), min(width, _COARSE)))
-        self._bases = self._coarse.bases(_luminance(control))
+        self._bases = self._coarse.bases_of(control)
         self.threshold = self._calibrated() if kept is None else self._known(kept)
 
     def match(self, pixels: Pixels) -> Indices:
@@ -72,7 +74,8 @@ class ControlGuard:
     def _known(self, kept: KeptBlocks) -> float:
         """The threshold as it was kept for these images and this code, or calibrated now, and kept."""
         digest = hashlib.sha256(Path(__file__).read_bytes() + f"{np.__version__} {PIL_VERSION}".encode())
-        digest.update(f"{self._control.shape}".encode() + self._control.tobytes())
+        digest.update(f"{self._control.shape}".encode())
+        digest.update(np.ascontiguousarray(self._control).reshape(-1).data)
         key = digest.hexdigest()
         if (found := kept.get([key]).get(key)) is not None:
             return float.fromhex(found.decode())
@@ -97,11 +100,12 @@ class ControlGuard:
         each image.
         """
         distances, nearest = np.ones(len(pixels), np.float32), np.zeros(len(pixels), np.int64)
-        for start in range(0, len(pixels), _BLOCK):
-            some = pixels[start : start + _BLOCK]
+        block = max(1, min(_BLOCK, _FINE_VALUES // 2 // max(math.prod(pixels.shape[1:]), 1)))
+        for start in range(0, len(pixels), block):
+            some = pixels[start : start + block]
             coarse = self._coarse_distances(some)
             if itself is not None:
-                coarse[np.arange(len(some)), itself[start : start + _BLOCK]] = 1
+                coarse[np.arange(len(some)), itself[start : start + block]] = 1
             candidates = np.argsort(coarse, axis=1)[:, :_CANDIDATES]
             rows, ranks = np.nonzero(np.take_along_axis(coarse, candidates, axis=1) < min(worth, 1))
             chosen = candidates[rows, ranks]
@@ -126,8 +130,9 @@ class ControlGuard:
         """Unexplained variance of image `rows[p]` by control image `chosen[p]`, at the model's own size: `[p]`."""
         queries = _unit(self._fine.whole(pixels.astype(np.float32)))
         found = [np.ones(0, np.float32)]
-        for start in range(0, len(rows), _FINE_BLOCK):
-            part = slice(start, start + _FINE_BLOCK)
+        block = max(1, min(_FINE_BLOCK, _FINE_VALUES // self._fine.values(pixels.shape[3])))
+        for start in range(0, len(rows), block):
+            part = slice(start, start + block)
             bases = self._fine.bases(self._control[chosen[part]].astype(np.float32))
             along, beside = (np.einsum("pd,pkd->pk", queries[rows[part]], basis) for basis in bases)
             found.append(_unexplained(along, beside))
@@ -142,10 +147,22 @@ class _Windows:
         parts = [*whole, *((kept, y, x) for kept in _KEPT[1:] for y, x in product(_PLACES, _PLACES))]
         self._pairs = [(_resizing(size[0], out[0], k, y), _resizing(size[1], out[1], k, x)) for k, y, x in parts]
         self._blur = _box_blur(out[0]), _box_blur(out[1])
+        self._size = out[0] * out[1]
 
     def whole(self, images: Floats) -> Floats:
         """The uncut images `[n, h, w, c]`, resized and flat: `[n, d]`."""
         return _applied(*self._pairs[0], images)
+
+    def values(self, channels: int) -> int:
+        """How many numbers all windows of one image have."""
+        return len(self._pairs) * self._size * channels
+
+    def bases_of(self, images: Pixels) -> tuple[Floats, Floats]:
+        """The bases of the luminance of any number of images."""
+        found = np.empty((2, len(images), len(self._pairs), self._size), np.float32)
+        for start in range(0, len(images), _BLOCK):
+            found[:, start : start + _BLOCK] = self.bases(_luminance(images[start : start + _BLOCK]))
+        return found[0], found[1]
 
     def bases(self, images: Floats) -> tuple[Floats, Floats]:
         """For each image and window two orthonormal directions, sharp and blurred: twice `[n, windows, d]`."""

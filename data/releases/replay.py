@@ -15,6 +15,7 @@ import numpy as np
 from errata.data.datasets import LabelledImages
 from errata.data.releases.ledger import Ledger, read_ledger
 from errata.data.releases.manifest import Manifest, read_file
+from errata.data.spool import spooled
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError
 
@@ -31,12 +32,18 @@ def replay_of(storage: Storage, manifest: Manifest) -> Ledger:
     return NONE
 
 
-def with_replay(folder: Path, split: LabelledImages) -> LabelledImages:
-    """The train split and the replay set in `folder`, as one; raises DataError on a class that the data set has not."""
+def with_replay(folder: Path, split: LabelledImages, room: Path | None = None) -> LabelledImages:
+    """The train split and the replay set in `folder`, as one, of which the images lie in `room` (see `spooled`).
+
+    Raises DataError on a class that the data set has not.
+    """
     height, width, channels = split.images.shape[1:]
     ledger, images = read_ledger(folder, (height, width, channels))
     classes = {name: index for index, name in enumerate(split.classes)}
     if unknown := {each.expected for each in ledger.corrections} - set(classes):
         raise DataError(f"corrections to {', '.join(sorted(unknown))}, which is no class of the data set; retract them")
+    if not ledger.corrections:
+        return split
     labels = np.array([classes[each.expected] for each in ledger.corrections], np.int64)
-    return replace(split, images=np.concatenate([split.images, images]), labels=np.concatenate([split.labels, labels]))
+    together = spooled([split.images, images], split.images.shape[1:], room)
+    return replace(split, images=together, labels=np.concatenate([split.labels, labels]))

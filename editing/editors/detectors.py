@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from errata.editing.errors import DataError
+from errata.editing.tensors import mean_and_covariance
 
 TWIN = 0.9  # cosine of directions from which on two pictures are nearly the same one
 _CHUNK = 64  # slots scored at a time: bounds memory at 64 x (calibration images) scores
@@ -59,10 +60,9 @@ def background(reference: Tensor, calibration: Tensor, eps: float) -> Background
     for name, features in (("reference", reference), ("calibration", calibration)):
         if len(features) < 2:
             raise DataError(f"the {name} split has {len(features)} images; the patch needs thousands")
-    centred = reference.double() - reference.double().mean(0)
-    covariance = centred.T @ centred / (len(centred) - 1)
+    mean, covariance = mean_and_covariance(reference)
     covariance.diagonal().add_(eps * covariance.diagonal().mean().clamp(min=1e-12))
-    return Background(reference.double().mean(0), torch.linalg.cholesky(covariance), calibration)
+    return Background(mean, torch.linalg.cholesky(covariance), calibration)
 
 
 def with_traffic(control: Background, traffic: Tensor, corrected: Tensor) -> Background:

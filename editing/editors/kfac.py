@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from errata.editing.batches import at_once
 from errata.editing.errors import ScopeError
-from errata.editing.features import BLOCK, Features, entering
+from errata.editing.features import Features, entering
 from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.scopes import EditableLayers
 
@@ -137,7 +138,7 @@ def _moments(
     generator = torch.Generator().manual_seed(seed)
     totals: dict[str, tuple[Tensor, Tensor]] = {}
     try:
-        for part in inputs.split(BLOCK):
+        for part in inputs.split(at_once(inputs.shape[1:])):
             hidden = features.of(model, part, entering(model, layers.cut))
             with torch.enable_grad():
                 outputs = tail(hidden).float()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from errata.editing.batches import at_once
 from errata.editing.model import EditableModel
 from errata.editing.types import Tensors
 
@@ -41,10 +42,10 @@ def own_statistics(model: EditableModel, images: Tensor, share: float) -> Tensor
     return {name: torch.lerp(root[name], value, share) for name, value in found.items()}
 
 
-def _pass_through(model: EditableModel, images: Tensor, batch: int = 256) -> None:
+def _pass_through(model: EditableModel, images: Tensor) -> None:
     """All images, in batches of about equal size: each counts as much as the others."""
     device: torch.device = model.head.weight.device
-    for part in images.tensor_split(-(-len(images) // batch)):
+    for part in images.tensor_split(-(-len(images) // at_once(images.shape[1:]))):
         model.features(part.to(device))
 
 

@@ -32,6 +32,8 @@ from errata.editing.settings import KindSettings, ViewSettings
 from errata.editing.types import Constraint, Tensors
 from errata.editing.views import fitting_views
 
+MOST_CONTROL = 4096  # reference images, evenly drawn, to which a change is held: what enters its layers is kept of each
+
 
 @dataclass(frozen=True)
 class KindState:
@@ -68,7 +70,8 @@ class KindFinder:
     def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> KindState:
         """From control images uint8 `[n, h, w, c]`. Raises DataError if they are too few, ScopeError."""
         sight = open_sight(model, reference, calibration, self.settings.stages, self.settings.eps)
-        return KindState(sight, self._scope(model).resolve(model), reference)
+        every = -(-len(reference) // MOST_CONTROL)
+        return KindState(sight, self._scope(model).resolve(model), reference[::every])
 
     def _scope(self, model: EditableModel) -> Scope:
         """The layers that a kind tunes."""

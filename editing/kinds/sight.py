@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from errata.editing.batches import at_once
 from errata.editing.editors.detectors import Background, background
 from errata.editing.kinds.edits import channel_statistics
 from errata.editing.model import EditableModel, PatchSlots
 from errata.editing.network import stages_of
+from errata.editing.tensors import joined
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,14 @@ def open_sight(model: EditableModel, reference: Tensor, calibration: Tensor, sta
 
 
 @torch.no_grad()
-def early_statistics(model: EditableModel, images: Tensor, seen: tuple[str, ...], batch: int = 256) -> Tensor:
+def early_statistics(model: EditableModel, images: Tensor, seen: tuple[str, ...]) -> Tensor:
     """Statistics `[n, s]` of the outputs of the first stages, `seen`; no other is run."""
     device = model.head.weight.device
-    found = []
-    for part in images.split(batch):
+
+    def statistics(part: Tensor) -> Tensor:
         hidden = [model.normalise(part.to(device))]
         for _, stage in stages_of(model.backbone)[: len(seen)]:
             hidden.append(stage(hidden[-1]))
-        found.append(channel_statistics(hidden[1:]))
-    return torch.cat(found)
+        return channel_statistics(hidden[1:])
+
+    return joined(map(statistics, images.split(at_once(images.shape[1:]))), len(images))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
+from errata.editing.batches import at_once
 from errata.editing.features import Features, entering
 from errata.editing.model import EditableModel
 from errata.editing.network import BareTail
@@ -39,7 +40,8 @@ def tune_tail(
         layer = entering(shifted, layers.cut)
         hidden, other = (Features().of(shifted, images, layer) for images in (views, control))
         bare = BareTail(model.backbone, model.head, 0)
-        root = torch.cat([bare(model.normalise(part.to(hidden.device))).log_softmax(1) for part in control.split(256)])
+        parts = control.split(at_once(control.shape[1:]))
+        root = torch.cat([bare(model.normalise(part.to(hidden.device))).log_softmax(1) for part in parts])
     params = {name: value.detach().clone().requires_grad_() for name, value in layers.parameters(shifted).items()}
     constants = {name: value.detach() for name, value in tail.named_parameters() if name not in params}
     optimiser = torch.optim.Adam(params.values(), lr=settings.learning_rate)

@@ -19,6 +19,7 @@ from errata.editing.rules import RULES
 from errata.editing.studies.compare import compare
 from errata.editing.studies.protocol import Control, Trial, draw_demands
 from errata.editing.studies.tuning import Tuned, TuningSettings, tune
+from errata.editing.tensors import tensor_of
 from errata.flows.stages.common import device, load_plugins
 from errata.flows.stages.editors import build_editor, learned_rule
 from errata.flows.workspace import Workspace
@@ -37,7 +38,7 @@ class Grounds:
         load_plugins(workspace.params.model.plugins, workspace)
         root = load_model(workspace.root).to(device())
         chosen = load_split(workspace.splits, split)
-        control = Control(root, torch.from_numpy(chosen.images), torch.from_numpy(chosen.labels))
+        control = Control(root, tensor_of(chosen.images), torch.from_numpy(chosen.labels))
         return Grounds(control, len(chosen.classes))
 
 
@@ -80,4 +81,4 @@ def tune_rule(
 
 
 def _images(workspace: Workspace, split: str) -> Tensor:
-    return torch.from_numpy(load_split(workspace.splits, split).images)
+    return tensor_of(load_split(workspace.splits, split).images)

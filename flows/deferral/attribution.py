@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from errata.data.splits import load_split
+from errata.editing.tensors import tensor_of
 from errata.editing.types import Constraint
 from errata.flows.deferral.group_testing import keep_harmless
 from errata.flows.deferral.probes import Candidate, Probes
@@ -91,7 +92,7 @@ class _JointEdits:
             candidate.features,
             calibrating_traffic(candidate.splits),
         )
-        control = [torch.from_numpy(load_split(candidate.splits, name).images) for name in ("reference", "calibration")]
+        control = [tensor_of(load_split(candidate.splits, name).images) for name in ("reference", "calibration")]
         self._state = self._editor.prepare(candidate.root, *control)
         self._constraints = {
             each.id: Constraint(candidate.images[index], int(candidate.expected[index]), each.id)

@@ -17,6 +17,7 @@ import torch
 
 from errata.data.releases.edit_record import WHY_DEFERRED, EditRecord
 from errata.data.splits import load_split
+from errata.editing.batches import at_once
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel
 from errata.editing.views import unseen_views
@@ -213,5 +214,5 @@ def backdoored(candidate: Candidate, new: Collection[str]) -> dict[str, str]:
 
 @torch.no_grad()
 def _classes(model: EditableModel, images: Pixels) -> Classes:
-    logits = [model(part) for part in torch.from_numpy(images).split(1024)]
+    logits = [model(part) for part in torch.from_numpy(images).split(at_once(images.shape[1:]))]
     return predicted_classes(torch.cat(logits).numpy())

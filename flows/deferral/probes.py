@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from errata.data.releases.edit_record import EditRecord, Unheld
 from errata.data.releases.ledger import Ledger, read_ledger
 from errata.data.splits import load_split
+from errata.editing.batches import at_once
 from errata.editing.features import Features
 from errata.editing.kinds.batch_norm import with_tensors
 from errata.editing.model import EditableModel, load_model
@@ -97,7 +99,7 @@ class Probes:
         """What a model edited from the root says of them: `[n, classes]`."""
         if self.images is None:
             return torch.cat([model.classify(part) for part in self.features.split(1024)])
-        return torch.cat([model(part) for part in self.images.split(1024)])
+        return torch.cat([model(part) for part in self.images.split(at_once(self.images.shape[1:]))])
 
 
 @torch.no_grad()
@@ -105,10 +107,12 @@ def make_probes(candidate: Candidate) -> Probes:
     """Labelled images and views of them that the root gets right; at most `deferral.probes` of both together."""
     settings = candidate.params.views.model_copy(update={"unseen": candidate.params.deferral.views})
     splits = [load_split(candidate.splits, name) for name in PROBED]
-    images, labels = (np.concatenate([getattr(one, part) for one in splits]) for part in ("images", "labels"))
-    take = np.linspace(0, len(images) - 1, min(len(images), candidate.params.deferral.probes // (1 + settings.unseen)))
-    chosen = torch.from_numpy(images[take.astype(np.int64)])
-    known = torch.from_numpy(labels[take.astype(np.int64)]).repeat_interleave(1 + settings.unseen)
+    count = sum(map(len, splits))
+    take = np.linspace(0, count - 1, min(count, candidate.params.deferral.probes // (1 + settings.unseen)))
+    first = np.cumsum([0, *map(len, splits)])
+    taken = [one.take(mine(take.astype(np.int64), start, len(one))) for one, start in zip(splits, first, strict=False)]
+    chosen = torch.from_numpy(np.concatenate([one.images for one in taken]))
+    known = torch.from_numpy(np.concatenate([one.labels for one in taken])).repeat_interleave(1 + settings.unseen)
     features = candidate.features.of_views(candidate.root, chosen, with_unseen, settings, candidate.params.seed)
     features = features.flatten(0, 1)
     right = candidate.root.classify(features).argmax(1) == known
@@ -116,6 +120,11 @@ def make_probes(candidate: Candidate) -> Probes:
     if not candidate.slots or candidate.edited.kinds is not None:
         views = torch.cat([with_unseen(one, settings, candidate.params.seed) for one in chosen])[right]
     return Probes(features[right], known[right], views)
+
+
+def mine(rows: NDArray[np.int64], start: int, count: int) -> NDArray[np.int64]:
+    """Those of `rows` of all splits together that are of the one with `count` images behind `start` others, in it."""
+    return rows[(start <= rows) & (rows < start + count)] - start
 
 
 def with_unseen(image: Tensor, settings: ViewSettings, seed: int = 0) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from errata.flows.gate.marks import Classes, Pixels, Shared, as_pixels
+from errata.flows.gate.marks import Classes, Pixels, Shared, as_pixels, by_parts
 
 FEWEST = 4  # what fewer images have in common is what each of them shows
 
@@ -26,7 +26,7 @@ class Added:
 
     def laid_over(self, images: Pixels) -> Pixels:
         """Images `[n, h, w, c]` with the pattern added."""
-        return as_pixels(images + self.pattern)
+        return by_parts(lambda part: as_pixels(part + self.pattern), images)
 
 
 def added_marks(images: Pixels, expected: Classes, centre: NDArray[np.float64]) -> Iterator[Shared]:

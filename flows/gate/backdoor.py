@@ -30,6 +30,7 @@ from errata.flows.params import GateParams
 
 PROBES = 500  # control images at most: two models look at each once for every mark
 FIRST = 30  # divided by the limit: images of the first look, after which most marks are done with
+COMPARED = 1000  # control images at most that say what is usual
 CLEARED = 1 / 6  # of the limit: what may turn in the first look without a second
 LOOKS = 2
 
@@ -49,7 +50,9 @@ def shared_marks(
     """Every mark worth asking about, of corrections `images` `[k, h, w, c]` to the classes `expected` `[k]`.
 
     `control` are images that the release decision does not rest on: they say which window of a correction to ask about.
+    At most `COMPARED` of them do, evenly drawn.
     """
+    control = control.take(evenly(len(control), COMPARED))
     yield from added_marks(images, expected, control.images.mean(axis=0))
     yield from replaced_marks(images, expected, control.images)
     yield from window_marks(images, expected, control, before, after)

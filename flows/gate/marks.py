@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from errata.editing.batches import at_once
+
+Value = TypeVar("Value", bound=np.generic)
 Pixels = NDArray[np.uint8]
 Classes = NDArray[np.int64]
 Indices = NDArray[np.int64]
@@ -41,3 +44,14 @@ def as_pixels(images: NDArray[np.float64]) -> Pixels:
 def evenly(count: int, most: int) -> Indices:
     """At most `most` of `count` indices, evenly spread."""
     return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
+def parts_of(images: Pixels) -> Iterator[Pixels]:
+    """The images, some at a time: in double precision they take eight times the room."""
+    size = at_once(images.shape[1:])
+    yield from (images[start : start + size] for start in range(0, max(len(images), 1), size))
+
+
+def by_parts(of: Callable[[Pixels], NDArray[Value]], images: Pixels) -> NDArray[Value]:
+    """What `of` gives for each image, computed for some at a time."""
+    return np.concatenate([of(part) for part in parts_of(images)])

@@ -22,6 +22,7 @@ from errata.flows.params import GateParams
 ALL_DEFERRED = "every correction is deferred: no slot can hold it"
 Classes = NDArray[np.int64]
 Logits = NDArray[np.floating[Any]]
+_ROWS = 8192  # of probabilities at a time
 
 
 def control_criteria(
@@ -96,8 +97,10 @@ def reach(name: Name, before: Logits, after: Logits, params: GateParams) -> Crit
     n = len(before)
     if n == 0:
         return not_computed(name, params)
-    moved = np.abs(softmax(before, axis=1) - softmax(after, axis=1)).max(axis=1)
-    changed = int((~(moved <= params.reach_tolerance)).sum())  # NaN has changed
+    changed = 0
+    for start in range(0, n, _ROWS):
+        old, new = (softmax(each[start : start + _ROWS], axis=1) for each in (before, after))
+        changed += int((~(np.abs(old - new).max(axis=1) <= params.reach_tolerance)).sum())  # NaN has changed
     return sampled(name, rate(changed, n), n, params)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from errata.flows.gate.marks import Classes, Indices, Pixels, Shared, as_pixels
+from errata.flows.gate.marks import Classes, Indices, Pixels, Shared, as_pixels, by_parts, parts_of
 
 FEWEST = 3  # of two images too many pixels are alike by chance
 ALIKE = (
@@ -32,7 +32,7 @@ class Replaced:
 
     def laid_over(self, images: Pixels) -> Pixels:
         """Images `[n, h, w, c]` with the content in place of their own."""
-        return as_pixels(np.where(self.where, self.content, images))
+        return by_parts(lambda part: as_pixels(np.where(self.where, self.content, part)), images)
 
 
 def replaced_marks(images: Pixels, expected: Classes, control: Pixels) -> Iterator[Shared]:
@@ -40,7 +40,9 @@ def replaced_marks(images: Pixels, expected: Classes, control: Pixels) -> Iterat
 
     A bearer is nearer to the content than half of what control images are.
     """
-    spread = control.std(axis=0) + 1.0  # a level at least: rounding is no difference
+    centre = control.mean(axis=0)
+    squares = sum(((part - centre) ** 2).sum(axis=0) for part in parts_of(control))
+    spread = np.sqrt(squares / len(control)) + 1.0  # a level at least: rounding is no difference
     for wanted in np.unique(expected):
         of_class = np.flatnonzero(expected == wanted)
         for group in _ever_more_alike(images[of_class], spread):
@@ -55,8 +57,8 @@ def replaced_marks(images: Pixels, expected: Classes, control: Pixels) -> Iterat
 
 def _distance(images: Pixels, mark: Replaced, spread: NDArray[np.float64]) -> NDArray[np.float64]:
     """How far each image `[n, h, w, c]` is from the mark, in it: `[n]`, in standard deviations of control images."""
-    apart = np.abs(images[:, mark.where] - mark.content[mark.where]) / spread[mark.where]
-    return np.asarray(apart.mean(axis=1))
+    content, scale = mark.content[mark.where], spread[mark.where]
+    return by_parts(lambda part: (np.abs(part[:, mark.where] - content) / scale).mean(axis=1), images)
 
 
 def _ever_more_alike(images: Pixels, spread: NDArray[np.float64]) -> Iterator[Indices]:

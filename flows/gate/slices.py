@@ -43,7 +43,7 @@ def class_pairs(labels: Classes, logits: Floats, names: Sequence[str], least: in
 
     `labels` `[n]`; `logits` `[n, classes]` of the root.
     """
-    others = logits.astype(np.float64).copy()
+    others = logits.copy()
     others[np.arange(len(labels)), labels] = -np.inf
     rivals = others.argmax(axis=1)
     pairs = labels * logits.shape[1] + rivals

@@ -29,6 +29,7 @@ from errata.data.releases.correction_images import correction_image
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.kind_inputs import stored_inputs
 from errata.data.splits import load_split, read_record
+from errata.data.spool import spooled
 from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import predicted_classes
 from errata.flows.night.check_reports import check_reports, load_report_suite
@@ -136,7 +137,7 @@ class Control:
             images = [
                 load_split(folder, name).images for name in sorted(read_record(folder).splits) if name not in OPEN
             ]
-            self._guard = self._night.guard(np.concatenate(images))
+            self._guard = self._night.guard(spooled(images, images[0].shape[1:], folder.parent))
         return np.asarray(self._guard.match(pixels) >= 0)
 
 

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from errata.data import layout
 from errata.data.datasets import LabelledImages, load_dataset
 from errata.data.images import Pixels, decode_image, fit_image, pixel_digest
 from errata.data.releases.erasure import erased_digests
-from errata.data.releases.manifest import sha256
-from errata.data.splits import load_split, pack_split, read_record, refreshed
+from errata.data.splits import load_split, read_record, read_split, refreshed, write_split
 from errata.editing.errors import DataError, ErrataError, NotStored, StoreUnusable
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.state import Night
@@ -40,7 +41,7 @@ class AddedGate:
 
 
 def add_gate(night: Night, source: Path) -> AddedGate:
-    """Make the labelled images of `source`, a folder of folders or a CSV file, the gate split from now on.
+    """Make the labelled images of `source`, of any form that a data set may have, the gate split from now on.
 
     Raises DataError if images or classes are not like the data set's, if a class has no image left, or if the split
     breaks an expectation of severity `critical`; nothing has changed then.
@@ -50,30 +51,41 @@ def add_gate(night: Night, source: Path) -> AddedGate:
         splits = {name: load_split(workspace.splits, name) for name in read_record(workspace.splits).splits}
         before = splits["gate"]
         height, width, channels = before.images.shape[1:]
+        folder = workspace.splits.parent
         found = load_dataset(
-            "folder" if source.is_dir() else "csv",
+            kind_of(source),
             source,
             image_shape=(height, width, channels),
             columns=workspace.params.data.columns,
+            folder=folder,
         ).ordered(before.classes)
-        fresh, left_out = usable(night, found, splits)
-        if missing := [name for index, name in enumerate(fresh.classes) if not (fresh.labels == index).any()]:
+        rows, left_out = usable(night, found, splits)
+        if missing := [name for index, name in enumerate(found.classes) if not (found.labels[rows] == index).any()]:
             told = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none"
             raise DataError(f"no image of {', '.join(missing)} is left to judge by (left out: {told}); add some")
-        check_splits(workspace, refreshed(splits, [fresh]))
-        content = pack_split(fresh)
-        digest = sha256(content)
-        keep_gate(night.storage, workspace, digest, content)
-        if digest not in workspace.params.data.gates:
-            name_gates(workspace, [*workspace.params.data.gates, digest])
+        with TemporaryDirectory(prefix="gate-", dir=folder) as temporary:
+            path = Path(temporary) / "gate.npz"
+            entry = write_split(found, path, rows)
+            check_splits(workspace, refreshed(splits, [read_split(path, entry.sha256)], folder))
+            keep_gate(night.storage, workspace, entry.sha256, path.read_bytes())
+        if entry.sha256 not in workspace.params.data.gates:
+            name_gates(workspace, [*workspace.params.data.gates, entry.sha256])
         Workspace(workspace.folder).dvc("repro", "prepare", log=night.log)
-        return AddedGate(digest, len(fresh), left_out)
+        return AddedGate(entry.sha256, entry.images, left_out)
+
+
+def kind_of(source: Path) -> str:
+    """The name of the data set that a path is: by its suffix, or by that of the files in a folder."""
+    for suffix, name in ((".tar", "webdataset"), (".parquet", "parquet")):
+        if source.suffix == suffix or any(source.glob(f"*{suffix}")):
+            return name
+    return "folder" if source.is_dir() else "csv"
 
 
 def usable(
     night: Night, found: LabelledImages, splits: dict[str, LabelledImages]
-) -> tuple[LabelledImages, dict[str, int]]:
-    """Those of the images that nobody has seen, and how many others there are, by why."""
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Those of the images (indices) that nobody has seen, and how many others there are, by why."""
     digests = [pixel_digest(image) for image in found.images]
     labels: dict[str, set[int]] = {}
     for digest, label in zip(digests, found.labels, strict=True):
@@ -99,7 +111,7 @@ def usable(
         else:
             kept.append(index)
         seen.add(digest)
-    return found.take(np.array(kept, np.int64)), dict(why)
+    return np.array(kept, np.int64), dict(why)
 
 
 def reported_among(night: Night, images: Pixels) -> set[int]:

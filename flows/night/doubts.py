@@ -21,6 +21,7 @@ from errata.editing.features import Features
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
 from errata.editing.shortcut import shortcut
+from errata.editing.tensors import tensor_of
 from errata.flows.night.state import Parent
 from errata.flows.stages.common import device, load_plugins, open_features
 from errata.flows.workspace import Workspace
@@ -87,6 +88,6 @@ class DoubtEstimator:
         sample = np.linspace(0, count - 1, min(count, MOST_CONTROL)).astype(np.int64)
         return ImageEvidence(
             np.concatenate([live.predict(split.images).probabilities for split in splits])[sample],
-            np.concatenate([features.of(self._root, torch.from_numpy(split.images)).cpu() for split in splits])[sample],
+            np.concatenate([features.of(self._root, tensor_of(split.images)).cpu() for split in splits])[sample],
             np.concatenate([split.labels for split in splits])[sample],
         )

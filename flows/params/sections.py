@@ -31,14 +31,16 @@ class SplitSizes(Section):
 class DataParams(Section):
     """The data set, and how it is split: disjoint, the same for the same seed."""
 
-    dataset: Literal["digits", "cifar10", "folder", "csv"] = parameter("digits", "digits are embedded")
+    dataset: Literal["digits", "cifar10", "folder", "csv", "webdataset", "parquet"] = parameter(
+        "digits", "digits are embedded; docs/your-model.md says what the others are"
+    )
     root: str = parameter("", "where the data set lies, for all but digits", "path")
     image_shape: tuple[int, int, int] | None = parameter(
         None, "what images are fitted to: height, width, channels; null: as the data set has them", "pixels"
     )
     classes: tuple[str, ...] = parameter((), "the classes in the model's order; empty: in alphabetical order")
     columns: tuple[str, ...] = parameter(
-        (), "columns of the CSV file, a camera or a site say, by whose values the gate split is judged in slices"
+        (), "columns of the table, a camera or a site say, by whose values the gate split is judged in slices"
     )
     gates: tuple[Sha256, ...] = parameter(
         (), "gate splits that `errata control add` brought, each by the SHA-256 of its file; the last one judges"

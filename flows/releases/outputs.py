@@ -7,8 +7,11 @@ the whole against the SHA-256 in its manifest; only then it goes into DVC's cach
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -62,7 +65,7 @@ def restore_outputs(storage: Storage, manifest: Manifest, workspace: Workspace, 
     cache = (Path(said[-1]) if said else workspace.folder / ".dvc" / "cache") / "files" / "md5"
     (workspace.folder / ".dvc" / "tmp").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="errata-", dir=workspace.folder / ".dvc" / "tmp") as temporary:
-        objects: dict[str, Path | bytes] = {}
+        objects: dict[str, Path] = {}
         for stage, name in (*([("prepare", "splits")] if whole else []), ("train", "root")):
             folder = Path(temporary) / name
             objects |= _fetch(storage, _output(storage, manifest, stage, f"artifacts/{name}"), folder)
@@ -70,8 +73,8 @@ def restore_outputs(storage: Storage, manifest: Manifest, workspace: Workspace, 
             raise Damaged(f"the root in the store is not that of release {manifest.version}; run `errata train`")
         if whole and splits_digest(Path(temporary) / "splits") != manifest.splits:
             raise Damaged(f"the splits in the store are not those of release {manifest.version}; run `errata train`")
-        for md5, content in objects.items():
-            _keep(cache / md5[:2] / md5[2:], content if isinstance(content, bytes) else content.read_bytes())
+        for md5, made in objects.items():
+            _keep(cache / md5[:2] / md5[2:], made)
     workspace.dvc("checkout", "--force", *(["prepare"] if whole else []), "train", log=log)
     if not whole:
         log(f"a photo in the splits of release {manifest.version} was erased; they are made again from the data set")
@@ -93,32 +96,33 @@ def _output(storage: Storage, manifest: Manifest, stage: str, path: str) -> _Out
     return output
 
 
-def _fetch(storage: Storage, output: _Output, folder: Path) -> dict[str, Path | bytes]:
+def _fetch(storage: Storage, output: _Output, folder: Path) -> dict[str, Path]:
     """Fetch a folder's files, each checked, into the new `folder`; what DVC's cache shall hold, by MD5."""
-    listing = _object(storage, output.md5, LIST_BYTES)
-    files = _parsed(listing, output.path)
+    folder.mkdir()
+    listing = folder.with_suffix(".dir")
+    listing.write_bytes(b"".join(_object(storage, output.md5, LIST_BYTES)))
+    files = _parsed(listing.read_bytes(), output.path)
     names = [each.relpath for each in files]
     parents = {parent.as_posix() for name in names for parent in Path(name).parents}
     if bad := [name for name in names if not is_key(name) or names.count(name) > 1 or name in parents]:
         raise Damaged(f"{output.path} in the store names a file {bad[0][:80]!r}, which may not be: somebody changed it")
     if len(files) != output.nfiles:
         raise Damaged(f"{output.path} in the store has {len(files)} files, dvc.lock says {output.nfiles}")
-    objects: dict[str, Path | bytes] = {output.md5: listing}
+    objects = {output.md5: listing}
     left = output.size
-    folder.mkdir()
     for each in files:
-        content = _object(storage, each.md5, left)
-        left -= len(content)
         path = folder / each.relpath
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with path.open("wb") as file:
+            file.writelines(_object(storage, each.md5, left))
+        left -= path.stat().st_size
         objects[each.md5] = path
     return objects
 
 
 def read_listing(storage: Storage, md5: str) -> list[ListedFile]:
     """The files of a folder that DVC pushed, by the name of its list, `<md5>.dir`; raises NotStored or Damaged."""
-    return _parsed(_object(storage, md5, LIST_BYTES), md5)
+    return _parsed(b"".join(_object(storage, md5, LIST_BYTES)), md5)
 
 
 def _parsed(listing: bytes, where: str) -> list[ListedFile]:
@@ -128,20 +132,23 @@ def _parsed(listing: bytes, where: str) -> list[ListedFile]:
         raise Damaged(f"{where} in the store: its list of files cannot be read") from error
 
 
-def _object(storage: Storage, md5: str, at_most: int) -> bytes:
-    """One object of DVC's in the store, checked against its name."""
-    content = storage.get(f"{OBJECTS}/{md5[:2]}/{md5[2:]}", at_most=at_most)
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
-        raise Damaged(f"{storage.url}/{OBJECTS}/{md5[:2]}/{md5[2:]} is not what its name says; restore it from a copy")
-    return content
+def _object(storage: Storage, md5: str, at_most: int) -> Iterator[bytes]:
+    """One object of DVC's in the store, in pieces; raises Damaged behind the last if it is not what its name says."""
+    key = f"{OBJECTS}/{md5[:2]}/{md5[2:]}"
+    found = hashlib.md5(usedforsecurity=False)
+    for piece in storage.stream(key, at_most=at_most):
+        found.update(piece)
+        yield piece
+    if found.hexdigest() != md5.removesuffix(".dir"):
+        raise Damaged(f"{storage.url}/{key} is not what its name says; restore it from a copy")
 
 
-def _keep(path: Path, content: bytes) -> None:
-    """Put an object into DVC's cache, whole or not at all, unless it lies there as it should."""
-    if path.is_file() and path.read_bytes() == content:
+def _keep(path: Path, made: Path) -> None:
+    """Move an object into DVC's cache, whole or not at all, unless it lies there as it should."""
+    if path.is_file() and filecmp.cmp(path, made, shallow=False):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_name(f"{path.name}.{os.getpid()}")
-    whole.write_bytes(content)
+    shutil.move(made, whole)
     whole.chmod(0o444)  # as DVC keeps them
     whole.replace(path)

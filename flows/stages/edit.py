@@ -12,6 +12,7 @@ from errata.data.releases.kind_inputs import load_inputs
 from errata.data.releases.ledger import read_ledger
 from errata.data.splits import load_split
 from errata.editing.model import EditableModel, load_model, save_model
+from errata.editing.tensors import tensor_of
 from errata.editing.types import Constraint
 from errata.flows.params import Params
 from errata.flows.stages.common import device, open_features
@@ -36,7 +37,7 @@ def edit(workspace: Workspace, params: Params) -> None:
         learned, traffic = learned_rule(workspace.root), calibrating_traffic(workspace.splits)
         editor = build_editor(params.edit, params.views, params.seed, learned, features, traffic)
         reference, calibration = (
-            torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
+            tensor_of(load_split(workspace.splits, name).images) for name in ("reference", "calibration")
         )
         root.to(device())
         based, kinds, why = root, tuple[KindRecord, ...](), kinds_reason(params)
@@ -75,6 +76,6 @@ def evidence(workspace: Workspace, constraints: Sequence[Constraint], root: Edit
     images, labels = labelled_images(workspace, inputs.labelled, corrected, root.spec.image_shape, classes)
     traffic = None
     if (workspace.splits / "traffic.npz").is_file():
-        traffic = torch.from_numpy(load_split(workspace.splits, "traffic").images)
+        traffic = tensor_of(load_split(workspace.splits, "traffic").images)
     known = corrected | {each.id for each in inputs.labelled.corrections}
     return Evidence(constraints, torch.from_numpy(images), labels, inputs.decisions, traffic, known)

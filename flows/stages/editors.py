@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from errata.data.images import Pixels, pixel_digest
 from errata.data.splits import load_split
+from errata.data.spool import spooled
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
@@ -20,6 +20,7 @@ from errata.editing.features import Features
 from errata.editing.rules import RULES, Rule
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
+from errata.editing.tensors import tensor_of
 from errata.editing.types import Editor
 from errata.flows.params import EditParams
 from errata.flows.stages.root_training import RootTraining
@@ -85,7 +86,7 @@ def calibrating_traffic(splits: Path) -> Tensor | None:
     if not (splits / "traffic.npz").is_file():
         return None
     images = load_split(splits, "traffic").images
-    return torch.from_numpy(images[[calibrates(image) for image in images]])
+    return tensor_of(spooled((image for image in images if calibrates(image)), images.shape[1:], splits.parent))
 
 
 def calibrates(image: Pixels) -> bool:

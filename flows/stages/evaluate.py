@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from errata.data.datasets import LabelledImages
@@ -21,6 +20,7 @@ from errata.editing.export import OnnxClassifier, Predictions, parity
 from errata.editing.features import Features
 from errata.editing.model import EditableModel, load_model
 from errata.editing.shortcut import Classifier, shortcut
+from errata.editing.tensors import tensor_of
 from errata.flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
 from errata.flows.gate.criterion import Criterion, Name, not_computed, rampant
 from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
@@ -52,8 +52,8 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     root_logits, logits = on_root.logits, on_release.logits
     before, after = metrics.predicted_classes(root_logits), metrics.predicted_classes(logits)
     if answers.shortcut:
-        checked = drawn(gate.images, digest) if ledger.corrections else gate.images
-        agreement = held_against_the_file((root_answers, answers), np.concatenate([checked, images]))
+        checked = np.concatenate([drawn(gate.images, digest), images]) if ledger.corrections else gate.images
+        agreement = held_against_the_file((root_answers, answers), checked)
     else:
         agreement = parity(candidate, answers.file, gate.images)
     criteria = control_criteria(gate.labels, root_logits, logits, params.gate, edited=bool(ledger.corrections))
@@ -122,7 +122,7 @@ def slices_of(
 ) -> list[Slice]:
     """The parts of the gate split that are judged by themselves; `logits` are the root's on it."""
     least, reference = params.gate.slice_images, load_split(workspace.splits, "reference")
-    known, judged = (features.of(root, torch.from_numpy(each.images)).numpy() for each in (reference, gate))
+    known, judged = (features.of(root, tensor_of(each.images)).numpy() for each in (reference, gate))
     return [
         *class_pairs(gate.labels, logits, gate.classes, least),
         *declared(gate.columns, least),

@@ -19,6 +19,7 @@ from errata.data.images import pixel_digest
 from errata.data.releases.edit_record import ChangedAnswer, KindRecord
 from errata.data.releases.kind_inputs import NEITHER, KindDecision
 from errata.data.releases.ledger import Ledger, Pixels, read_ledger
+from errata.editing.batches import at_once
 from errata.editing.errors import DataError
 from errata.editing.kinds.find import Kind, KindFinder, with_kinds
 from errata.editing.kinds.grouping import Regrouping
@@ -204,7 +205,8 @@ def predicted(model: EditableModel, images: Tensor) -> Classes:
 @torch.no_grad()
 def fired(model: EditableModel, images: Tensor) -> Classes:
     """The kind that fires on each of uint8 images `[n, h, w, c]`: int64 `[n]`, -1 where none does."""
-    found = [model.see(part.to(model.mean.device)).kind for part in images.split(256)] if len(images) else []
+    parts = images.split(at_once(images.shape[1:])) if len(images) else ()
+    found = [model.see(part.to(model.mean.device)).kind for part in parts]
     known = [each.cpu().numpy() for each in found if each is not None]
     return np.concatenate(known) if known else np.full(len(images), -1, np.int64)
 

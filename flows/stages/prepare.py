@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,9 @@ from pydantic.dataclasses import dataclass
 from errata.data import layout
 from errata.data.datasets import LabelledImages, load_dataset, source_digest
 from errata.data.expectations.observations import Outcome, partition
+from errata.data.image_files import SOURCES
 from errata.data.records import STRICT, Sha256, canonical_json, parse_record
-from errata.data.splits import make_splits, refreshed, save_splits, unpack_split
-from errata.data.storage.base import check_digest
+from errata.data.splits import read_split, record_splits, refreshed, split_rows, write_split
 from errata.editing.errors import DataError
 from errata.flows.params import Params
 from errata.flows.workspace import Workspace
@@ -42,21 +43,43 @@ def prepare(workspace: Workspace, params: Params) -> None:
     Raises DataError, with nothing written but Data Docs, if a required split is missing or empty, or if one breaks an
     expectation of severity `critical`. What breaks one of severity `warning` is printed.
     """
-    root = Path(params.data.root) if params.data.root else None
-    dataset = load_dataset(params.data.dataset, root, image_shape=params.data.image_shape, columns=params.data.columns)
+    made = workspace.splits.with_name("splits.new")
+    shutil.rmtree(made, ignore_errors=True)  # of a run that was killed
+    made.mkdir(parents=True)
+    try:
+        make_splits_in(made, workspace, params)
+        workspace.splits.mkdir(exist_ok=True)
+        for path in made.iterdir():
+            path.replace(workspace.splits / path.name)
+    finally:
+        shutil.rmtree(made)
+
+
+def make_splits_in(folder: Path, workspace: Workspace, params: Params) -> None:
+    """Write the splits into `folder`, where the images of the data set lie as well until they are split."""
+    dataset = load_dataset(
+        params.data.dataset,
+        Path(params.data.root) if params.data.root else None,
+        image_shape=params.data.image_shape,
+        columns=params.data.columns,
+        folder=folder,
+    )
     if params.data.classes:
         dataset = dataset.ordered(params.data.classes)
     sizes = {name: size for name, size in params.data.splits if size != 0}
-    splits = refreshed(
-        make_splits(dataset, sizes, params.seed), [load_gate(workspace, each) for each in params.data.gates]
-    )
+    rows = split_rows(dataset, sizes, params.seed)
+    entries = {name: write_split(dataset, folder / f"{name}.npz", rows[name]) for name in rows}
+    before = {name: read_split(folder / f"{name}.npz", entry.sha256) for name, entry in entries.items()}
+    splits = refreshed(before, [load_gate(workspace, each) for each in params.data.gates], folder)
     for name, outcomes in check_splits(workspace, splits).items():
         for outcome in outcomes:
             if outcome.severity == "warning" and not outcome.holds:
                 print(f"warning: split {name}: {outcome.sentence}", flush=True)
-    save_splits(splits, workspace.splits)
+    for name in ("gate", "retired") if params.data.gates else ():
+        entries[name] = write_split(splits[name], folder / f"{name}.npz")
+    record_splits(entries, folder)
     if digest := _source_digest(params, workspace):
-        (workspace.splits / SOURCE).write_bytes(canonical_json(Source(params.data.root, digest)))
+        (folder / SOURCE).write_bytes(canonical_json(Source(params.data.root, digest)))
 
 
 def check_source(workspace: Workspace) -> None:
@@ -77,7 +100,7 @@ def check_source(workspace: Workspace) -> None:
 
 def _source_digest(params: Params, workspace: Workspace) -> str | None:
     """The digest of the images that are split; None for a data set that nobody changes."""
-    if params.data.dataset not in {"folder", "csv"}:
+    if params.data.dataset not in SOURCES:
         return None
     return source_digest(params.data.dataset, workspace.folder / params.data.root, params.data.columns)
 
@@ -86,10 +109,9 @@ def load_gate(workspace: Workspace, digest: str) -> LabelledImages:
     """The gate split that was added under this digest; raises DataError if it is gone, Damaged if it is another."""
     path = workspace.gates / f"{digest}.npz"
     try:
-        content = path.read_bytes()
+        return read_split(path, digest)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; the store has it under {layout.gate_images(digest)}") from error
-    return unpack_split(check_digest(content, digest, str(path)))
 
 
 def check_splits(workspace: Workspace, splits: Mapping[str, LabelledImages]) -> dict[str, tuple[Outcome, ...]]:

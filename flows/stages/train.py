@@ -19,6 +19,7 @@ from errata.editing.imagenet import PUBLISHED, imagenet_outputs, read_published
 from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from errata.editing.pretrained import load_weights
 from errata.editing.rules import RuleRecord
+from errata.editing.tensors import tensor_of
 from errata.editing.training import Progress, TrainingRecord, train
 from errata.flows.params import ModelParams, Params, TrainParams
 from errata.flows.stages.common import device
@@ -34,8 +35,8 @@ def train_root(workspace: Workspace, params: Params) -> None:
     if params.model.weights:
         training = RootTraining(losses=(), settings={"weights": params.model.weights_sha256})
     else:
-        training = train_anew(params, model, with_replay(workspace.replay, split))
-    fit_patch(model.eval(), torch.from_numpy(split.images))
+        training = train_anew(params, model, with_replay(workspace.replay, split, workspace.splits.parent))
+    fit_patch(model.eval(), tensor_of(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
     (workspace.root / "training.json").write_bytes(training.to_json())
@@ -89,7 +90,7 @@ def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> R
         task = bar.add_task("training the root model", total=params.train.epochs + more)
         record, rule = fit_root(
             model,
-            torch.from_numpy(split.images),
+            tensor_of(split.images),
             torch.from_numpy(split.labels),
             params.train,
             params.seed,

@@ -2,13 +2,26 @@
 
 import hashlib
 import time
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from errata.data.datasets import LabelledImages, load_dataset
-from errata.data.splits import load_split, make_splits, save_splits, splits_digest
+from errata.data.splits import (
+    load_split,
+    make_splits,
+    read_split,
+    record_splits,
+    refreshed,
+    save_splits,
+    split_rows,
+    splits_digest,
+    write_split,
+)
+from errata.data.spool import spooled
 from errata.editing.errors import Damaged, DataError
 
 SIZES = {"train": 700, "reference": 300, "calibration": 200, "gate": 300, "test": -1}
@@ -100,3 +113,58 @@ def test_what_was_never_saved(tmp_path: Path) -> None:
     (tmp_path / "splits.json").write_text("{")
     with pytest.raises(Damaged, match="cannot be read"):
         splits_digest(tmp_path)
+
+
+def test_the_file_is_as_it_ever_was(tmp_path: Path) -> None:
+    """Made by numpy's own writer before images were written block by block: other bytes would train new roots."""
+    columns = {"camera": np.array(["north", "south"] * 30)}
+    save_splits(make_splits(replace(small(), columns=columns), {"one": 20, "two": 20}, seed=0), tmp_path)
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
+    assert found == {
+        "one.npz": "758504dfbb50d860fd60124ef3025a9262b177aa06626e8483c35422d538ba38",
+        "two.npz": "92806774fc71b7a84476acbfd6ace5b4bc0af89799576e87a8882afa5ccd0ca7",
+        "splits.json": "b550a084eceadbe7e634f00db54ea745bda6c555a4619d73ca7ad0969cdc2a87",
+    }
+
+
+def test_numpy_reads_what_was_chosen_in_its_order(tmp_path: Path) -> None:
+    dataset, rows = small(200), np.arange(200)[::-3]
+    entry = write_split(dataset, tmp_path / "some.npz", rows)
+    with np.load(tmp_path / "some.npz") as arrays:
+        assert np.array_equal(arrays["images"], dataset.images[rows])
+        assert np.array_equal(arrays["labels"], dataset.labels[rows])
+    assert entry.images == len(rows)
+    nothing = write_split(dataset, tmp_path / "none.npz", rows[:0])
+    assert read_split(tmp_path / "none.npz", nothing.sha256).images.shape == (0, 4, 4, 3)
+
+
+def test_who_holds_a_split_keeps_it_when_another_is_written_and_cannot_change_it(tmp_path: Path) -> None:
+    splits = make_splits(small(), {"one": 20, "two": 20}, seed=0)
+    save_splits(splits, tmp_path)
+    held = load_split(tmp_path, "one")
+    save_splits({"one": splits["two"]}, tmp_path)
+    assert np.array_equal(held.images, splits["one"].images)
+    assert np.array_equal(load_split(tmp_path, "one").images, splits["two"].images)
+    with pytest.raises(ValueError, match="read-only"):
+        held.images[0] = 0
+
+
+def test_splits_are_made_and_read_a_few_images_at_a_time(tmp_path: Path) -> None:
+    rng, shape, count = np.random.default_rng(0), (64, 64, 3), 3000
+    whole = count * 64 * 64 * 3  # 37 MB
+    tracemalloc.start()
+    try:
+        images = spooled((rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(count)), shape, tmp_path)
+        dataset = LabelledImages(images, np.arange(count) % 3, ("a", "b", "c"))
+        rows = split_rows(dataset, {"one": 2000, "gate": -1}, seed=0)
+        record_splits({name: write_split(dataset, tmp_path / f"{name}.npz", rows[name]) for name in rows}, tmp_path)
+        one, gate = (load_split(tmp_path, name) for name in rows)
+        again = refreshed({"gate": gate}, [one], tmp_path)
+        brightness = [float(image.mean()) for each in again.values() for image in each.images]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < whole / 4
+    assert len(brightness) == count
+    assert np.array_equal(one.images[1000:1100], images[rows["one"][1000:1100]])
+    assert list(tmp_path.glob("tmp*")) == []  # what is spooled has no name

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from errata.editing.batches import BLOCK
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
-from errata.editing.features import BLOCK, FEATURES, Features, Layer, after_the_backbone, backbone_digest
+from errata.editing.features import FEATURES, Features, Layer, after_the_backbone, backbone_digest
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork
 from errata.editing.scopes import Scope

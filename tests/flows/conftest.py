@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from filelock import FileLock
 
@@ -26,6 +25,7 @@ from errata.data.splits import load_split
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
 from errata.editing.model import load_model
+from errata.editing.tensors import tensor_of
 from errata.editing.types import Constraint
 from errata.flows.cli.demo import live_classifier
 from errata.flows.night.new_root import train_new_root
@@ -195,9 +195,9 @@ def find_unsolvable(place: Place) -> list[int]:
     judging = calibrating_traffic(place.workspace.splits)
     editor = build_editor(params.edit, params.views, params.seed, traffic=judging)
     root = load_model(place.workspace.root)
-    state = editor.prepare(root, *map(torch.from_numpy, control))
+    state = editor.prepare(root, *map(tensor_of, control))
     constraints = [
-        Constraint(torch.from_numpy(traffic.images[index]), int(traffic.labels[index]), str(index)) for index in wrong
+        Constraint(tensor_of(traffic.images[index]), int(traffic.labels[index]), str(index)) for index in wrong
     ]
     together = editor.edit(root, constraints, state).holds
     alone = [editor.edit(root, [each], state).success for each in constraints]  # where the others calibrate

@@ -60,7 +60,7 @@ def choose(folder: Path, dataset: str, root: str, seen: Seen | None, network: Ne
         images = load_dataset(dataset)
     else:
         shape = seen.shape(wishes.size, len(network.mean) or None)
-        images = load_dataset(dataset, folder / root, image_shape=shape)
+        images = load_dataset(dataset, folder / root, image_shape=shape, folder=folder)
         data["image_shape"] = shape
     if wishes.classes:
         images = images.ordered(wishes.classes)

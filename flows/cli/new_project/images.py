@@ -9,7 +9,8 @@ from statistics import median_low
 
 import numpy as np
 
-from errata.data.datasets import ImageShape, LabelledImages, list_images
+from errata.data.datasets import ImageShape, LabelledImages
+from errata.data.image_files import SOURCES
 from errata.data.images import decode_image
 from errata.editing.errors import DataError, ErrataError
 
@@ -48,20 +49,23 @@ def look_at(dataset: str, root: Path) -> Seen:
     classes: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     unreadable, grey = [], True
-    rows = list_images(dataset, root)
-    for row in rows:
+    count = 0
+    for row in SOURCES[dataset](root, ()):
+        count += 1
         try:
-            pixels = decode_image(row.path.read_bytes())
+            pixels = decode_image(row.read())
         except (OSError, ErrataError) as fault:
-            unreadable.append(f"{row.path}: {fault}")
+            unreadable.append(f"{row.where}: {fault}")
             continue
         classes[row.label] += 1
         sizes[pixels.shape[0], pixels.shape[1]] += 1
         grey = grey and bool((pixels == pixels[:, :, :1]).all())
+    if not count:
+        raise DataError(f"{root} has no images; check the setting")
     if unreadable:
         more = f"\n  and {len(unreadable) - MOST_NAMED} more" if len(unreadable) > MOST_NAMED else ""
         raise DataError(
-            f"{len(unreadable)} of {len(rows)} files of {root} cannot be used; take them away or mend them:\n  "
+            f"{len(unreadable)} of {count} files of {root} cannot be used; take them away or mend them:\n  "
             + "\n  ".join(unreadable[:MOST_NAMED])
             + more
         )
