@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from errata.editing.errors import DataError
+from errata.editing.errors import DataError, NotInstalled
 
 SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp")
 _AT_ONCE = 64  # rows of a Parquet file
@@ -114,7 +114,7 @@ def parquet(root: Path, columns: Sequence[str]) -> Iterator[Row]:
         import pyarrow as arrow  # noqa: PLC0415 - an extra
         from pyarrow.parquet import ParquetFile  # noqa: PLC0415
     except ImportError as error:
-        raise DataError("Parquet is read by pyarrow; pip install 'errata-models[parquet]'") from error
+        raise NotInstalled("pyarrow not installed; `pip install 'errata-models[parquet]'` reads Parquet") from error
     for path in _files(root, "parquet"):
         try:
             # Without a buffer of its own size each column of a group of rows would be read whole.
