@@ -17,7 +17,9 @@ app.add_typer(control, name="control", rich_help_panel="Work")
 
 @control.command()
 def add(
-    source: Annotated[Path, typer.Argument(help="A folder with a folder of images for each class, a CSV file, tar or Parquet files")],
+    source: Annotated[
+        Path, typer.Argument(help="A folder with a folder of images for each class, a CSV file, tar or Parquet files")
+    ],
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
