@@ -31,6 +31,7 @@ from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
 from errata.flows.night.summary import NightSummary
 from errata.flows.workspace import Workspace
 
+NOTHING_LEFT = "without the corrections that take slots from others nothing is new"
 VERSIONS = 5  # version numbers to try, where runs that died have taken some
 
 
@@ -135,7 +136,7 @@ def summarise(
         error_before=error.before,
         error_after=error.after,
         where=f"{night.storage.url}/{layout.release_file(live, '')}" if live else "",
-        sentence="" if released else gate_result.sentence,
+        sentence="" if released else gate_result.sentence if gate_result.verdict != "pass" else NOTHING_LEFT,
         gate_result=gate_result,
         budget=notice,
     )

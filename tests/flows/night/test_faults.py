@@ -20,6 +20,7 @@ from errata.data.reports import file_report
 from errata.data.splits import load_split
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import NightError, StoreUnusable
+from errata.flows.night.ask import ask_people
 from errata.flows.night.candidate import judge, run_pipeline, write_candidate_ledger
 from errata.flows.night.collect import collect
 from errata.flows.night.new_root import inherit, judge_root, still_wrong, tell_tolerances, write_root_inputs
@@ -176,7 +177,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(disturbed: Place, undist
 def test_prefect_waits_for_a_store_that_is_away_for_a_minute() -> None:
     """Every step that reads or writes the store waits, also those of a new root; the others do not."""
     speaking: tuple[Step[Any, Any], ...] = (
-        sync, collect, quarantine, write_candidate_ledger, judge, release, settle, defer, summarise,
+        sync, collect, quarantine, write_candidate_ledger, judge, ask_people, release, settle, defer, summarise,
         inherit, write_root_inputs, still_wrong, judge_root, tell_tolerances,
     )  # fmt: skip
     for each in speaking:
