@@ -7,7 +7,7 @@ convolution is the same over patches: A sums over places, G averages over them.
 Source: Martens & Grosse 2015, section 3; Grosse & Martens 2016, section 3.
 
 In the eigenbases of A and G the matrix is diagonal, so that damping is exact: a share of the mean eigenvalue product
-is added to every product. Normalisation layers have no factors and are left as they are.
+is added to every product. Normalisation and attention have no factors and are left as they are.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def fit_kfac(
         and not editable.isdisjoint({f"{name}.weight", f"{name}.bias"})
         and getattr(module, "groups", 1) == 1
     }
-    if not modules:
+    moments = _moments(model, tail, modules, layers, inputs, seed, features or Features()) if modules else {}
+    if not moments:
         raise ScopeError("none of the editable layers is linear or a convolution; natural gradient needs one")
-    moments = _moments(model, tail, modules, layers, inputs, seed, features or Features())
     found = []
     for name, (a, g) in moments.items():
         input_values, inputs = _eigenbasis(a)
@@ -123,7 +123,8 @@ def _moments(
     seed: int,
     features: Features,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Second moments of inputs and of output gradients, by module."""
+    """Second moments of inputs and of output gradients, by module; of one that is never called (attention takes its
+    weights itself) there are none."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def keep(name: str) -> object:
@@ -142,11 +143,12 @@ def _moments(
             hidden = features.of(model, part, entering(model, layers.cut))
             with torch.enable_grad():
                 outputs = tail(hidden).float()
+                called = [name for name in modules if name in seen]
                 loss = model.likelihood.loss(outputs, model.likelihood.draw(outputs, generator))
-                gradients = torch.autograd.grad(loss, [seen[name][1] for name in modules])
-            for (name, module), gradient in zip(modules.items(), gradients, strict=True):
+                gradients = torch.autograd.grad(loss, [seen[name][1] for name in called])
+            for name, gradient in zip(called, gradients, strict=True):
                 edited = f"{name}.weight" in layers.names, f"{name}.bias" in layers.names
-                a, g = _second_moments(module, seen[name][0], gradient, *edited)
+                a, g = _second_moments(modules[name], seen[name][0], gradient, *edited)
                 old = totals.get(name, (0.0, 0.0))
                 totals[name] = (old[0] + a / len(inputs), old[1] + g / len(inputs))
     finally:
@@ -170,7 +172,7 @@ def _second_moments(
         inputs = columns.transpose(1, 2).flatten(0, 1)
         gradient = gradient.flatten(2).transpose(1, 2).flatten(0, 1)
     elif inputs.ndim > 2:  # a linear layer at every place of a sequence, as in a transformer
-        places = inputs[0].numel() // inputs.shape[-1]
+        places = inputs.shape[1:-1].numel()
         inputs, gradient = inputs.flatten(0, -2), gradient.flatten(0, -2)
     parts = ([inputs] if weight else []) + ([torch.ones_like(inputs[:, :1])] if bias else [])
     inputs = torch.cat(parts, dim=1)

@@ -1,12 +1,18 @@
-"""Small models for the tests: a narrow residual network on 8x8 images, and a perceptron with real outputs."""
+"""Small models for the tests: a narrow residual network on 8x8 images, a perceptron with real
+outputs, a Transformer that writes sentences."""
 
+import copy
 from collections import OrderedDict
+from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from errata.editing.likelihoods import Categorical
 from errata.editing.model import EditableModel, ModelSpec
 from errata.editing.network import EditableNetwork
+from errata.editing.sequences import BeamSearch
 
 
 def small_model(seed: int = 0, classes: int = 4, slots: int = 8) -> EditableModel:
@@ -42,3 +48,57 @@ def small_network(seed: int = 0) -> EditableNetwork:
 def small_features(count: int, seed: int = 1) -> Tensor:
     """Random features `[count, 5]`."""
     return torch.randn(count, 5, generator=torch.Generator().manual_seed(seed))
+
+
+SEARCH = BeamSearch(beam=4, length=6, start=0, end=1, padding=2)  # and six words, 3 to 8
+
+
+class SmallTransformer(nn.Module):
+    """Takes pairs of token rows `[n, 2, 6]`, returns logits `[n, 6, 9]`; parts to edit are called as the model's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(9, 16)
+        self.places = nn.Parameter(torch.randn(6, 16))
+        self.encoder = nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True)
+        self.chain3 = nn.TransformerDecoderLayer(16, 2, 32, 0.0, batch_first=True)
+        self.chain4 = nn.Linear(16, 9)
+        self.register_buffer("mask", torch.ones(6, 6, dtype=torch.bool).triu(1), persistent=False)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        source, written = (self.tokens(pairs[:, row]) + self.places for row in (0, 1))
+        logits: Tensor = self.chain4(self.chain3(written, self.encoder(source), tgt_mask=self.mask))
+        return logits
+
+
+@cache
+def _trained_writer() -> EditableNetwork:
+    torch.manual_seed(0)
+    network = EditableNetwork(SmallTransformer(), nn.Identity(), Categorical())
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for step in range(80):
+        pairs = small_translations(64, 2000 + step)
+        wanted = torch.cat([pairs[:, 1, 1:], torch.full((64, 1), SEARCH.padding)], 1)
+        loss = F.cross_entropy(network(pairs).flatten(0, 1), wanted.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network.eval()
+
+
+def small_writer() -> EditableNetwork:
+    """A Transformer that was trained a little to write sentences backwards, in eval mode."""
+    return copy.deepcopy(_trained_writer())
+
+
+def small_translations(count: int, seed: int = 1) -> Tensor:
+    """Sentences and what they are backwards, with start and end: int64 `[count, 2, 6]`."""
+    sources = small_sentences(count, seed)
+    ends = torch.tensor([SEARCH.start, SEARCH.end, SEARCH.padding]).expand(count, 3)
+    backwards = torch.cat([ends[:, :1], sources.flip(1), ends[:, 1:2]], 1)
+    return torch.stack([torch.cat([sources, ends[:, 2:], ends[:, 2:]], 1), backwards], 1)
+
+
+def small_sentences(count: int, seed: int = 1) -> Tensor:
+    """Random sentences of four words: int64 `[count, 4]`."""
+    return torch.randint(3, 9, (count, 4), generator=torch.Generator().manual_seed(seed))

@@ -1,4 +1,5 @@
-"""The contract of every editor, run over all of them: what a caller may rely on without knowing which one it is."""
+"""The contract of every editor, run over all of them and every type of constraint that they know: what a caller may
+rely on without knowing which one it is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,12 +22,22 @@ from errata.editing.network import EditableNetwork
 from errata.editing.regression import RegressionConstraint
 from errata.editing.rules import RULES, RMSProp
 from errata.editing.scopes import Scope, before
+from errata.editing.sequences import SequenceConstraint
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
 from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel
 from errata.editing.studies.sequential import Sequential
 from errata.editing.types import Constraint, Editor
-from tests.editing.models import small_features, small_images, small_model, small_network
+from tests.editing.models import (
+    SEARCH,
+    small_features,
+    small_images,
+    small_model,
+    small_network,
+    small_sentences,
+    small_translations,
+    small_writer,
+)
 
 RATES = {"gd": 0.3, "scaled_gd": 0.5, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
 VIEWS = ViewSettings(fitting=5, max_shift=0.13)
@@ -44,9 +55,11 @@ class Kind:
     unmet: Callable[[Any, Tensor, str], Any]
     l_e: Callable[[Any, Any], float]
     bad: dict[str, tuple[list[Any], str]]
+    control: Callable[[int, int], Tensor] | None = None  # where it is not of the form of a constraint's inputs
 
     def prepared(self, editor: Editor[Any], model: Any) -> Any:
-        return editor.prepare(model, self.inputs(120, 11), self.inputs(120, 12))
+        control = self.control or self.inputs
+        return editor.prepare(model, control(120, 11), control(120, 12))
 
     def holds(self, model: Any, constraints: list[Any]) -> tuple[bool, ...]:
         return tuple(self.l_e(model, one) <= 0 for one in constraints)
@@ -77,6 +90,41 @@ def moved_by(distance: float) -> Callable[[EditableNetwork, Tensor, str], Regres
     def constraint(model: EditableNetwork, features: Tensor, key: str) -> RegressionConstraint:
         wanted = torch.from_numpy(outputs(model, features)).float() + torch.tensor([distance, -distance / 2])
         return RegressionConstraint(features, wanted, 0.1, key)
+
+    return constraint
+
+
+def written(model: EditableNetwork, source: Tensor, wanted: tuple[int, ...] = ()) -> tuple[list[Any], float]:
+    """A beam search in plain Python: (mean log p, tokens), the best first; and by how much `wanted` was dropped."""
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    done, gap = [], 0.0
+    for size in range(1, 6):
+        candidates = []
+        for total, tokens in live:
+            row = [0, *tokens, *[2] * (5 - len(tokens))]
+            scores = outputs(model, torch.tensor([[*source.tolist(), 2, 2], row]))[size - 1]
+            logs = scores - scores.max() - np.log(np.exp(scores - scores.max()).sum())
+            candidates += [(total + float(log), (*tokens, token)) for token, log in enumerate(logs)]
+        candidates.sort(reverse=True)
+        mine = [total for total, tokens in candidates if size <= len(wanted) and tokens == wanted[:size]]
+        if mine and gap == 0:
+            gap = max(0.0, candidates[3][0] - mine[0]) / size
+        live = [one for one in candidates[:4] if one[1][-1] != 1]
+        done += [(total / size, tokens) for total, tokens in candidates[:4] if tokens[-1] == 1 or size == 5]
+    return sorted(done, reverse=True), gap
+
+
+def rival_over_wanted(model: EditableNetwork, one: SequenceConstraint) -> float:
+    wanted = (*one.wanted.tolist(), 1)
+    found, gap = written(model, one.source, wanted)
+    scores = {tokens: score for score, tokens in found}
+    return gap or max(score for tokens, score in scores.items() if tokens != wanted) - scores[wanted]
+
+
+def sentence_of_rank(rank: int) -> Callable[[EditableNetwork, Tensor, str], SequenceConstraint]:
+    def constraint(model: EditableNetwork, source: Tensor, key: str) -> SequenceConstraint:
+        found = [tokens[:-1] for _, tokens in written(model, source)[0] if tokens[-1] == 1]
+        return SequenceConstraint(source, torch.tensor(found[rank - 1]), SEARCH, key)
 
     return constraint
 
@@ -136,6 +184,35 @@ def conditional() -> ConditionalEditor:
     return ConditionalEditor(network)
 
 
+SOURCE, WORDS = small_sentences(1)[0], torch.tensor([3, 4])
+SENTENCES = Kind(
+    small_sentences,
+    small_writer,
+    sentence_of_rank(1),
+    sentence_of_rank(2),
+    rival_over_wanted,
+    {
+        "no sentences": ([], "no constraints"),
+        "too long": ([SequenceConstraint(SOURCE, torch.full((5,), 3), SEARCH, "key")], "key: .*room for 4"),
+        "special": ([SequenceConstraint(SOURCE, torch.tensor([3, 1]), SEARCH, "key")], "key: .*start, end or padding"),
+        "reals": ([SequenceConstraint(SOURCE.float(), WORDS, SEARCH, "key")], "key: .*float32"),
+        "greedy": ([SequenceConstraint(SOURCE, WORDS, replace(SEARCH, beam=1), "key")], "key: a beam of 1"),
+        "searches": (
+            [
+                SequenceConstraint(SOURCE, WORDS, SEARCH),
+                SequenceConstraint(SOURCE, WORDS, replace(SEARCH, beam=2), "key"),
+            ],
+            "key: its search",
+        ),
+        "two sentences": (
+            [SequenceConstraint(SOURCE, WORDS, SEARCH, "one"), SequenceConstraint(SOURCE, WORDS[:1], SEARCH, "two")],
+            "one and two contradict",
+        ),
+    },
+    small_translations,
+)
+
+
 @dataclass(frozen=True)
 class Case:
     """An editor, the model it edits, and the prefixes of the names that it may change."""
@@ -164,8 +241,11 @@ CASES = {
     "cnp": Case(conditional, ("backbone.condition.",), lambda: conditioned(small_model()), succeeds=False),
     "dknn": Case(DeepNeighbours, ("head.",), neighbours, halves=False),
 }
-BY_GRADIENTS = (*RULES, "whole", "head", "ewc", "natural rule", "natural")  # they know constraints by their `l_e` alone
-CASES |= {f"{name}, real": replace(CASES[name], kind=REAL, model=REAL.model) for name in BY_GRADIENTS}
+BY_GRADIENTS = (*RULES, "whole", "ewc", "natural rule", "natural")  # they know constraints by their `l_e` alone
+CASES |= {f"{name}, real": replace(CASES[name], kind=REAL, model=REAL.model) for name in (*BY_GRADIENTS, "head")} | {
+    f"{name}, sequence": replace(CASES[name], kind=SENTENCES, model=SENTENCES.model, halves=False)
+    for name in ("gd", "rmsprop", "adam", "whole", "natural rule", "natural")
+}
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -227,7 +307,7 @@ def test_several_at_once(case: Case) -> None:
 @every
 def test_bfloat16(case: Case) -> None:
     if not case.halves:
-        pytest.skip("the neighbours' numbers do not fit into bfloat16")
+        pytest.skip("the numbers of neighbours, and close scores of hypotheses, do not fit into bfloat16")
     model, kind, editor = case.model().bfloat16(), case.kind, case.editor()
     wanted = kind.unmet(model, kind.inputs(1, 1)[0], "")
     result = editor.edit(model, [wanted], kind.prepared(editor, model))
@@ -236,7 +316,7 @@ def test_bfloat16(case: Case) -> None:
     assert result.success or not case.succeeds
 
 
-@pytest.mark.parametrize("kind", [IMAGES, REAL], ids=["classification", "regression"])
+@pytest.mark.parametrize("kind", [IMAGES, REAL, SENTENCES], ids=["classification", "regression", "sequence"])
 def test_l_e_is_what_numpy_finds_and_its_gradient_the_finite_difference(kind: Kind) -> None:
     model = kind.model().double()
     layers = Scope("chain4").resolve(model)

@@ -14,7 +14,14 @@ from errata.editing.errors import ScopeError
 from errata.editing.model import EditableModel, ModelSpec, batched_features
 from errata.editing.scopes import Scope
 from errata.editing.types import Constraint
-from tests.editing.models import small_images, small_model
+from tests.editing.models import (
+    small_features,
+    small_images,
+    small_model,
+    small_network,
+    small_translations,
+    small_writer,
+)
 
 CHAIN4 = tuple(f"backbone.chain4.0.{name}.weight" for name in ("conv1", "conv2", "shortcut.0"))
 
@@ -38,6 +45,32 @@ def test_a_linear_layer_has_its_exact_fisher() -> None:
     p = np.exp([0.5, -0.3, 0.0, 1.0]) / np.exp([0.5, -0.3, 0.0, 1.0]).sum()
     exact = np.kron(np.diag(p) - np.outer(p, p), inputs.T @ inputs / 1000)
     assert np.linalg.norm(np.mean(found, 0) - exact) < 0.03 * np.linalg.norm(exact)  # 20,000 sampled labels
+
+
+def test_real_outputs_have_the_fisher_of_a_gaussian_of_unit_variance() -> None:
+    network, features = small_network(), small_features(2000)
+    scope = Scope("head").resolve(network)
+    found = [dense(fit_kfac(network, scope, features, damping=1e-9, seed=seed).layers[0]) for seed in range(10)]
+    with torch.no_grad():
+        inputs = np.hstack([network.features(features).double().numpy(), np.ones((2000, 1))])
+    exact = np.kron(np.eye(2), inputs.T @ inputs / 2000)
+    assert np.linalg.norm(np.mean(found, 0) - exact) < 0.02 * np.linalg.norm(exact)  # 20,000 draws
+
+
+def test_a_linear_layer_at_every_place_of_a_sentence_sums_its_inputs_and_averages_its_gradients() -> None:
+    network, pairs = small_writer(), small_translations(50)
+    seen: list[torch.Tensor] = []
+    out = network.get_submodule("backbone.chain4")
+    assert isinstance(out, nn.Linear)
+    handle = out.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    with torch.no_grad():
+        network(pairs)
+    handle.remove()
+    tokens = np.concatenate([seen[0].double().numpy(), np.ones((50, 6, 1))], 2)
+    expected = np.einsum("nti,ntj->ij", tokens, tokens) / 50
+    (layer,) = fit_kfac(network, Scope("chain4").resolve(network), pairs, damping=0.0, seed=3).layers
+    found = (layer.inputs * layer.root.double().square().sum(0).float() @ layer.inputs.T).double().numpy()
+    np.testing.assert_allclose(found / np.trace(found), expected / np.trace(expected), atol=1e-5)
 
 
 def test_inverse_is_that_of_the_damped_matrix() -> None:
