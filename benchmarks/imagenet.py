@@ -191,7 +191,8 @@ def main() -> None:
     draws = list(bench.draws(chosen.concepts, chosen.halves))
     found = {row.name: measured(bench, row, draws, chosen.cache / f"{row.name}.jsonl") for row in ROWS}
     chosen.out.mkdir(parents=True, exist_ok=True)
-    command = f"python -m benchmarks.imagenet --root {chosen.root.name}"
+    command = f"python -m benchmarks.imagenet --root {chosen.root.name} --concepts {chosen.concepts}"
+    command += f" --halves {chosen.halves}"
     (chosen.out / "imagenet.md").write_text(report(bench, found, command))
 
 
