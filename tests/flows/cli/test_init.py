@@ -121,3 +121,22 @@ def test_params_with_what_differs_alone_are_the_same_parameters() -> None:
     ):
         assert parse_params(params_file(params)) == params
     assert b"slots" not in params_file(Params(seed=3))
+
+
+@pytest.mark.slow
+def test_published_weights_bring_what_goes_with_them(project: Path) -> None:
+    """Grey pictures of 10 x 12 pixels become photos of three channels at the size that the network was trained at."""
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the extra `photos` is not installed")
+    (project / "images" / "cat").rename(project / "images" / "Egyptian cat")
+    refused = init("images", "--network", "efficientnet_lite0")
+    assert refused.exit_code != 0
+    assert isinstance(refused.exception, ModelError)
+    assert "'dog' is none" in str(refused.exception)
+    assert not (project / "params.yaml").exists()
+    (project / "images" / "dog").rename(project / "images" / "beagle")
+    done = init("images", "--network", "efficientnet_lite0")
+    assert done.exit_code == 0, done.output
+    params = parse_params((project / "params.yaml").read_bytes())
+    assert (params.model.weights, params.data.image_shape) == ("published", (224, 224, 3))
+    assert params.model == parse_params(b"model: {architecture: efficientnet_lite0}").model
+    assert params.data.splits.train == 9  # a tenth: nothing is trained
