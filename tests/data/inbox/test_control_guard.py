@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_image
 
 from benchmarks.control_guard import COPIES, copies
 from errata.data.datasets import load_dataset
-from errata.data.images import Pixels
+from errata.data.images import Pixels, fit_image
 from errata.data.inbox.control_guard import ControlGuard
 from errata.data.kept_blocks import KeptBlocks
 from errata.data.splits import make_splits
@@ -135,3 +136,21 @@ def test_other_shapes_are_refused(guard: ControlGuard) -> None:
         guard.match(np.zeros((1, 9, 8, 1), np.uint8))
     with pytest.raises(DataError, match="no control images"):
         ControlGuard(np.zeros((8, 8, 1), np.uint8))
+
+
+@pytest.mark.slow
+def test_photos_of_224_pixels() -> None:
+    """The fine pass shrinks them; copies are caught as well, and places beside them are none."""
+    pictures = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    places = [(picture, y, x) for picture in pictures for y in (0, 140) for x in (0, 140, 280, 420)]
+
+    def photos(shift: int) -> Pixels:
+        """Squares of 140 pixels, enlarged, `shift` pixels away."""
+        squares = (each[y + shift : y + shift + 140, x + shift : x + shift + 140] for each, y, x in places)
+        return np.stack([fit_image(square, (224, 224, 3)) for square in squares])
+
+    guard = ControlGuard(photos(0))
+    for name in ("JPEG, quality 75", "enlarged 2 times", "cropped to 97% of each side"):
+        found = guard.match(copies(photos(0)[::3], COPIES[name], np.random.default_rng(1)))
+        assert np.array_equal(found, np.arange(len(places))[::3]), name
+    assert (guard.match(photos(70)) == -1).all()
