@@ -1,10 +1,12 @@
 """SIGKILL of a whole run, process group and all, inside each stage that DVC runs for it; DVC and the store are real.
 
-One place is killed at one moment after the other, so that each run finds what all the dead ones left behind.
+One place is killed at one moment after the other, so that each run finds what all the dead ones left behind. The
+moments are those at which a stage starts or writes and DVC pushes; and others, drawn at random.
 """
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,13 +20,14 @@ import pytest
 import yaml
 
 from errata.data import layout
-from errata.data.releases.manifest import read_file, read_live, read_manifest
-from errata.flows.releases.pointer import log_entries
+from errata.data.releases.manifest import read_file, read_live, read_manifest, verify_bundle
+from errata.flows.releases.pointer import log_entries, require_live
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place, Undisturbed, duplicate, make_workspace
 from tests.flows.night.faults import live_version, settled, waiting
 
 pytestmark = pytest.mark.slow
+KILLS = 6  # in one place, one after the other
 Moment = Callable[[], bool]
 
 
@@ -69,6 +72,11 @@ def killed_when(place: Place, moment: Moment, *words: str) -> None:
     while not moment():
         assert run.poll() is None, f"ended before its moment: {(place.folder / 'said').read_text()[-2000:]}"
         time.sleep(0.005)
+    kill(place, run)
+
+
+def kill(place: Place, run: subprocess.Popen[bytes]) -> None:
+    """SIGKILL the run's whole process group, and wait until nobody works in its folder any more."""
     os.killpg(run.pid, signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     end = time.monotonic() + 20
@@ -108,12 +116,19 @@ def pushes(place: Place, known: frozenset[str]) -> Moment:
 
 
 @pytest.fixture(scope="session")
-def _undisturbed_for_real(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of the release that a night comes to where DVC is not played and nobody is killed."""
+def _timed_for_real(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
+    """The digest of the release that a night comes to where DVC is not played and nobody is killed; its seconds."""
     place = Place(tmp_path_factory.mktemp("for-real"))
     shutil.copytree(undisturbed.before.folder, place.folder, symlinks=True, dirs_exist_ok=True)
+    started = time.monotonic()
     assert finished(place, "correct")["outcome"] == "released"
-    return place.digest
+    return place.digest, time.monotonic() - started
+
+
+@pytest.fixture(scope="session")
+def _undisturbed_for_real(_timed_for_real: tuple[str, float]) -> str:
+    """That digest."""
+    return _timed_for_real[0]
 
 
 def test_killed_inside_each_stage_of_a_night(
@@ -148,6 +163,38 @@ def test_killed_inside_each_stage_of_a_night(
     assert everything_pushed(place)
     made = finished(place, "reproduce", "2", "--into", str(tmp_path / "again"))
     assert (made["outcome"], made["changed"], made["not_rebuilt"]) == ("equal", [], [])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_of_a_night(
+    undisturbed: Undisturbed, _timed_for_real: tuple[str, float], tmp_path: Path, seed: int
+) -> None:
+    """Each moment is drawn from the whole length of a night: in a stage, between two, in a push, at the swap, after."""
+    digest, seconds = _timed_for_real
+    draw = random.Random(seed)
+    place = Place(tmp_path / "place")
+    shutil.copytree(undisturbed.before.folder, place.folder, symlinks=True)
+    for _ in range(KILLS):
+        run = errata(place, "correct")
+        end = time.monotonic() + draw.uniform(0, seconds)
+        while time.monotonic() < end and run.poll() is None:
+            time.sleep(0.005)
+        if run.poll() is None:
+            kill(place, run)
+        else:
+            assert run.returncode == 0, (place.folder / "said").read_text()[-2000:]
+        live, _ = require_live(place.storage)
+        assert verify_bundle(place.storage, live.version, live.manifest_sha256) == ()
+        if live.version == 1:
+            assert waiting(place) == list(undisturbed.reports)
+        else:
+            assert (live.version, place.digest) == (2, digest)
+    assert finished(place, "correct")["outcome"] in ("released", "nothing to correct")
+    assert finished(place, "correct")["outcome"] == "nothing to correct"
+    assert (live_version(place), place.digest) == (2, digest)
+    assert (waiting(place), settled(place)) == ([], list(undisturbed.reports))
+    assert [(each.serial, each.version) for each in log_entries(place.storage)] == [(1, 1), (2, 2)]
+    assert everything_pushed(place)
 
 
 def everything_pushed(place: Place) -> bool:
