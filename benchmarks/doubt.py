@@ -307,6 +307,7 @@ on this doubt meets both (last but one column): people err on the same pictures 
 never enough there. Who looks, agrees with the model and says nothing is not heard: then doubt is too low ("who
 agrees is silent"); asked, people make it calibrated. Mistakes that are made up are easier, for they have nothing to do
 with how hard a picture is.
+[Why, and what else was tried](doubt-ways.md).
 
 ![Reliability](doubt.png)
 """

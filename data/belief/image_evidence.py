@@ -6,7 +6,8 @@ are fitted to the labels of the control set, which no report may touch:
 
     log P(class | image) = a log p(class) + b log(share of the class among the nearest control images) + constant
 
-`a` is temperature scaling (Guo et al. 2017, section 4.2); `b` says how much neighbours add to it. A control set of `n`
+`a` is temperature scaling (Guo et al. 2017, section 4.2); `b` says how much neighbours add to it. A second network's
+opinion, where there is one (`data.belief.second_opinion`), is a third such term with its weight. A control set of `n`
 images cannot show that something happens less often than once in `n + 1`, so no chance is taken to be smaller.
 """
 
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+
+from errata.data.belief.second_opinion import SecondOpinion
 
 Floats = NDArray[np.float64]
 Array = NDArray[np.floating[Any]]
@@ -31,27 +34,39 @@ _STRANGERS = 0.001  # share of control images that count as near one of another 
 
 class ImageEvidence:
     """Calibrated on control images: the live model's `probabilities` `[n, classes]`, `features` `[n, d]`, which may
-    have no columns, and `labels` `[n]`. An image whose numbers are not finite is left out."""
+    have no columns, and `labels` `[n]`; `second` `[n, e]` are a second network's features, if there is one. An image
+    whose numbers are not finite is left out."""
 
-    def __init__(self, probabilities: Array, features: Array, labels: NDArray[np.integer[Any]]) -> None:
+    def __init__(
+        self, probabilities: Array, features: Array, labels: NDArray[np.integer[Any]], second: Array | None = None
+    ) -> None:
         finite = np.isfinite(probabilities).all(axis=1) & np.isfinite(features).all(axis=1)
+        if second is not None:
+            finite &= np.isfinite(second).all(axis=1)
+            second = second[finite]
         probabilities, features, self._labels = probabilities[finite], features[finite], labels[finite]
         count, self._classes = probabilities.shape
         self._centre = features.astype(np.float64).mean(axis=0) if count else np.zeros(features.shape[1])
         self._directions = self._to_directions(features)
         self._floor = 1 / (count + 1)
-        self._weights = np.array([1.0, 0.0])
+        self._second = None if second is None else SecondOpinion(second, self._labels, self._classes)
+        self._weights = np.array([1.0, 0.0, *([0.0] if self._second else [])])
         self.accuracy = float((probabilities.argmax(axis=1) == self._labels).mean()) if count else 0.5
         self._near = 1.0
         if count > 1:
             shares, strangers = self._neighbours(self._directions, itself=True)
-            self._weights = _fitted(_terms(probabilities, shares), self._labels)
+            opinion = self._second.on_control if self._second else None
+            self._weights = _fitted(_terms(probabilities, shares, opinion), self._labels)
             self._near = float(np.quantile(strangers, 1 - _STRANGERS))
 
-    def posterior(self, probabilities: Array, features: Array) -> Floats:
-        """The chance of each class `[m, classes]` for images with these probabilities and features; NaN in, NaN out."""
+    def posterior(self, probabilities: Array, features: Array, second: Array | None = None) -> Floats:
+        """The chance of each class `[m, classes]` for images with these probabilities and features; NaN in, NaN out.
+
+        `second`: the second network's features of them, which must be given where they were of control images.
+        """
         shares, _ = self._neighbours(self._to_directions(features), itself=False)
-        chances = _softmax(_terms(probabilities, shares) @ self._weights)
+        opinion = self._second.chances(second) if self._second and second is not None else None
+        chances = _softmax(_terms(probabilities, shares, opinion) @ self._weights)
         chances[~np.isfinite(features).all(axis=1)] = np.nan
         return np.asarray((1 - self._floor) * chances + self._floor / max(self._classes, 1))
 
@@ -94,9 +109,10 @@ class ImageEvidence:
         return shares, strangers
 
 
-def _terms(probabilities: Array, shares: Floats) -> Floats:
-    """Both terms of the model `[m, classes, 2]`."""
-    return np.stack([np.log(np.maximum(probabilities.astype(np.float64), _LEAST)), np.log(shares)], axis=2)
+def _terms(probabilities: Array, shares: Floats, opinion: Floats | None) -> Floats:
+    """The terms of the model `[m, classes, 2]`, or 3 with a second network's `opinion` `[m, classes]`."""
+    terms = [np.log(np.maximum(probabilities.astype(np.float64), _LEAST)), np.log(shares)]
+    return np.stack([*terms, *([] if opinion is None else [np.log(opinion)])], axis=2)
 
 
 def _softmax(scores: Floats) -> Floats:
@@ -113,5 +129,6 @@ def _fitted(terms: Floats, labels: NDArray[np.integer[Any]]) -> Floats:
         slope = np.einsum("nk,nkt->nt", chances, terms) - terms[rows, labels]
         return float(-np.log(np.maximum(chances[rows, labels], 1e-300)).mean()), slope.mean(axis=0)
 
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0, _MOST_WEIGHT)] * 2)
+    count = terms.shape[2]
+    found = minimize(loss, np.eye(count)[0], jac=True, method="L-BFGS-B", bounds=[(0, _MOST_WEIGHT)] * count)
     return np.asarray(found.x)

@@ -40,6 +40,11 @@ class TrustSettings(Section):
     prior_error: float = parameter(
         0.2, "how often somebody of whom nothing is known says a wrong class", "share of images", gt=0, lt=1
     )
+    second_opinion: str = parameter(
+        "",
+        "`module:function` that makes features `[n, d]` of images uint8 `[n, h, w, c]` by another network than the "
+        "root; held against control images they tell wrong claims; empty: none",
+    )
     trusted: tuple[str, ...] = parameter((), "reporters whose word alone is enough")
     trusted_needed: bool = parameter(
         False, "without a trusted reporter nothing is corrected; set it where strangers can file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -15,9 +16,12 @@ from errata.data.belief.image_evidence import ImageEvidence
 from errata.data.belief.names import same_reporter
 from errata.data.images import Pixels, pixel_digest
 from errata.data.inbox.claim import Claim
+from errata.data.kept_blocks import KeptBlocks
+from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split
+from errata.editing.errors import DataError
 from errata.editing.export import OnnxClassifier
-from errata.editing.features import Features
+from errata.editing.features import BLOCK, Features
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
 from errata.editing.shortcut import shortcut
@@ -36,7 +40,7 @@ class DoubtEstimator:
 
     workspace: Workspace
     parent: Parent
-    _seen: dict[str, tuple[NDArray[np.float32], NDArray[np.float16]]] = field(default_factory=dict)
+    _seen: dict[str, tuple[NDArray[np.float32], NDArray[np.float16], NDArray[np.float32]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._live = OnnxClassifier(self.parent.model)
@@ -45,8 +49,9 @@ class DoubtEstimator:
         """What the live model predicts for uint8 `[n, h, w, c]`: `[n]`; what was seen is kept for `doubts`."""
         predictions = self._live.predict(pixels)
         features = Features().of(self._root, torch.from_numpy(pixels)).cpu().numpy().astype(np.float16)
-        for image, *seen in zip(pixels, predictions.probabilities, features, strict=True):
-            self._seen.setdefault(pixel_digest(image), (seen[0], seen[1]))
+        second = self._second(pixels)
+        for image, *seen in zip(pixels, predictions.probabilities, features, second, strict=True):
+            self._seen.setdefault(pixel_digest(image), (seen[0], seen[1], seen[2]))
         return predicted_classes(predictions.logits)
 
     def doubts(
@@ -60,9 +65,10 @@ class DoubtEstimator:
         row, classes = {image: number for number, image in enumerate(images)}, self.parent.classes
         probabilities = np.stack([self._seen[image][0] for image in images])
         features = np.stack([self._seen[image][1] for image in images])
+        second = np.stack([self._seen[image][2] for image in images])
         evidence = self._evidence()
         found = estimate_doubts(
-            evidence.posterior(probabilities, features),
+            evidence.posterior(probabilities, features, second if self._named else None),
             [
                 Opinion(row[each.correction], classes.index(each.expected), same_reporter(each.reporter))
                 for each in usable
@@ -86,8 +92,43 @@ class DoubtEstimator:
         splits = [load_split(self.workspace.splits, name) for name in CONTROL]
         count = sum(map(len, splits))
         sample = np.linspace(0, count - 1, min(count, MOST_CONTROL)).astype(np.int64)
+        control = np.concatenate([split.images for split in splits])[sample]
         return ImageEvidence(
             np.concatenate([live.predict(split.images).probabilities for split in splits])[sample],
             np.concatenate([features.of(self._root, tensor_of(split.images)).cpu() for split in splits])[sample],
             np.concatenate([split.labels for split in splits])[sample],
+            self._second(control) if self._named else None,
         )
+
+    @property
+    def _named(self) -> str:
+        return self.workspace.params.trust.second_opinion
+
+    def _second(self, pixels: Pixels) -> NDArray[np.float32]:
+        """The second network's features of uint8 `[n, h, w, c]`, kept in the workspace; no columns if there is none."""
+        if not self._named:
+            return np.zeros((len(pixels), 0), np.float32)
+        kept = KeptBlocks(self.workspace.features / "second-opinion.db")
+        keys = [sha256(f"{self._named}\0{pixel_digest(image)}".encode()) for image in pixels]
+        found = kept.get(keys)
+        missing = [index for index, key in enumerate(keys) if key not in found]
+        for start in range(0, len(missing), BLOCK):
+            block = missing[start : start + BLOCK]
+            features = features_by(self._named, pixels[block])
+            new = {keys[index]: row.tobytes() for index, row in zip(block, features, strict=True)}
+            kept.put(new)
+            found |= new
+        return np.stack([np.frombuffer(found[key], np.float32) for key in keys])
+
+
+def features_by(name: str, pixels: Pixels) -> NDArray[np.float32]:
+    """What the function `module:function` makes of uint8 `[n, h, w, c]`: `[n, d]`. Raises DataError if it makes nothing
+    of the kind, or cannot be imported."""
+    module, _, function = name.partition(":")
+    try:
+        features = np.asarray(getattr(import_module(module), function)(pixels), np.float32)
+    except (ImportError, AttributeError, ValueError) as fault:
+        raise DataError(f"params.yaml: trust.second_opinion: {name} cannot be asked: {fault}") from fault
+    if features.ndim != 2 or len(features) != len(pixels):
+        raise DataError(f"params.yaml: trust.second_opinion: {name} made {features.shape} of {len(pixels)} images")
+    return features

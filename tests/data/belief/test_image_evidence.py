@@ -76,3 +76,38 @@ def test_what_is_no_number_stays_none_and_spoils_nothing_else() -> None:
 def test_one_class() -> None:
     evidence = ImageEvidence(np.ones((5, 1)), np.ones((5, 2)), np.zeros(5, int))
     assert evidence.posterior(np.ones((1, 1)), np.ones((1, 2))).tolist() == [[1.0]]
+
+
+def test_a_second_network_speaks_as_loud_as_control_images_let_it() -> None:
+    """The model knows classes 0 and 1 from 2 and 3, the second network even from odd: together they know all."""
+    rng = np.random.default_rng(0)
+
+    def world(count: int) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
+        labels = rng.integers(0, 4, count)
+        half, parity = (labels // 2 * 2 - 1) + rng.normal(size=count), (labels % 2 * 2 - 1) + rng.normal(size=count)
+        upper = 1 / (1 + np.exp(-2 * half))  # exact, by Bayes' rule
+        probabilities = np.stack([1 - upper, 1 - upper, upper, upper], axis=1) / 2
+        noise = rng.normal(size=(count, 5))
+        return probabilities, np.zeros((count, 0)), np.column_stack([5 * parity, noise]), labels
+
+    probabilities, features, second, labels = world(4000)
+    evidence = ImageEvidence(probabilities, features, labels, second)
+    unseen, none, other, truth = world(4000)
+    chances = evidence.posterior(unseen, none, other)
+    alone = ImageEvidence(probabilities, features, labels).posterior(unseen, none)
+    parity_odds = 1 / (1 + np.exp(-2 * other[:, 0] / 5))
+    exact = np.stack(
+        [
+            unseen[:, 0] * 2 * (1 - parity_odds),
+            unseen[:, 0] * 2 * parity_odds,
+            unseen[:, 2] * 2 * (1 - parity_odds),
+            unseen[:, 2] * 2 * parity_odds,
+        ],
+        axis=1,
+    )
+    assert np.abs(chances - exact).mean() < 0.02
+    rows = np.arange(4000)
+    assert np.log(chances[rows, truth]).mean() > np.log(alone[rows, truth]).mean() + 0.3
+    # one that knows nothing is not heard
+    deaf = ImageEvidence(probabilities, features, labels, noise := rng.normal(size=(4000, 20)))
+    assert np.abs(deaf.posterior(unseen, none, noise) - alone).mean() < 0.02

@@ -1,17 +1,24 @@
 """From the inbox to what was agreed on: nobody tunes the judge, and nobody's word counts twice."""
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from errata.data.images import encode_png, pixel_digest
+from errata.data.datasets import LabelledImages, load_dataset
+from errata.data.images import Pixels, encode_png, pixel_digest
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.refusals import Reason
 from errata.data.reports import file_report
 from errata.data.splits import load_split
+from errata.editing.errors import DataError
 from errata.flows.night.collect import collect
 from errata.flows.night.doubts import DoubtEstimator
 from errata.flows.night.parent import sync
 from tests.data.conftest import NOON
 from tests.flows.conftest import Place, set_trust
+
+Floats = NDArray[np.float64]
+Classes = NDArray[np.int64]
 
 
 def test_an_image_that_judges_releases_cannot_be_reported(place: Place) -> None:
@@ -75,11 +82,8 @@ def test_a_claim_that_is_doubted_waits_with_its_doubt_until_a_trusted_person_say
     assert [set(each.reports) for each in collect(tonight, parent).corrections] == [{*lies, vouched}]
 
 
-def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what_is_right(place: Place) -> None:
-    traffic = load_split(place.workspace.splits, "traffic")
-    tonight = place.night()
-    estimator = DoubtEstimator(place.workspace, sync(tonight))
-    predicted = estimator.predict(traffic.images)
+def claims_of(traffic: LabelledImages, predicted: Classes) -> tuple[list[Claim], NDArray[np.bool_]]:
+    """A claim about each image, and whether it is right: the true class where the live model errs, else a wrong one."""
     rng, claims, true = np.random.default_rng(0), [], []
     for index, (image, label, said) in enumerate(zip(traffic.images, traffic.labels, predicted, strict=True)):
         claimed = label if label != said else (label + rng.integers(1, 10)) % 10
@@ -87,10 +91,42 @@ def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what
         now = traffic.classes[said]
         claims.append(Claim(f"r{index}", "", pixel_digest(image), name, None, f"p{index}", NOON, now))
         true.append(label != said)
+    return claims, np.array(true)
+
+
+def doubts_of(estimator: DoubtEstimator, traffic: LabelledImages) -> tuple[Floats, NDArray[np.bool_]]:
+    """The doubt of each of those claims, and which are right."""
+    claims, true = claims_of(traffic, estimator.predict(traffic.images))
     doubts = estimator.doubts(claims, 0.2, {})
-    found = np.array([doubts[claim.correction, claim.expected] for claim in claims])
-    assert found[np.array(true)].max() < np.median(found[~np.array(true)])
-    assert found[np.array(true)].mean() < found[~np.array(true)].mean() - 0.3
+    return np.array([doubts[claim.correction, claim.expected] for claim in claims]), true
+
+
+def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what_is_right(place: Place) -> None:
+    traffic = load_split(place.workspace.splits, "traffic")
+    found, true = doubts_of(DoubtEstimator(place.workspace, sync(place.night())), traffic)
+    assert found[true].max() < np.median(found[~true])
+    assert found[true].mean() < found[~true].mean() - 0.3
+
+
+def all_knowing(images: Pixels) -> NDArray[np.float32]:
+    """Stands for a second network: which digit each image of the demonstration shows."""
+    digits = load_dataset("digits")
+    known = {pixel_digest(image): label for image, label in zip(digits.images, digits.labels, strict=True)}
+    return np.eye(10, dtype=np.float32)[[known[pixel_digest(image)] for image in images]]
+
+
+def test_a_second_network_that_sees_better_tells_right_claims_from_wrong_ones(place: Place) -> None:
+    traffic = load_split(place.workspace.splits, "traffic")
+    before, true = doubts_of(DoubtEstimator(place.workspace, sync(place.night())), traffic)
+    set_trust(place.workspace.folder, second_opinion=f"{__name__}:all_knowing")
+    for _ in range(2):  # its features are kept, and the same
+        after, _ = doubts_of(DoubtEstimator(place.workspace, sync(place.night())), traffic)
+        assert after[true].mean() < before[true].mean() / 2
+        assert (after[true] < before[true]).all()
+        assert after[~true].min() > after[true].max()
+    set_trust(place.workspace.folder, second_opinion="nowhere:nothing")
+    with pytest.raises(DataError, match="second_opinion: nowhere:nothing cannot be asked"):
+        DoubtEstimator(place.workspace, sync(place.night())).predict(traffic.images[:1])
 
 
 def test_who_says_the_same_of_an_image_that_shows_the_same_is_heard_of_both(place: Place) -> None:
