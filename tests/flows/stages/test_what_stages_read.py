@@ -7,6 +7,7 @@ import yaml
 
 from errata.flows.night.run import run_night
 from errata.flows.params import Params
+from errata.flows.releases.pipeline import INSTALLED
 from errata.flows.stages.edit import edit
 from errata.flows.stages.evaluate import evaluate
 from errata.flows.stages.export import export
@@ -43,6 +44,10 @@ def test_each_stage_reads_what_dvc_yaml_says(quick: Place) -> None:
         stage(workspace, cast(Params, recorded))
         read[name] = recorded.read
     assert read == {name: set(stage.get("params", [])) for name, stage in declared.items()}
+
+
+def test_the_installed_pipeline_is_the_repositorys() -> None:
+    assert INSTALLED.read_bytes() == (REPOSITORY / "dvc.yaml").read_bytes()
 
 
 def test_other_limits_ship_the_same_bytes(quick: Place) -> None:
