@@ -19,9 +19,10 @@ from errata.data.inbox.claim import Claim
 from errata.data.kept_blocks import KeptBlocks
 from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split
+from errata.editing.batches import BLOCK
 from errata.editing.errors import DataError
 from errata.editing.export import OnnxClassifier
-from errata.editing.features import BLOCK, Features
+from errata.editing.features import Features
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
 from errata.editing.shortcut import shortcut
@@ -92,12 +93,12 @@ class DoubtEstimator:
         splits = [load_split(self.workspace.splits, name) for name in CONTROL]
         count = sum(map(len, splits))
         sample = np.linspace(0, count - 1, min(count, MOST_CONTROL)).astype(np.int64)
-        control = np.concatenate([split.images for split in splits])[sample]
+        second = self._second(np.concatenate([split.images for split in splits])[sample]) if self._named else None
         return ImageEvidence(
             np.concatenate([live.predict(split.images).probabilities for split in splits])[sample],
             np.concatenate([features.of(self._root, tensor_of(split.images)).cpu() for split in splits])[sample],
             np.concatenate([split.labels for split in splits])[sample],
-            self._second(control) if self._named else None,
+            second,
         )
 
     @property
