@@ -3,6 +3,7 @@ rely on without knowing which one it is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -336,6 +337,23 @@ def test_l_e_is_what_numpy_finds_and_its_gradient_the_finite_difference(kind: Ki
         ends.append([kind.l_e(moved, one) for one in constraints])
     slopes = (np.array(ends[0]) - np.array(ends[1])) / 2e-6
     np.testing.assert_allclose((gradients * way).flatten(1).sum(1), slopes, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("source", small_sentences(2, seed=9))
+def test_a_sentence_holds_iff_the_search_says_it_also_where_the_search_drops_it(source: Tensor) -> None:
+    network, seen = small_writer(), {"said": 0, "found": 0, "dropped": 0}
+    said = SEARCH.says(network, source)
+    second = written(network, source)[0][1][1][:-1]
+    for words in {*permutations(source.tolist()), said, second}:
+        one = SequenceConstraint(source, torch.tensor(words), SEARCH)
+        demands = gather(network, [one])
+        with torch.no_grad():
+            (l_e,) = demands.measure.violations(lambda _, pairs: network(pairs), {}, demands.inputs, demands.targets)
+        found, gap = written(network, source, (*words, 1))
+        assert float(l_e) == pytest.approx(rival_over_wanted(network, one), abs=1e-5)
+        assert (float(l_e) <= 0) == (words == said) == (found[0][1] == (*words, 1))
+        seen["dropped" if gap else "said" if words == said else "found"] += 1
+    assert min(seen.values()) >= 1, seen
 
 
 REFUSED = {f"{name}, {what}": (case, *bad) for name, case in CASES.items() for what, bad in case.kind.bad.items()}
