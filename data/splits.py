@@ -216,7 +216,7 @@ def read_split(path: Path, sha256: str) -> LabelledImages:
 
 def unpack_split(content: bytes) -> LabelledImages:
     """The split of a file whose digest was checked: `unpack_split(pack_split(s))` is `s`, in memory."""
-    return _unpacked(io.BytesIO(content), lambda file, _start: np.load(file, allow_pickle=False)["images"])
+    return _unpacked(io.BytesIO(content), _in_memory)
 
 
 def _unpacked(file: BinaryIO, images_of: Callable[[BinaryIO, int], Pixels]) -> LabelledImages:
@@ -233,11 +233,17 @@ def _unpacked(file: BinaryIO, images_of: Callable[[BinaryIO, int], Pixels]) -> L
     return LabelledImages(images_of(file, start), others["labels"], classes, columns)
 
 
+def _in_memory(file: BinaryIO, _start: int) -> Pixels:
+    """The images of the whole file, read."""
+    file.seek(0)
+    images: Pixels = np.load(file, allow_pickle=False)["images"]
+    return images
+
+
 def _mapped(file: BinaryIO, start: int) -> Pixels:
     """The array of the uncompressed zip member whose local header begins at `start`, read-only, where it lies."""
-    file.seek(
-        start + 26
-    )  # APPNOTE.TXT 4.3.7: after 30 bytes the name and the extra field, whose lengths are the last four
+    # APPNOTE.TXT 4.3.7: after 30 bytes come the name and the extra field, whose lengths are the last four of these
+    file.seek(start + 26)
     file.seek(sum(struct.unpack("<HH", file.read(4))), io.SEEK_CUR)
     np.lib.format.read_magic(file)
     shape, _, kind = np.lib.format.read_array_header_1_0(file)

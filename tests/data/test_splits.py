@@ -13,12 +13,14 @@ from errata.data.datasets import LabelledImages, load_dataset
 from errata.data.splits import (
     load_split,
     make_splits,
+    pack_split,
     read_split,
     record_splits,
     refreshed,
     save_splits,
     split_rows,
     splits_digest,
+    unpack_split,
     write_split,
 )
 from errata.data.spool import spooled
@@ -90,6 +92,16 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         assert np.array_equal(loaded.images, split.images)
         assert np.array_equal(loaded.labels, split.labels)
         assert loaded.classes == split.classes
+
+
+def test_what_is_packed_is_unpacked_in_memory(tmp_path: Path) -> None:
+    split = replace(small(), columns={"camera": np.array(["x", "y"] * 30)})
+    content = pack_split(split)
+    found = unpack_split(content)
+    assert (found.images == split.images).all()
+    assert (found.labels == split.labels).all()
+    assert (found.classes, list(found.columns)) == (split.classes, ["camera"])
+    assert hashlib.sha256(content).hexdigest() == write_split(split, tmp_path / "same.npz").sha256
 
 
 def test_one_changed_byte_is_damage(tmp_path: Path) -> None:

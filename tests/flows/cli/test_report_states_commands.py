@@ -55,8 +55,8 @@ def test_reports_are_listed_by_state_and_by_who_said_so(storage: Storage) -> Non
     assert listed("--refused") == [first.id]
     assert listed("--mine", "JOSE") == [first.id]
     assert listed("--waiting", "--mine", "jose") == []
-    table = CliRunner().invoke(app, ["reports", "--store", storage.url], env={"COLUMNS": "200"}).output
-    assert "conflict: [red]others say 8" in table
+    table = CliRunner().invoke(app, ["reports", "--store", storage.url]).output
+    assert "[red]others" in table  # markup of whoever wrote it is text
 
 
 def test_one_report_is_told_from_filing_to_refusal(storage: Storage) -> None:
