@@ -65,6 +65,7 @@ def test_only_what_changed_is_in_it(root_bytes: bytes, release_bytes: bytes) -> 
     assert tensors["model.patch.weight:values"].shape == (2, 32)
 
 
+@pytest.mark.slow
 def test_size_of_a_correction() -> None:
     wide = ModelSpec("resnet", tuple("abcdefghij"), (8, 8, 1), (0.4,), (0.3,), {"width": 64, "blocks": 1}, 64)
     model = EditableModel.from_spec(wide).eval()

@@ -136,6 +136,7 @@ def test_graph_does_not_depend_on_weights(exported: bytes) -> None:
     assert graphs[0] == graphs[1]
 
 
+@pytest.mark.slow
 def test_new_weights_in_the_old_graph_are_what_an_export_gives(patched: EditableModel, exported: bytes) -> None:
     metadata = {"errata.version": "7"}
     assert with_weights(onnx_bytes(untrained(1), {}), patched, metadata) == onnx_bytes(patched, metadata)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from errata.data import layout
@@ -17,6 +18,7 @@ from tests.editing.models import small_images
 from tests.serving.releases import point_at
 
 
+@pytest.mark.slow
 def test_the_answer_says_which_kind_fired(tmp_path: Path) -> None:
     storage, model = LocalStorage(tmp_path), kinded()
     fitted = found()[1][0].fitted

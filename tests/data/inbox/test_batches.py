@@ -142,6 +142,7 @@ def test_a_column_of_another_schema(storage: Storage) -> None:
 MEBIBYTE = 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

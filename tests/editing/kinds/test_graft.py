@@ -13,6 +13,8 @@ from errata.editing.model import EditableModel
 from tests.editing.kinds.pale import found, pale_images
 from tests.editing.models import small_images, small_model
 
+pytestmark = pytest.mark.slow  # each exports a file with kinds
+
 
 @pytest.fixture(scope="module")
 def root_file() -> bytes:

@@ -35,6 +35,7 @@ def test_a_vector_is_added_to_the_activations_of_chain_3() -> None:
         torch.testing.assert_close(model(IMAGES), model.head(hidden))
 
 
+@pytest.mark.slow
 def test_training_makes_edits_succeed_and_leaves_the_condition_at_zero() -> None:
     model = conditioned(small_model())
     demands = [Constraint(image, index % 4) for index, image in enumerate(IMAGES[:16])]

@@ -189,6 +189,7 @@ def test_a_full_disk_is_a_sentence(corrected: Place, errata: Errata) -> None:
     assert "not foreseen" not in said
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_named(corrected: Place, errata: Errata) -> None:
     corrected.report_mistakes(4)
     (corrected.workspace.ledger / "ledger.jsonl").unlink()

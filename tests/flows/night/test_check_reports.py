@@ -91,6 +91,7 @@ def test_reports_from_the_future_wait_and_are_in_no_table(place: Place) -> None:
     assert found.observed.reports == 1
 
 
+@pytest.mark.slow
 def test_a_night_without_reports_does_not_wait_for_great_expectations(place: Place) -> None:
     code = (
         "import sys; from pathlib import Path;"

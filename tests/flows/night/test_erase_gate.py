@@ -35,6 +35,7 @@ def holding(place: Place, photo: Pixels) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_it_leaves_the_split_that_judges_and_the_rest_judges_on(anywhere: Place, tmp_path: Path) -> None:
     place = anywhere
     images = unseen(place, 1)
@@ -63,6 +64,7 @@ def test_it_leaves_the_split_that_judges_and_the_rest_judges_on(anywhere: Place,
     assert holding(place, photo) == []
 
 
+@pytest.mark.slow
 def test_another_workspace_is_told_what_to_name_and_loses_the_photo(quick: Place, tmp_path: Path) -> None:
     add_gate(quick.night(), write(tmp_path / "new", [unseen(quick, 1)]))
     other = quick.beside(tmp_path / "other")
@@ -76,6 +78,7 @@ def test_another_workspace_is_told_what_to_name_and_loses_the_photo(quick: Place
     assert run_night(other.night()).outcome == "nothing to correct"
 
 
+@pytest.mark.slow
 def test_the_last_image_of_a_class_that_judges_is_not_taken_before_there_are_others(
     quick: Place, tmp_path: Path
 ) -> None:

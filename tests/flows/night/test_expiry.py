@@ -26,6 +26,7 @@ def hours_left(place: Place) -> float:
     return (datetime.fromisoformat(found[0].expires) - datetime.now(UTC)) / timedelta(hours=1)
 
 
+@pytest.mark.slow
 def test_every_night_that_ends_renews_it(quick: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     set_params(quick, "pointer", valid_hours=72)
     assert run_night(quick.night()).outcome == "nothing to correct"

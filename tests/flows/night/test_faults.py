@@ -65,6 +65,7 @@ def kind(key: str) -> str:
     return key if key.endswith(layout.MANIFEST) else "/".join(key.split("/")[: key.startswith("reports/") + 1])
 
 
+@pytest.mark.slow
 def test_killed_before_each_change_of_the_store(make_disturbed: Callable[[], Place], undisturbed: Undisturbed) -> None:
     changes: list[tuple[str, str]] = []
     flushed: list[str] = []

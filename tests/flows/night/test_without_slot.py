@@ -1,6 +1,7 @@
 """Corrections that no slot can hold: deferred, told, tried again; and a night is not held up by them."""
 
 import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -51,6 +52,7 @@ def report_traffic(place: Place, indexes: list[int]) -> set[str]:
     return {pixel_digest(traffic.images[index]) for index in indexes}
 
 
+@pytest.mark.slow
 def test_what_only_the_head_could_hold_is_deferred_and_the_night_releases(
     quick: Place, _unsolvable: frozenset[int]
 ) -> None:

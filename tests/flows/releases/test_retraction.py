@@ -112,6 +112,7 @@ def test_a_retraction_that_died_before_its_swap_stands_and_is_logged_when_given_
     assert gone not in in_force(quick)
 
 
+@pytest.mark.slow
 def test_a_night_that_ran_while_something_was_retracted_loses_its_swap(quick: Place) -> None:
     gone = min(corrected(quick, 2))
     quick.report_mistakes()

@@ -82,6 +82,7 @@ def test_an_empty_split_that_is_needed_is_refused_and_nothing_is_written(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_stage_tells_what_it_warns_of_and_writes_nothing_that_it_refuses(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
