@@ -26,8 +26,9 @@ def spooled(arrays: Iterable[Pixels], shape: tuple[int, ...], folder: Path | Non
                 file.write(np.ascontiguousarray(array).data)
             file.flush()
         except OSError as error:
+            where = folder or tempfile.gettempdir()
             raise DataError(
-                f"{folder or tempfile.gettempdir()}: {error.strerror} after {file.tell():,} bytes of images; make room"
+                f"{where}: {error.strerror}; check the disk's space: {file.tell():,} bytes of images went there"
             ) from error
         count = file.tell() // int(np.prod(shape))
         # a memory map of nothing cannot be had

@@ -118,8 +118,13 @@ def make_workspace(folder: Path) -> None:
 
 def set_trust(folder: Path, **settings: object) -> None:
     """Change the section `trust` of the folder's params.yaml."""
+    set_params(folder, "trust", **settings)
+
+
+def set_params(folder: Path, section: str, **settings: object) -> None:
+    """Change a section of the folder's params.yaml."""
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["trust"].update(settings)
+    params[section].update(settings)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 

