@@ -21,7 +21,16 @@ def untouched(desk: Desk) -> list[str]:
     return [key for key in desk.storage.keys("") if key.startswith((layout.INBOX, layout.RETRACTED, layout.LOG))]
 
 
-@pytest.mark.parametrize("token", [None, "", "made.up.token", SignIn(b"another secret").issue("ann lee")])
+@pytest.mark.parametrize(
+    "token",
+    [None, "", "made.up.token", SignIn(b"another secret").issue("ann lee")],
+    ids=[
+        "none",
+        "empty",
+        "made up",
+        "of another secret",
+    ],  # a token holds the time: each process would name it its own way
+)
 def test_without_a_sign_in_nothing_is_shown_and_nothing_decided(desk: Desk, token: str | None) -> None:
     report = desk.claim(9, CLAIMED)
     before = untouched(desk)
