@@ -163,7 +163,7 @@ def test_parquet_as_pandas_and_as_hugging_face_write_it(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="make room"):
+    with pytest.raises(DataError, match="check the disk"):
         spooled(full(), (6, 6, 3), tmp_path)
 
 
