@@ -105,10 +105,10 @@ def test_the_worker_probes_moves_reports_and_releases_on_real_s3(real_s3_role: R
     settle(storage, [kept.id], 1)
     assert list(storage.keys(layout.INBOX)) == []
     storage.put_once(layout.release_file(1, "x"), b"a release")
+    assert Looks(storage).count("a" * 64, ["c" * 64], "b" * 64) == 1
     tag = storage.swap(layout.LIVE, b"{}", expected=None).tag
     storage.swap(layout.LIVE, b"[]", expected=tag)
     assert refused(lambda: storage.delete(layout.release_file(1, "x")))  # a release is never removed by a night
-    assert Looks(storage).count("a" * 64, ["c" * 64], "b" * 64) == 1
     assert refused(lambda: storage.delete(layout.look("a" * 64, 1, "b" * 64)))  # nor is a look
     assert refused(lambda: storage.delete(layout.image(kept.image)))
 
