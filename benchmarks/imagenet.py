@@ -10,7 +10,6 @@ mistakes on the same classes, which no editor saw. Finished rows are kept in the
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks.imagenet_bench import MIXED, SETTINGS, SHAPE, VIEWS, Bench, Draw, Edit, Outcome, predicted, share
 from benchmarks.report import environment, markdown
+from benchmarks.rows import add_line, read_lines
 from errata.data.datasets import load_dataset
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
@@ -100,21 +100,15 @@ ROWS = (
 
 def measured(bench: Bench, row: Row, draws: Sequence[Draw], path: Path) -> list[Outcome]:
     """The outcomes of a row, those in `path` (JSON Lines) read, the others run and appended; begun anew for others."""
-    header = json.dumps({"row": row.name, "draws": [asdict(draw) for draw in draws], "views": repr(VIEWS)})
-    lines = path.read_text().splitlines() if path.exists() else []
-    if not lines or lines[0] != header:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(header + "\n")
-        lines = [header]
-    found = [Outcome(**json.loads(line)) for line in lines[1:]]
+    header = {"row": row.name, "draws": [asdict(draw) for draw in draws], "views": repr(VIEWS)}
+    found = [Outcome(**one) for one in read_lines(path, header)]
     left = [draw for draw in draws if row.mixed or draw.about != MIXED][len(found) :]
     if not left:
         return found
     edit = row.make(bench)
     for draw in left:
         found.append(bench.judge(edit, draw))
-        with path.open("a") as file:
-            file.write(json.dumps(asdict(found[-1])) + "\n")
+        add_line(path, header, found[-1])
         print(f"{row.name}: {found[-1]}", flush=True)
     return found
 

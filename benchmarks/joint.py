@@ -9,10 +9,9 @@ are kept in the cache: stop and start it at any time.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch import Tensor
 from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar_models import plain_model
 from benchmarks.report import environment, markdown
+from benchmarks.rows import add_line, read_lines
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
@@ -149,13 +149,8 @@ class Joint:
 def measured(joint: Joint, contender: Contender, path: Path, sizes: Sequence[int]) -> list[Outcome]:
     """All outcomes of one editor, those in `path` (JSON Lines) read, the others run and appended."""
     editor = contender.make()
-    header = json.dumps({"editor": repr(editor), "views": repr(VIEWS), "errors": len(joint.wrong)})
-    lines = path.read_text().splitlines() if path.exists() else []
-    if not lines or lines[0] != header:
-        lines = [header]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(header + "\n")
-    found = [Outcome(**{**json.loads(line), "shares": tuple(json.loads(line)["shares"])}) for line in lines[1:]]
+    header = {"editor": repr(editor), "views": repr(VIEWS), "errors": len(joint.wrong)}
+    found = [Outcome(**{**one, "shares": tuple(one["shares"])}) for one in read_lines(path, header)]
     state: object = None
     for k in (size for size in sizes if size <= min(contender.most, len(joint.wrong))):
         for number in range(sum(one.k == k for one in found), DRAWS[k]):
@@ -163,8 +158,7 @@ def measured(joint: Joint, contender: Contender, path: Path, sizes: Sequence[int
                 reference = joint.data.train.images[:REFERENCE]
                 state = editor.prepare(joint.root, reference, joint.data.validation.images)
             found.append(joint.run(editor, state, k, number))
-            with path.open("a") as file:
-                file.write(json.dumps(asdict(found[-1])) + "\n")
+            add_line(path, header, found[-1])
             print(f"{contender.name}: k {k} draw {number}: {_words(found[-1:])}", flush=True)
     return found
 

@@ -11,11 +11,10 @@ time.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from benchmarks.cifar_data import VIEWS, Images, load_cifar10
 from benchmarks.cifar_resnet import load_resnet
 from benchmarks.kind_images import SEVERITIES, UNSEEN, KindImages, Parts, kind_images
 from benchmarks.kind_tables import GOALS, MIXED, ORDINARY, SETTINGS, Mixture, Outcome, cells, report
+from benchmarks.rows import add_line, read_lines
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.kinds.batch_norm import own_statistics, with_tensors
@@ -208,13 +208,8 @@ ROWS = (
 
 def measured(bench: Bench, row: Row, path: Path, run: bool) -> list[Outcome]:
     """All outcomes of a row, those in `path` (JSON Lines) read, the others `run` and appended."""
-    header = json.dumps({"row": row.name, "settings": SETTINGS.model_dump(), "views": VIEWS.model_dump()})
-    lines = path.read_text().splitlines() if path.exists() else []
-    if not lines or lines[0] != header:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(header + "\n")
-        lines = [header]
-    found = [Outcome(**json.loads(line)) for line in lines[1:]]
+    header = {"row": row.name, "settings": SETTINGS.model_dump(), "views": VIEWS.model_dump()}
+    found = [Outcome(**one) for one in read_lines(path, header)]
     done = {(one.kind, one.size, one.draw) for one in found}
     for draw in range(row.draws if run else 0):
         for size in GOALS:
@@ -222,8 +217,7 @@ def measured(bench: Bench, row: Row, path: Path, run: bool) -> list[Outcome]:
                 if (name, size, draw) in done:
                     continue
                 found.append(bench.judge(row, name, size, draw))
-                with path.open("a") as file:
-                    file.write(json.dumps(asdict(found[-1])) + "\n")
+                add_line(path, header, found[-1])
                 print(f"{row.name}: {name} {size} draw {draw}: {' '.join(cells(found[-1:]))}", flush=True)
     return found
 
@@ -254,13 +248,12 @@ def mixture(bench: Bench, draw: int, each: int = 60) -> Mixture:
 
 def mixtures(bench: Bench, path: Path, run: bool) -> list[Mixture]:
     """The mixture of each draw, those in `path` (JSON Lines) read, the others `run` and appended."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines]
+    header = {"row": MIXTURE, "settings": SETTINGS.model_dump(), "views": VIEWS.model_dump()}
+    found = read_lines(path, header)
     kept = [Mixture(**{**one, "outcomes": tuple(tuple(each) for each in one["outcomes"])}) for one in found]
     for draw in range(len(kept), DRAWS if run else 0):
         kept.append(mixture(bench, draw))
-        with path.open("a") as file:
-            file.write(json.dumps(asdict(kept[-1])) + "\n")
+        add_line(path, header, kept[-1])
         print(kept[-1], flush=True)
     return kept
 

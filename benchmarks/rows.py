@@ -31,31 +31,40 @@ def run_row(
     header = {"editor": repr(editor), "views": repr(views)}
     trials = read_row(path, header)
     if len(trials) < len(demands):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.write_text(json.dumps(header) + "\n")
         measured_on = control()
         state = prepare(measured_on.root)
         for trial in run_protocol(editor, state, measured_on, demands[len(trials) :], views, SIDE_BY_SIDE):
             trials.append(trial)
-            with path.open("a") as file:
-                file.write(json.dumps(asdict(trial)) + "\n")
+            add_line(path, header, trial)
     return trials[: len(demands)]
 
 
 def read_row(path: Path, header: dict[str, Any] | None = None) -> list[Trial]:
-    """The trials kept in `path`, none if `header` is given and differs; drops a half-written line."""
+    """The trials kept in `path`, as `read_lines` has them."""
+    return [Trial(**{**one, "harm": tuple(one["harm"])}) for one in read_lines(path, header)]
+
+
+def read_lines(path: Path, header: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """What `add_line` kept in `path`, nothing if `header` is given and differs; drops a half-written line."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
-    if header is not None and json.loads(lines[0]) != header:
+    if header is not None and json.loads(lines[0]) != json.loads(json.dumps(header)):
         path.rename(path.with_suffix(".old"))
         return []
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
         path.write_text("".join(whole))
-    trials = [json.loads(line) for line in whole[1:]]
-    return [Trial(**{**one, "harm": tuple(one["harm"])}) for one in trials]
+    return [json.loads(line) for line in whole[1:]]
+
+
+def add_line(path: Path, header: dict[str, Any], outcome: Any) -> None:
+    """Keep one more record in `path` (JSON Lines), whose first line says what made them all."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(header) + "\n")
+    with path.open("a") as file:
+        file.write(json.dumps(asdict(outcome)) + "\n")
 
 
 def kept_value(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

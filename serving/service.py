@@ -194,34 +194,38 @@ def create_app(
 
     open_inference.install(app, service.follower, bodies, service.metrics)
     if settings.reports:
-
-        @app.post(
-            "/report",
-            status_code=201,
-            summary="Say what a prediction should have been",
-            openapi_extra=IMAGE_BODY,
-            responses=problems.responses(408, 413, 422, 503),
-        )
-        async def report(
-            request: Request,
-            prediction: Annotated[str, Query(max_length=2000, description="`prediction` of the answer")],
-            expected: Annotated[str, Query(min_length=1, max_length=200, description="the class it should be")],
-            reporter: Annotated[str, Query(min_length=1, max_length=200, description="who says so")] = "anonymous",
-            note: Annotated[str, Query(max_length=2000, description="anything to add")] = "",
-        ) -> Filed:
-            def job(content: bytes) -> Filed:
-                return service.report(content, prediction, expected, reporter, note)
-
-            return await bodies.handle(request, job)
-
-        @app.get(
-            "/reports/{report}",
-            summary="What became of a report",
-            responses=problems.responses(404, 422, 503),
-        )
-        async def became(
-            report: Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="`report` of what /report answered")],
-        ) -> Became:
-            return await bodies.work(partial(service.became, report))
-
+        _report_routes(app, service, bodies)
     return app
+
+
+def _report_routes(app: FastAPI, service: Service, bodies: Bodies) -> None:
+    """What was wrong is said, and what became of it asked."""
+
+    @app.post(
+        "/report",
+        status_code=201,
+        summary="Say what a prediction should have been",
+        openapi_extra=IMAGE_BODY,
+        responses=problems.responses(408, 413, 422, 503),
+    )
+    async def report(
+        request: Request,
+        prediction: Annotated[str, Query(max_length=2000, description="`prediction` of the answer")],
+        expected: Annotated[str, Query(min_length=1, max_length=200, description="the class it should be")],
+        reporter: Annotated[str, Query(min_length=1, max_length=200, description="who says so")] = "anonymous",
+        note: Annotated[str, Query(max_length=2000, description="anything to add")] = "",
+    ) -> Filed:
+        def job(content: bytes) -> Filed:
+            return service.report(content, prediction, expected, reporter, note)
+
+        return await bodies.handle(request, job)
+
+    @app.get(
+        "/reports/{report}",
+        summary="What became of a report",
+        responses=problems.responses(404, 422, 503),
+    )
+    async def became(
+        report: Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="`report` of what /report answered")],
+    ) -> Became:
+        return await bodies.work(partial(service.became, report))
