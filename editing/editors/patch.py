@@ -47,6 +47,18 @@ class PatchState:
 
 
 @dataclass(frozen=True)
+class _Solved:
+    """The rows `chosen` for slots and what those add, `values` `[chosen, classes]`; of all corrections `[k]` which
+    were `wanted` in the end and which `refused` as in conflict; `reason` on those that got none."""
+
+    chosen: Tensor
+    values: Tensor
+    wanted: Tensor
+    refused: Tensor
+    reason: str
+
+
+@dataclass(frozen=True)
 class CalibratedPatch:
     """Writes one slot a correction; a constraint that holds already takes none, unless another slot breaks it.
 
@@ -164,14 +176,48 @@ class CalibratedPatch:
             logits = self._logits(model, images, hidden)
             wanted |= violation(logits[:, 0], expected) > 0
         free = (model.patch.weight.abs().amax(1) + model.patch.value.abs().amax(1) == 0).nonzero()[:, 0]
+        solved = self._solve(len(free), wanted, separated, features, logits, expected, own, detectors)
+        chosen = solved.chosen
+        taken = free[: len(chosen)]
+        model.patch.weight[taken] = detectors.weight[chosen]
+        model.patch.threshold[taken] = detectors.threshold[chosen]
+        model.patch.value[taken] = solved.values.to(model.patch.value.dtype)
+        slots = dict(zip(chosen.tolist(), taken.tolist(), strict=True))
+        lowest = (own.amin(1) / detectors.deviation).tolist()
+        firing = detectors.firing.tolist()
+        asked = solved.wanted.nonzero()[:, 0].tolist()
+        diagnostics = tuple(
+            SlotDiagnostics(constraints[one].key, slots.get(one, -1), lowest[one], firing[one], one in slots)
+            for one in asked
+        )
+        unheld = {
+            one: Unheld.NOT_APART if not separated[one] else Unheld.CONFLICT if solved.refused[one] else Unheld.NO_SLOT
+            for one in asked
+            if one not in slots
+        }
+        return diagnostics, unheld, solved.reason
+
+    def _solve(
+        self,
+        room: int,
+        wanted: Tensor,
+        separated: Tensor,
+        features: Tensor,
+        logits: Tensor,
+        expected: Tensor,
+        own: Tensor,
+        detectors: Detectors,
+    ) -> _Solved:
+        """Slots for as many of the corrections `wanted` `[k]` that are `separated` `[k]` as can hold together, at most
+        `room`: the others are left out one set after the other until the rest has a solution."""
         reason = "" if bool(separated[wanted].all()) else "their features are not apart from those of control images"
         refused = torch.zeros_like(wanted)
         strict = torch.ones_like(wanted)  # whose other views must win too, not only the image itself
         while True:
             chosen = (wanted & separated & ~refused).nonzero()[:, 0]
-            if len(chosen) > len(free):
-                reason = f"the patch has {len(free)} free slots for {len(chosen)} corrections; train a new root"
-                chosen = chosen[: len(free)]
+            if len(chosen) > room:
+                reason = f"the patch has {room} free slots for {len(chosen)} corrections; train a new root"
+                chosen = chosen[:room]
             problem = self._problem(chosen, strict, features, logits, expected, own, detectors)
             values, unsolved = solve_values(problem, len(chosen), self.margin)
             broken = _broken(problem, values, wanted) & separated & ~refused
@@ -183,28 +229,11 @@ class CalibratedPatch:
                 reason = "nearly the same image is corrected to another class; remove one of the two"
                 # What pulls hardest cannot win; most of those that it pulled along can, once it is out.
                 refused[stuck[values[unsolved].abs().amax(1).topk(-(-len(stuck) // 4)).indices]] = True
-            elif bool(broken.any()) and len(chosen) < len(free):
+            elif bool(broken.any()) and len(chosen) < room:
                 wanted |= broken
             else:
                 break
-        taken = free[: len(chosen)]
-        model.patch.weight[taken] = detectors.weight[chosen]
-        model.patch.threshold[taken] = detectors.threshold[chosen]
-        model.patch.value[taken] = values.to(model.patch.value.dtype)
-        slots = dict(zip(chosen.tolist(), taken.tolist(), strict=True))
-        lowest = (own.amin(1) / detectors.deviation).tolist()
-        firing = detectors.firing.tolist()
-        asked = wanted.nonzero()[:, 0].tolist()
-        diagnostics = tuple(
-            SlotDiagnostics(constraints[one].key, slots.get(one, -1), lowest[one], firing[one], one in slots)
-            for one in asked
-        )
-        unheld = {
-            one: Unheld.NOT_APART if not separated[one] else Unheld.CONFLICT if refused[one] else Unheld.NO_SLOT
-            for one in asked
-            if one not in slots
-        }
-        return diagnostics, unheld, reason
+        return _Solved(chosen, values, wanted, refused, reason)
 
     def _problem(
         self,
