@@ -52,8 +52,9 @@ from errata.flows.night.state import Night
 from errata.flows.night.step import Arguments, Result, Step
 from errata.flows.night.summary import NightSummary
 from errata.flows.stages.handover import warm_stages
-from errata.flows.workspace import CODE, Workspace
+from errata.flows.workspace import Workspace
 
+REPOSITORY = Path(__file__).parents[1]
 BAD_LIGHT = ViewSettings(unseen=1, max_shift=0.0, light=0.3, noise=0.1)
 CLAIMS, WRONG = 400, 0.45
 HUMAN_LABELLED = 50_000  # CIFAR-10N tells of the training images, which come first in the data set
@@ -146,9 +147,9 @@ def make_place(folder: Path, params: dict[str, object] | None) -> Place:
     place = Place(folder)
     (place.workspace.folder / ".dvc").mkdir(parents=True, exist_ok=True)
     for name in ("dvc.yaml", ".dvc/config", ".dvcignore"):
-        shutil.copy(CODE / name, place.workspace.folder / name)
+        shutil.copy(REPOSITORY / name, place.workspace.folder / name)
     (place.workspace.folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
-    content = (CODE / "params.yaml").read_text() if params is None else yaml.safe_dump(params, sort_keys=False)
+    content = (REPOSITORY / "params.yaml").read_text() if params is None else yaml.safe_dump(params, sort_keys=False)
     (place.workspace.folder / "params.yaml").write_text(content)
     if not (folder / "store").is_dir() or read_live(place.storage) is None:
         summary = train_new_root(place.night())

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,9 @@ def _run(table: pd.DataFrame, suite: Any, rules: list[Any], docs: Path, run: str
             result_format={"result_format": "COMPLETE"},
         )
     )
-    outcome = checkpoint.run(batch_parameters={"dataframe": table}, run_id=gx.RunIdentifier(run_name=run))
+    # without a time it would read one out of the name, which is random: one of digits alone is a year that nobody knows
+    now = gx.RunIdentifier(run_name=run, run_time=datetime.now(UTC))
+    outcome = checkpoint.run(batch_parameters={"dataframe": table}, run_id=now)
     [validated] = outcome.run_results.values()
     if len(validated.results) != len(rules):
         raise DataError(f"of {len(rules)} expectations Great Expectations held {len(validated.results)} against {name}")

@@ -71,8 +71,8 @@ def write(tmp_path: Path) -> Write:
     return put
 
 
-def check(folder: Path, table: pd.DataFrame = TABLE, name: str = "t") -> Checked:
-    return check_table(table, load_suite(name, folder, VALUES, COLUMNS), folder / "docs", "tonight")
+def check(folder: Path, table: pd.DataFrame = TABLE, name: str = "t", run: str = "tonight") -> Checked:
+    return check_table(table, load_suite(name, folder, VALUES, COLUMNS), folder / "docs", run)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,12 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[st
     checked = check(folder, name="reports")
     assert checked.refused == {}
     return folder, {(each.expectation.removeprefix("expect_column_"), each.column): each for each in checked.outcomes}
+
+
+def test_the_name_of_a_run_is_no_time(write: Write) -> None:
+    """Great Expectations takes a name that looks like a time for one, and this one for the year 586921733662273."""
+    folder = write(("column_max_to_be_between", "expected_share", {"max_value": 1.0}, "warning"))
+    assert [each.holds for each in check(folder, run="0586921733662273").outcomes] == [True]
 
 
 def test_what_is_observed_is_what_is_counted(night: tuple[Path, dict[tuple[str, str], Outcome]]) -> None:
