@@ -156,6 +156,8 @@ class S3Storage:
                     "see that it is not archived, encrypted with a key of one's own, or kept from these credentials"
                 )
                 raise Unreadable(f"{self.url}/{key}: {error}; {advice}") from error
+            if _is_refusal(error) and self._is_not_listed(key):
+                raise NotStored(f"{self.url}/{key} is not stored") from error
             raise
         if at_most is not None and answer["ContentLength"] > at_most:
             answer["Body"].close()
@@ -170,6 +172,18 @@ class S3Storage:
         except ClientError as error:
             return _code(error) in _GONE
         return False
+
+    def _is_not_listed(self, key: str) -> bool:
+        """Whether these credentials may list where the key would be, and it is not there.
+
+        Of what is missing a server says so only to who may list it; some ask for the right to list the whole bucket.
+        """
+        name = self._name(key)
+        try:
+            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=name, MaxKeys=1).get("Contents", ())
+        except ClientError:
+            return False
+        return not any(each["Key"] == name for each in found)
 
     def _put(self, key: str, content: bytes, **condition: str) -> str | None:
         """Write under a condition; the new tag, or None if the condition was not met."""

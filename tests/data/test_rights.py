@@ -11,17 +11,24 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from errata.data import layout
+from errata.data.belief.report_states import report_state
+from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting
 from errata.data.images import encode_png
+from errata.data.inbox.deferred import defer
 from errata.data.inbox.intake import Accepted, read_inbox
 from errata.data.inbox.quarantine import quarantine as quarantine_report
 from errata.data.inbox.quarantine import quarantined, settle
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.erasure import Erasure, ask
 from errata.data.releases.looks import Looks
 from errata.data.reports import file_report
 from errata.data.storage.s3 import S3Storage
 from errata.editing.errors import StoreUnusable, Unreadable
+from errata.serving.service import create_app
+from tests.data.conftest import NOON
 from tests.servers.s3_server import ROLES
 
 POLICY = Path(__file__).parents[2] / "docs" / "store-policy.json"
@@ -65,11 +72,11 @@ def test_the_documented_policy_names_every_role_and_no_other() -> None:
 
 @pytest.mark.parametrize(("role", "other"), [("reporter", "service"), ("service", "reporter")])
 def test_who_files_files_a_picture_that_is_there_already_on_real_s3(real_s3_role: Role, role: str, other: str) -> None:
-    """Picture and claim lie there, put by somebody else: these credentials may not read them."""
+    """Picture and claim lie there, put by somebody else: these credentials may not read the picture."""
     first = file_report(real_s3_role(other), IMAGE, "7", reporter="Ada")
     storage = real_s3_role(role)
     inbox = layout.inbox_report(first.id)
-    assert refused(lambda: storage.get(inbox))
+    assert refused(lambda: storage.get(inbox)) == (role == "reporter")
     assert refused(lambda: storage.get(layout.image(first.image)))
     second = file_report(storage, IMAGE, "7", reporter="Grace")
     again = file_report(storage, IMAGE, "7", reporter="Ada")
@@ -77,7 +84,8 @@ def test_who_files_files_a_picture_that_is_there_already_on_real_s3(real_s3_role
     found = [each for each in read_inbox(real_s3_role("worker"), ("1", "7"), (8, 8, 3)) if isinstance(each, Accepted)]
     assert {each.report.id for each in found} == {first.id, second.id}
     assert refused(lambda: storage.delete(inbox))
-    assert refused(lambda: list(storage.keys(layout.INBOX)))
+    assert refused(lambda: list(storage.keys(layout.INBOX))) == (role == "reporter")
+    assert all(refused(lambda prefix=prefix: list(storage.keys(prefix))) for prefix in ("", layout.IMAGES, layout.LOG))  # type: ignore[misc]
     assert refused(lambda: storage.put_once(layout.release_file(1, "report.html"), b"mine"))
     assert refused(lambda: storage.put_once(layout.look("a" * 64, 1, "b" * 64), b"{}"))
     assert refused(lambda: storage.swap(layout.LIVE, b"{}", expected=None))
@@ -93,6 +101,28 @@ def test_who_serves_reads_releases_on_real_s3(real_s3_role: Role, role: str) -> 
     owner.put_once(layout.image("a" * 64), b"a photo")
     assert refused(lambda: storage.get(layout.image("a" * 64)))
     assert refused(lambda: storage.put_once(layout.release_file(2, "x"), b"mine"))
+
+
+def test_the_service_tells_what_became_of_each_report_on_real_s3(real_s3_role: Role) -> None:
+    """Most of the places where a report could be are empty; nothing is released, and at first nothing waits."""
+    worker, storage = real_s3_role("worker"), real_s3_role("service")
+    new, odd, left_out, taken = (file_report(storage, IMAGE, name, reporter="Ada").id for name in ("1", "2", "3", "4"))
+    with TestClient(create_app(storage)) as client:
+
+        def became(report: str) -> str:
+            answer = client.get(f"/reports/{report}")
+            return str(answer.json().get("state", answer.status_code))
+
+        assert [became(each) for each in (new, "a" * 64)] == ["new", "404"]
+        quarantine_report(worker, Refusal(odd, Reason.CONFLICT, "a test"), NOON)
+        defer(worker, left_out, "it flips 3 images", "a run")
+        settle(worker, [taken], 1)
+        ask(worker, Erasure(1, ("e" * 64,), (), (), ("f" * 64,), "ada", "they asked", NOON.isoformat()))
+        side = Waiting("c" * 64, "1", 0.25, (new,), "3 reporters", 2)
+        keep_waiting(worker, WaitingClaims(NOON.isoformat(), "a run", (side,)))
+        found = [became(each) for each in (new, odd, left_out, taken, "f" * 64)]
+    assert found == ["waiting", "refused", "deferred", "not held", "erased"]
+    assert refused(lambda: report_state(real_s3_role("client"), new))
 
 
 def test_the_worker_probes_moves_reports_and_releases_on_real_s3(real_s3_role: Role) -> None:
