@@ -28,7 +28,7 @@ def number(estimate: Estimate, digits: int = 2) -> str:
 
 HEADINGS = (
     "editor", "settings", "edits", "drawdown", "success", "steps", "test error", "negative flips", "generalization",
-    "seconds an edit", "fallbacks",
+    "seconds an edit", "fallbacks", "flips near the boundary",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def row(name: str, settings: str, trials: Sequence[Trial], *, with_already: bool
         per_cent(found.generalization, 0),
         f"{found.seconds.mean:.3g}",
         str(found.fallbacks),
+        per_cent(found.boundary_flips, 1),
     ]
 
 

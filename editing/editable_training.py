@@ -22,7 +22,7 @@ from errata.editing.constraints import violation
 from errata.editing.editors.gradient import Descent, descend
 from errata.editing.model import EditableModel
 from errata.editing.network import eval_mode
-from errata.editing.rules import RMSProp, Rule
+from errata.editing.rules import UNBOUNDED, RMSProp, Rule
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
 from errata.editing.training import Progress, TrainingRecord, fit
@@ -40,7 +40,7 @@ class EditableRecord:
 
 
 class LearnableRule(nn.Module):
-    """A rule whose coefficients are parameters without bounds: the logarithm of the rate, the logit of the decays."""
+    """A rule whose coefficients are parameters without bounds: logarithms of UNBOUNDED ones, logits of the decays."""
 
     def __init__(self, rule: Rule) -> None:
         super().__init__()
@@ -49,11 +49,11 @@ class LearnableRule(nn.Module):
         for name in rule.coefficients:
             value = torch.as_tensor(getattr(rule, name), dtype=torch.float32)
             bounded = value.clamp(1e-3, 1 - 1e-3)
-            self.raw[name] = nn.Parameter(value.log() if name == "learning_rate" else bounded.logit())
+            self.raw[name] = nn.Parameter(value.log() if name in UNBOUNDED else bounded.logit())
 
     def forward(self) -> Rule:
         """The rule, attached to the parameters."""
-        values = {name: raw.exp() if name == "learning_rate" else raw.sigmoid() for name, raw in self.raw.items()}
+        values = {name: raw.exp() if name in UNBOUNDED else raw.sigmoid() for name, raw in self.raw.items()}
         rule: Rule = replace(self.initial, **values)
         return rule
 

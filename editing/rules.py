@@ -19,6 +19,7 @@ from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.scopes import EditableLayers
 
 Coefficient = float | Tensor
+UNBOUNDED = frozenset({"learning_rate", "epsilon"})  # coefficients above 0, tuned and learned on a logarithmic scale
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Rule(Protocol):
     """Says which way and how far to move; the loop says when to stop."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # every rule is a dataclass: `replace` sets its coefficients
-    coefficients: ClassVar[tuple[str, ...]]  # the fields that are tuned or learned: a rate above 0, decays in [0, 1]
+    coefficients: ClassVar[tuple[str, ...]]  # the fields that are tuned or learned: UNBOUNDED, or decays in [0, 1]
 
     def init(self, params: Mapping[str, Tensor]) -> RuleState:
         """The state before the first step."""
@@ -91,6 +92,24 @@ class ScaledGradientDescent(BaseRule):
 
 
 @dataclass(frozen=True)
+class Polyak(BaseRule):
+    """`theta - a l g / |g|^2` (Polyak 1969): a = 1 lands where the linearised loss `l` is zero, more steps past it.
+
+    The step has no length to tune: one rate serves every edit. Among all steps that lower the linearised loss so far it
+    changes the parameters least, where `editing.editors.natural_rule` changes the control predictions least.
+    """
+
+    learning_rate: Coefficient = 1.2
+
+    def step(
+        self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
+    ) -> tuple[Tensors, RuleState]:
+        square = torch.stack([(g * g).sum() for g in grads.values()]).sum()
+        scale = self.learning_rate * loss / (square + torch.finfo(square.dtype).tiny)
+        return {name: -scale * g for name, g in grads.items()}, RuleState(state.time + 1)
+
+
+@dataclass(frozen=True)
 class RProp(BaseRule):
     """`theta - a sign(g)`."""
 
@@ -106,11 +125,11 @@ class RProp(BaseRule):
 class RMSProp(BaseRule):
     """`rms_0 = g_0^2`, `rms_{t+1} = b rms_t + (1 - b) g^2`, `theta - a g / sqrt(rms + eps)`."""
 
-    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "beta")
+    coefficients: ClassVar[tuple[str, ...]] = ("learning_rate", "beta", "epsilon")
 
     learning_rate: Coefficient = 1e-3
     beta: Coefficient = 0.9
-    epsilon: float = 1e-8
+    epsilon: Coefficient = 1e-8
 
     def step(
         self, params: Mapping[str, Tensor], grads: Tensors, state: RuleState, loss: Tensor
@@ -179,6 +198,7 @@ def _decay(beta: Coefficient, old: Tensors, new: Tensors) -> Tensors:
 RULES: dict[str, type[Rule]] = {
     "gd": GradientDescent,
     "scaled_gd": ScaledGradientDescent,
+    "polyak": Polyak,
     "rprop": RProp,
     "rmsprop": RMSProp,
     "momentum": Momentum,

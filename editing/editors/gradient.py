@@ -10,11 +10,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from errata.editing.demands import AnyConstraint, M, gather
+from errata.editing.demands import AnyConstraint, Demands, M, gather
+from errata.editing.errors import ConstraintError
 from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.rules import Rule
 from errata.editing.scopes import EditableLayers, Scope, before
+from errata.editing.settings import ViewSettings
 from errata.editing.types import EditResult
+from errata.editing.views import fitting_views
 
 
 class Anchor(Protocol):
@@ -33,7 +36,7 @@ class Penalty(Protocol):
 
 @dataclass(frozen=True)
 class Descent:
-    """Where the loop ended: parameters, `l_e` of every constraint `[n]`, updates made."""
+    """Where the loop ended: parameters, `l_e` of whatever it descended on, `[n]` or more, and updates made."""
 
     params: Tensors
     violations: Tensor
@@ -91,8 +94,9 @@ class GradientEditor:
     """Gradient descent on the constraint with any rule and scope: the paper's baseline editors, and its own.
 
     `steps` is the paper's k. `margin` (logits, or what `l_e` is measured in) asks for `l_e <= -margin` (0 as in the
-    paper; 0.05 survives rounding in an exported model). An edit whose `l_e` becomes NaN or infinite leaves the root's
-    parameters in place.
+    paper; 0.05 survives rounding in an exported model). `views`: also fit these views of each image, drawn by `seed`
+    (None: the image alone, as in the paper); what holds is judged on the image itself. An edit whose `l_e` becomes NaN
+    or infinite leaves the root's parameters in place.
     """
 
     rule: Rule
@@ -100,6 +104,8 @@ class GradientEditor:
     steps: int = 10
     margin: float = 0.0
     penalty: Penalty | None = None
+    views: ViewSettings | None = None
+    seed: int = 0
 
     def prepare(self, model: EditableNetwork, reference: Tensor, calibration: Tensor) -> GradientState:
         """What the rule and the penalty need to know of the root, computed on `reference`. Raises ScopeError."""
@@ -114,27 +120,38 @@ class GradientEditor:
         layers = self.scope.resolve(model)
         edited = layers.copy(model)
         with torch.no_grad():
-            hidden = before(edited, demands.inputs, layers.cut)
+            hidden = before(edited, self.fitted(demands).flatten(0, 1), layers.cut)
+        targets = demands.targets.repeat_interleave(len(hidden) // len(demands.targets), 0)
         tail = layers.frozen_tail(edited)
         descent = descend(
-            lambda params: demands.measure.violations(tail, params, hidden, demands.targets),
+            lambda params: demands.measure.violations(tail, params, hidden, targets),
             layers.parameters(edited),
             state.rule or self.rule,
             self.steps,
             margin=self.margin,
             anchor=state.anchor,
         )
+        descent = replace(descent, violations=descent.violations.view(len(demands.targets), -1))
         return self.finish(edited, layers, descent, time.perf_counter() - started)
 
+    def fitted(self, demands: Demands) -> Tensor:
+        """What is fitted of each constraint, its own input first: `[n, views, ...]`. Raises ConstraintError."""
+        if self.views is None:
+            return demands.inputs[:, None]
+        if not demands.images:
+            raise ConstraintError("views are drawn of images only; leave `views` out for other inputs")
+        return torch.stack([fitting_views(image, self.views, self.seed) for image in demands.inputs])
+
     def finish(self, edited: M, layers: EditableLayers, descent: Descent, seconds: float) -> EditResult[M]:
-        """The result of a descent; its parameters go into `edited`, a copy of the root, if they are finite."""
+        """The result of a descent with `l_e` of every view, `[n, views]`; its parameters go into `edited`, a copy of
+        the root, if they are finite."""
         result = EditResult(edited, False, (False,) * len(descent.violations), descent.steps, "", seconds)
         if not bool(torch.isfinite(descent.violations).all()):
             return replace(
                 result, reason=f"l_e is no longer finite after {descent.steps} steps; try a smaller learning rate"
             )
         layers.write(edited, descent.params)
-        holds = tuple(bool(one) for one in descent.violations <= -self.margin)
+        holds = tuple(bool(one) for one in descent.violations[:, 0] <= 0)
         missing = len(holds) - sum(holds)
         reason = f"{missing} of {len(holds)} constraints do not hold after {descent.steps} steps" if missing else ""
         return replace(result, holds=holds, success=not missing, reason=reason)

@@ -28,6 +28,7 @@ from errata.editing.types import Constraint, Editor, EditResult
 from errata.editing.views import unseen_views
 
 Classes = NDArray[np.int64]
+NEAR = 0.05  # gap between the two highest probabilities below which an image counts as near the boundary
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Control:
         self._hidden: dict[int, list[Tensor]] = {}
         self.root_logits = self.logits(root)
         self.root_classes: Classes = self.root_logits.argmax(1).cpu().numpy()
+        first, second = self.root_logits.softmax(1).topk(2, dim=1).values.T
+        self.boundary: NDArray[np.bool_] = (first - second < NEAR).cpu().numpy() & (self.root_classes == self.labels)
 
     @torch.no_grad()
     def logits(self, edited: EditableModel) -> Tensor:
@@ -118,7 +121,8 @@ class Trial:
     `already`: the root predicted the expected class, so nothing was to be done. `harm` is the change of the error rate
     among the control images of each class. `generalization` is the share of unseen views of the edited image that get
     the expected class (None if not measured). `seconds` is wall time of the edit alone. `fallback`: no slot could hold
-    it, so that the weights of all images moved.
+    it, so that the weights of all images moved. `boundary`: right control images near the boundary (NEAR), of which
+    `boundary_flips` are wrong after.
     """
 
     image: int
@@ -135,6 +139,8 @@ class Trial:
     generalization: float | None
     harm: tuple[float, ...] = field(default=())
     fallback: bool = False
+    boundary: int = 0
+    boundary_flips: int = 0
 
     @property
     def drawdown(self) -> float:
@@ -175,6 +181,8 @@ def run_protocol(
             None if views is None else _generalization(result.model, image, demand.expected, views),
             _harm(control, after),
             result.fallbacks > 0,
+            int(control.boundary.sum()),
+            int((after != control.labels)[control.boundary].sum()),
         )
 
 
@@ -210,6 +218,7 @@ class Summary:
     """A row of the paper's tables, with bootstrap 95% intervals over edits; that of success is exact (Clopper-Pearson).
 
     Rates are shares, not per cent. `fallbacks`: edits that no slot could hold, so that the weights of all images moved.
+    `boundary_flips` is a share of the right images near the boundary, None if there are none.
     """
 
     drawdown: Estimate
@@ -220,6 +229,7 @@ class Summary:
     seconds: Estimate
     error: float
     fallbacks: int = 0
+    boundary_flips: Estimate | None = None
 
 
 def summarise(trials: Sequence[Trial], *, with_already: bool) -> Summary:
@@ -244,4 +254,5 @@ def summarise(trials: Sequence[Trial], *, with_already: bool) -> Summary:
         seconds=mean(lambda trial: trial.seconds),
         error=used[0].error_before,
         fallbacks=sum(trial.fallback for trial in used),
+        boundary_flips=mean(lambda trial: trial.boundary_flips / trial.boundary) if used[0].boundary else None,
     )

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from errata.editing.constraints import check_constraints, violation
+from errata.editing.constraints import violation
+from errata.editing.demands import gather
 from errata.editing.editors.gradient import Descent, GradientEditor, GradientState
 from errata.editing.model import EditableModel
 from errata.editing.rules import RuleState
@@ -30,18 +31,20 @@ def edit_side_by_side(
     fit. `seconds` of each result is an equal share. Raises ConstraintError and ScopeError.
     """
     started = time.perf_counter()
-    images, expected = check_constraints(model, constraints)
+    demands = gather(model, constraints)
+    expected = demands.targets
     layers = editor.scope.resolve(model)
     tail = layers.frozen_tail(layers.copy(model))
     with torch.no_grad():
-        hidden = before(model, images, layers.cut)
+        fitted = editor.fitted(demands)
+        hidden = before(model, fitted.flatten(0, 1), layers.cut).unflatten(0, fitted.shape[:2])
     rule, count = state.rule or editor.rule, len(expected)
     root = {name: value.detach() for name, value in layers.parameters(model).items()}
     params = {name: value.expand(count, *value.shape).clone() for name, value in root.items()}
 
     def loss(own: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        found = violation(tail(own, x[None]), y[None])[0]
-        positive = (found + editor.margin).clamp(min=0)
+        found = violation(tail(own, x), y.expand(len(x)))
+        positive = (found + editor.margin).clamp(min=0).mean()
         return positive + state.anchor(own) if state.anchor else positive, found
 
     slopes = vmap(grad_and_value(loss, has_aux=True))
@@ -49,7 +52,7 @@ def edit_side_by_side(
     steps = torch.zeros(count, dtype=torch.long, device=hidden.device)
     for number in range(editor.steps + 1):
         grads, (losses, violations) = slopes(params, hidden, expected)
-        moving = (violations > -editor.margin) & torch.isfinite(violations)
+        moving = (violations > -editor.margin).any(1) & torch.isfinite(violations).all(1)
         if number == editor.steps or not bool(moving.any()):
             break
 

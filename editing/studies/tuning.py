@@ -14,9 +14,10 @@ import numpy as np
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.errors import MeasurementError
-from errata.editing.rules import Rule
+from errata.editing.rules import UNBOUNDED, Rule
 from errata.editing.scopes import Scope
 from errata.editing.studies.protocol import Control, Demand, Trial, run_protocol
+from errata.editing.studies.replay import RehearsalPenalty
 from errata.editing.studies.requirements import require
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ SUCCESS = 0.95
 class TuningSettings:
     """`trials` settings are tried on all `demands`; rates are searched over `rates`, on a logarithmic scale.
 
-    Decays are searched over [0.1, 1], the paper's interval for Adam. `penalties`: also search the weight of an elastic
-    penalty over this interval, on a logarithmic scale.
+    Decays are searched over [0.1, 1], the paper's interval for Adam, what is added under a root over `epsilons`.
+    `penalties`: also search the weight of a `penalty` over this interval, on a logarithmic scale.
     """
 
     trials: int = 20
     rates: tuple[float, float] = (1e-5, 1.0)
+    epsilons: tuple[float, float] = (1e-9, 1e-2)
     penalties: tuple[float, float] | None = None
+    penalty: Callable[[float], ElasticPenalty | RehearsalPenalty] = ElasticPenalty
     seed: int = 0
 
 
@@ -77,7 +80,7 @@ def tune(
         scope = trial.suggest_categorical("scope", list(scopes)) if len(scopes) > 1 else scopes[0]
         penalty = None
         if settings.penalties is not None:
-            penalty = ElasticPenalty(trial.suggest_float("penalty", *settings.penalties, log=True))
+            penalty = settings.penalty(trial.suggest_float("penalty", *settings.penalties, log=True))
         editor = GradientEditor(_suggest(trial, rule, settings), Scope(scope), steps, penalty=penalty)
         trials: list[Trial] = []
         failures = 0
@@ -109,7 +112,7 @@ def tune(
     chosen = study.best_params
     values = {name: value for name, value in chosen.items() if name in rule.coefficients}
     scope = cast(str, chosen.get("scope", scopes[0]))
-    penalty = ElasticPenalty(chosen["penalty"]) if "penalty" in chosen else None
+    penalty = settings.penalty(chosen["penalty"]) if "penalty" in chosen else None
     editor = GradientEditor(replace(rule, **values), Scope(scope), steps, penalty=penalty)
     return Tuned(editor, scope, float("nan"), 0.0, len(study.trials))
 
@@ -119,10 +122,9 @@ def _coefficients(rule: Rule) -> dict[str, Any]:
 
 
 def _suggest(trial: optuna.Trial, rule: Rule, settings: TuningSettings) -> Rule:
+    spans = {"learning_rate": settings.rates, "epsilon": settings.epsilons}
     chosen = {
-        name: trial.suggest_float(name, *settings.rates, log=True)
-        if name == "learning_rate"
-        else trial.suggest_float(name, 0.1, 1.0)
+        name: trial.suggest_float(name, *spans.get(name, (0.1, 1.0)), log=name in UNBOUNDED)
         for name in _coefficients(rule)
     }
     changed: Rule = replace(rule, **chosen)

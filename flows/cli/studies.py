@@ -61,7 +61,7 @@ def compare(
 
 @app.command(rich_help_panel="Studies")
 def tune(
-    rule: Annotated[str, typer.Argument(help="gd, scaled_gd, rprop, rmsprop, momentum or adam")],
+    rule: Annotated[str, typer.Argument(help="gd, scaled_gd, polyak, rprop, rmsprop, momentum or adam")],
     scope: Annotated[list[str] | None, typer.Option(help="Layers to try; may be given again. Default: chain3")] = None,
     edits: Annotated[int, typer.Option(help="How many calibration images to edit in each trial")] = 20,
     trials: Annotated[int, typer.Option(help="How many settings to try")] = 20,

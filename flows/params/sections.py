@@ -13,7 +13,9 @@ from errata.editing.imagenet import PUBLISHED, WEIGHTS
 from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool
-EditorName = Literal["patch", "natural", "natural_rule", "gd", "scaled_gd", "rprop", "rmsprop", "momentum", "adam"]
+EditorName = Literal[
+    "patch", "natural", "natural_rule", "gd", "scaled_gd", "polyak", "rprop", "rmsprop", "momentum", "adam"
+]
 
 
 class SplitSizes(Section):

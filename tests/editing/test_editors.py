@@ -27,6 +27,8 @@ from errata.editing.sequences import SequenceConstraint
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
 from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel
+from errata.editing.studies.grace import CodebookModel, Grace
+from errata.editing.studies.replay import RehearsalPenalty
 from errata.editing.studies.sequential import Sequential
 from errata.editing.types import Constraint, Editor
 from tests.editing.models import (
@@ -40,7 +42,7 @@ from tests.editing.models import (
     small_writer,
 )
 
-RATES = {"gd": 0.3, "scaled_gd": 0.5, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
+RATES = {"gd": 0.3, "scaled_gd": 0.5, "polyak": 1.2, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
 VIEWS = ViewSettings(fitting=5, max_shift=0.13)
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
@@ -235,11 +237,13 @@ CASES = {
     "whole": Case(lambda: GradientEditor(RMSProp(0.01), Scope("whole"), 40), ("backbone.", "head.")),
     "head": Case(lambda: GradientEditor(RMSProp(0.05), Scope("head"), 40), ("head.",)),
     "ewc": Case(lambda: GradientEditor(RMSProp(0.02), Scope("chain3"), 40, penalty=ElasticPenalty(1.0, 50)), CHAIN3),
+    "replay": Case(lambda: GradientEditor(RMSProp(0.02), Scope("chain3"), 40, penalty=RehearsalPenalty(1.0)), CHAIN3),
     "natural rule": Case(lambda: GradientEditor(NaturalRule(images=120), Scope("chain3"), 40), CHAIN3),
     "natural": Case(lambda: NaturalGradient(Scope("chain4")), ("backbone.chain4.",)),
     "sequential": Case(lambda: Sequential(GradientEditor(RMSProp(0.02), Scope("chain3"), 40)), CHAIN3),
     "patch": Case(lambda: CalibratedPatch(alpha=0.1, views=VIEWS), ("patch.",)),
     "cnp": Case(conditional, ("backbone.condition.",), lambda: conditioned(small_model()), succeeds=False),
+    "grace": Case(lambda: Grace(radius=0.01), ("head.",), lambda: CodebookModel(small_model(), 8)),
     "dknn": Case(DeepNeighbours, ("head.",), neighbours, halves=False),
 }
 BY_GRADIENTS = (*RULES, "whole", "ewc", "natural rule", "natural")  # they know constraints by their `l_e` alone

@@ -17,6 +17,7 @@ from errata.editing.rules import (
     Adam,
     GradientDescent,
     Momentum,
+    Polyak,
     RMSProp,
     RProp,
     Rule,
@@ -31,7 +32,7 @@ GRADS = [
     {"a": np.array([-0.1, -0.4, 0.2]), "b": np.array([[0.5, 2.0], [-0.03, 0.6]])},
 ]
 
-LOSS = torch.tensor(1.0)  # none of these rules looks at it
+LOSS = torch.tensor(1.0, dtype=torch.float64)  # Polyak's alone looks at it
 
 
 def numpy_gd() -> Iterator[dict[str, Array]]:
@@ -43,6 +44,12 @@ def numpy_scaled() -> Iterator[dict[str, Array]]:
     for g in GRADS:
         norm = np.linalg.norm(np.concatenate([g["a"], g["b"].ravel()]))
         yield {name: -0.1 * g[name] / norm for name in g}
+
+
+def numpy_polyak() -> Iterator[dict[str, Array]]:
+    for g in GRADS:
+        square = sum(float((value**2).sum()) for value in g.values())
+        yield {name: -0.1 * 1.0 * g[name] / square for name in g}
 
 
 def numpy_rprop() -> Iterator[dict[str, Array]]:
@@ -80,6 +87,7 @@ def numpy_adam() -> Iterator[dict[str, Array]]:
     [
         (GradientDescent(0.1), numpy_gd),
         (ScaledGradientDescent(0.1), numpy_scaled),
+        (Polyak(0.1), numpy_polyak),
         (RProp(0.1), numpy_rprop),
         (RMSProp(0.1, 0.7, 1e-6), numpy_rmsprop),
         (Momentum(0.1, 0.8), numpy_momentum),
@@ -130,6 +138,14 @@ def test_adam_with_beta1_of_one_follows_the_mean_gradient() -> None:
     for g in (1.0, 3.0, -1.0):
         update, state = rule.step(params, {"w": torch.tensor([g], dtype=torch.float64)}, state, LOSS)
     assert update["w"].item() == pytest.approx(-1.0 / np.sqrt(11 / 3))
+
+
+def test_polyaks_step_lands_where_a_linear_loss_is_zero() -> None:
+    slope, params = torch.tensor([3.0, -4.0]), {"w": torch.tensor([2.0, 1.0])}
+    loss = slope @ params["w"] + 5
+    update, _ = Polyak(1.0).step(params, {"w": slope}, Polyak().init(params), loss)
+    assert float(slope @ (params["w"] + update["w"]) + 5) == pytest.approx(0.0, abs=1e-5)
+    assert update["w"].norm().item() == pytest.approx(float(loss) / 5)  # the shortest way there
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

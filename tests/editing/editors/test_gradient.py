@@ -9,10 +9,12 @@ from errata.editing.constraints import violation
 from errata.editing.editors.gradient import GradientEditor, GradientState, descend
 from errata.editing.rules import RULES, Adam, GradientDescent, Momentum, RMSProp, Rule, ScaledGradientDescent
 from errata.editing.scopes import Scope, before
+from errata.editing.settings import ViewSettings
 from errata.editing.types import Constraint
+from errata.editing.views import fitting_views
 from tests.editing.models import small_images, small_model
 
-RATES = {"gd": 0.3, "scaled_gd": 0.5, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
+RATES = {"gd": 0.3, "scaled_gd": 0.5, "polyak": 1.2, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
@@ -36,6 +38,25 @@ def test_a_margin_is_kept() -> None:
         model, [Constraint(image, target)], GradientState()
     )
     assert result.success and violation(result.model(image[None]), torch.tensor([target])).item() <= -0.5
+
+
+def test_views_are_fitted_with_the_image() -> None:
+    """One step of gradient descent on the mean of the violations of every view, by hand."""
+    model, image, views = small_model(), small_images(1)[0], ViewSettings(fitting=4)
+    target = int(model(image[None]).argmin())
+    editor = GradientEditor(GradientDescent(0.3), Scope("head"), 1, margin=3.0, views=views)
+    edited = editor.edit(model, [Constraint(image, target)], GradientState()).model
+    features = model.features(fitting_views(image, views))
+    weight = model.head.weight.detach().clone().requires_grad_()
+    logits = features.detach() @ weight.T + model.head.bias.detach()
+    others = torch.cat([logits[:, :target], logits[:, target + 1 :]], 1).amax(1)
+    (others - logits[:, target] + 3.0).mean().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    torch.testing.assert_close(edited.head.weight.detach(), model.head.weight - 0.3 * weight.grad)
+    far = GradientEditor(RMSProp(0.02), Scope("chain4"), 60, margin=1.0, views=views)
+    result = far.edit(model, [Constraint(image, target)], GradientState())
+    gaps = violation(result.model(fitting_views(image, views)), torch.tensor(4 * [target]))
+    assert result.success and gaps.max().item() <= -1.0 + 1e-4
 
 
 def test_joint_constraints_say_which_hold() -> None:

@@ -37,6 +37,8 @@ def test_trials_are_what_a_plain_loop_finds(scope: str, side_by_side: int) -> No
     control = Control(root, IMAGES, LABELS, batch=7)
     trials = list(run_protocol(editor, GradientState(), control, demands, VIEWS, side_by_side))
     assert any(trial.steps > 0 for trial in trials)
+    with torch.no_grad():
+        chances = torch.softmax(root(IMAGES), 1).numpy()
     for demand, trial in zip(demands, trials, strict=True):
         result = editor.edit(root, [Constraint(IMAGES[demand.image], demand.expected)], GradientState())
         with torch.no_grad():
@@ -47,6 +49,9 @@ def test_trials_are_what_a_plain_loop_finds(scope: str, side_by_side: int) -> No
             abs((new != LABELS).float().mean() - (old != LABELS).float().mean()).item()
         )
         assert trial.negative_flips == sum((old == LABELS) & (new != LABELS))
+        near = [row for row in range(60) if np.diff(np.sort(chances[row])[-2:])[0] < 0.05 and old[row] == LABELS[row]]
+        assert 0 < trial.boundary == len(near) < 60
+        assert trial.boundary_flips == sum(int(new[row] != LABELS[row]) for row in near)
         assert trial.already == (int(old[demand.image]) == demand.expected)
         assert trial.success == (int(new[demand.image]) == demand.expected) == result.success
         assert trial.generalization == pytest.approx((seen == demand.expected).float().mean().item())

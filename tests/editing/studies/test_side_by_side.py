@@ -8,17 +8,19 @@ from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural_rule import NaturalRule
 from errata.editing.rules import RULES, Adam, GradientDescent, RMSProp
 from errata.editing.scopes import Scope
+from errata.editing.settings import ViewSettings
 from errata.editing.studies.side_by_side import edit_side_by_side
 from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
 REFERENCE = small_images(100, 7)
-RATES = {"gd": 0.3, "scaled_gd": 0.5, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
+RATES = {"gd": 0.3, "scaled_gd": 0.5, "polyak": 1.2, "rprop": 0.02, "rmsprop": 0.02, "momentum": 0.1, "adam": 0.02}
 EDITORS = {
     **{name: GradientEditor(RULES[name](rate), Scope("chain3"), 10) for name, rate in RATES.items()},  # type: ignore[call-arg]
     "natural": GradientEditor(NaturalRule(images=100), Scope("chain4"), 5),
     "ewc": GradientEditor(RMSProp(0.02), Scope("head"), 10, penalty=ElasticPenalty(10.0, 50)),
     "whole": GradientEditor(Adam(0.003), Scope("whole"), 10, margin=0.1),
+    "views": GradientEditor(RMSProp(0.01), Scope("chain4"), 10, margin=0.1, views=ViewSettings(fitting=4)),
 }
 
 
