@@ -6,7 +6,7 @@ The shares of classes in the last nights are what the next night's are held agai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
@@ -47,7 +47,7 @@ class Outcome(BaseModel):
 class Observations(BaseModel):
     """What one night observed of its reports: `errata-observations/1`.
 
-    `expected`: how many of the `reports` claim each class.
+    `expected`: how many of the `reports` claim each class; `doubts`: of each correction that the night accepted.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -58,6 +58,7 @@ class Observations(BaseModel):
     reports: int
     expected: dict[str, int]
     outcomes: tuple[Outcome, ...]
+    doubts: dict[str, float] = {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -74,14 +75,27 @@ def keep_observations(storage: Storage, observed: Observations) -> None:
 def claimed_before(storage: Storage) -> Counter[str]:
     """How many reports of the last `NIGHTS` nights claimed each class; raises Damaged on one that cannot be parsed."""
     claimed: Counter[str] = Counter()
-    for key in sorted(storage.keys(layout.OBSERVATIONS))[-NIGHTS:]:
+    for observed in _kept(storage, sorted(storage.keys(layout.OBSERVATIONS))[-NIGHTS:]):
+        claimed.update(observed.expected)
+    return claimed
+
+
+def doubts_of(storage: Storage, corrections: Collection[str]) -> dict[str, float]:
+    """The doubt of each of `corrections` when a night last accepted it, where one recorded it; raises Damaged."""
+    found: dict[str, float] = {}
+    for observed in _kept(storage, sorted(storage.keys(layout.OBSERVATIONS))):
+        found |= {name: doubt for name, doubt in observed.doubts.items() if name in corrections}
+    return found
+
+
+def _kept(storage: Storage, keys: Iterable[str]) -> Iterator[Observations]:
+    for key in keys:
         try:
-            claimed.update(Observations.model_validate_json(storage.get(key)).expected)
+            yield Observations.model_validate_json(storage.get(key))
         except (NotStored, Unreadable):
             continue
         except ValidationError as error:
             raise Damaged(f"{key} is no record of a night ({error.error_count()} faults); remove it") from error
-    return claimed
 
 
 def partition(claimed: Counter[str], classes: Sequence[str]) -> dict[str, JsonValue]:

@@ -1,7 +1,7 @@
 """What evaluation saw, image by image: the particulars behind the gate's numbers, for the release report and machines.
 
     metrics/evaluation.json    {"format": "errata-evaluation/1", "corrections": [...], "classes": [...], "slots": [...],
-                                "slices": [...]}
+                                "slices": [...], "test": {...}}
 
 The gate never reads this file; its criteria are computed from the same predictions.
 """
@@ -21,7 +21,7 @@ class CorrectionOutcome:
     """One correction in the shipped file: what the root said of its image and what the release says.
 
     `slot` decided (-1: none fired), `kind` fired (-1: none did); `views_right` of `views` unseen views come out as
-    `expected`.
+    `expected`, all but those numbered in `wrong_views`.
     """
 
     id: str
@@ -34,6 +34,12 @@ class CorrectionOutcome:
     views_right: Count
     views: Count
     kind: int = -1
+    wrong_views: tuple[Count, ...] = ()
+
+    @property
+    def mended(self) -> bool:
+        """Whether the root got its image wrong. If not, a release broke it that was live when it was reported."""
+        return self.before != self.expected
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -75,14 +81,47 @@ class KindOutcome:
 
 
 @dataclass(frozen=True, config=STRICT)
+class FlippedImage:
+    """An image, by its number, that root (`before`) and release (`after`) predict differently, one of them rightly.
+
+    `slot` decided, `kind` fired; -1: none did.
+    """
+
+    index: Count
+    label: str
+    before: str
+    after: str
+    slot: int
+    kind: int
+
+    @property
+    def broken(self) -> bool:
+        """Whether it was right before."""
+        return self.before == self.label
+
+
+@dataclass(frozen=True, config=STRICT)
+class Flips:
+    """What became of `images` images that nobody reported: which of them were `flipped`, in order."""
+
+    images: Count
+    flipped: tuple[FlippedImage, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
 class Evaluation:
-    """Everything: `Evaluation.from_json(e.to_json()) == e`. Slots that decided no gate image are not in `slots`."""
+    """Everything: `Evaluation.from_json(e.to_json()) == e`. Slots that decided no gate image are not in `slots`.
+
+    `test`: the flips among the images of the test split, which decides nothing; those of the gate split are not told
+    one by one, for who sees them could tune to them.
+    """
 
     corrections: tuple[CorrectionOutcome, ...]
     classes: tuple[ClassOutcome, ...]
     slots: tuple[SlotOutcome, ...]
     slices: tuple[SliceOutcome, ...] = ()
     kinds: tuple[KindOutcome, ...] = ()
+    test: Flips | None = None
     format: Literal["errata-evaluation/1"] = "errata-evaluation/1"
 
     @property
@@ -91,12 +130,16 @@ class Evaluation:
         return {each.slot: each.decided for each in self.slots}
 
     def to_json(self) -> bytes:
-        """Canonical bytes; of kinds nothing where there are none."""
-        plain = {name: value for name, value in vars(self).items() if name != "kinds" or value}
-        if not self.kinds:
-            plain["corrections"] = [
-                {name: value for name, value in vars(each).items() if name != "kind"} for each in self.corrections
-            ]
+        """Canonical bytes; of kinds, wrong views and test images nothing where there are none."""
+        plain = {name: value for name, value in vars(self).items() if name not in {"kinds", "test"} or value}
+        plain["corrections"] = [
+            {
+                name: value
+                for name, value in vars(each).items()
+                if (name != "kind" or self.kinds) and (name != "wrong_views" or value)
+            }
+            for each in self.corrections
+        ]
         return canonical_json(plain)
 
     @staticmethod

@@ -14,18 +14,26 @@ from rich.console import Console
 
 from errata.data.datasets import LabelledImages
 from errata.data.images import encode_png, pixel_digest
+from errata.data.releases.evaluation import Flips
 from errata.data.releases.kind_inputs import label_image
 from errata.data.releases.manifest import read_live, read_manifest, read_model
 from errata.data.reports import file_report
 from errata.data.splits import load_split
 from errata.data.storage.base import Storage
-from errata.editing.export import OnnxClassifier
+from errata.editing.export import OnnxClassifier, Predictions
 from errata.editing.metrics import predicted_classes
 from errata.flows.cli.camera import through_bad_camera
 from errata.flows.night.summary import NightSummary
+from errata.flows.releases.contents.cards import Beside
+from errata.flows.releases.contents.pictures import share, thumbnail
+from errata.flows.releases.kinds import live_kinds
+from errata.flows.releases.page import release_page
 from errata.flows.releases.pointer import require_live
+from errata.flows.stages.outcomes import flips
 from errata.flows.workspace import Workspace, open_store, open_workspace
 
+PAGE = "errata.html"
+TOLD = 10  # requests that broke
 PLAIN, REPORTED = (
     0.35,
     0.35,
@@ -39,6 +47,14 @@ class Day:
     requests: LabelledImages
     labelled: LabelledImages
     unseen: LabelledImages
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the live file said of the day's requests, and of which (by number) it was wrong."""
+
+    predictions: Predictions
+    wrong: list[int]
 
 
 def make_day(workspace: Workspace) -> Day:
@@ -66,19 +82,20 @@ def run_day(store: str | None, console: Console) -> NightSummary:
         train_model(store)
     console.rule("2. The day's requests, answered by the live ONNX file")
     day = make_day(workspace)
-    reported = report_mistakes(storage, day.requests, console)
+    answered = report_mistakes(storage, day.requests, console)
     label_sample(storage, day.labelled, console)
     before = error(live_classifier(storage)[1], day.unseen)
     console.rule("3. The night")
     summary = correct_model(store)
-    if reported:
+    if answered.wrong:
         console.rule("4. The proof: the shipped file, loaded afresh")
-        prove(storage, day, reported, summary, console)
+        others = prove(storage, day, answered, summary, console)
         after = error(live_classifier(storage)[1], day.unseen)
         console.print(
             f"other images of the bad camera, none of them reported: {before:.1%} wrong before, {after:.1%} after "
             f"(n = {len(day.unseen)})"
         )
+        show(storage, workspace, day, others, console)
     return summary
 
 
@@ -94,10 +111,11 @@ def error(classifier: OnnxClassifier, split: LabelledImages) -> float:
     return float((predicted_classes(classifier.predict(split.images).logits) != split.labels).mean())
 
 
-def report_mistakes(storage: Storage, requests: LabelledImages, console: Console) -> list[int]:
-    """File a report for each image that the live file gets wrong; returns which."""
+def report_mistakes(storage: Storage, requests: LabelledImages, console: Console) -> Answered:
+    """Answer all requests by the live file, and file a report for each that it gets wrong."""
     version, classifier = live_classifier(storage)
-    predicted = predicted_classes(classifier.predict(requests.images).logits)
+    predictions = classifier.predict(requests.images)
+    predicted = predicted_classes(predictions.logits)
     wrong = [int(index) for index in np.flatnonzero(predicted != requests.labels)]
     for index in wrong:
         file_report(
@@ -109,7 +127,7 @@ def report_mistakes(storage: Storage, requests: LabelledImages, console: Console
             model_version=version,
         )
     console.print(f"version {version} got {len(wrong)} of {len(requests)} wrong; as many reports were filed")
-    return wrong
+    return Answered(predictions, wrong)
 
 
 def label_sample(storage: Storage, sample: LabelledImages, console: Console) -> None:
@@ -119,18 +137,47 @@ def label_sample(storage: Storage, sample: LabelledImages, console: Console) -> 
     console.print(f"{len(sample)} other requests of one bad camera were labelled, right and wrong ones alike")
 
 
-def prove(storage: Storage, day: Day, reported: list[int], summary: NightSummary, console: Console) -> None:
-    """Show that what was reported now comes out right, but for what the night left out, and what became of all else."""
+def prove(storage: Storage, day: Day, answered: Answered, summary: NightSummary, console: Console) -> Flips:
+    """Show that what was reported now comes out right, but for what the night left out, and what became of all else.
+
+    The flips among the requests that nobody reported.
+    """
     version, classifier = live_classifier(storage)
-    predicted = predicted_classes(classifier.predict(day.requests.images).logits)
-    right = predicted == day.requests.labels
-    mended = int(right[reported].sum())
+    predictions = classifier.predict(day.requests.images)
+    right = predicted_classes(predictions.logits) == day.requests.labels
+    reported, mended = answered.wrong, int(right[answered.wrong].sum())
     waiting = sum(len(each.reports) for each in summary.deferred)
     colour = "green" if mended + waiting >= len(reported) else "red"
     console.print(f"[{colour}]version {version} gets {mended} of the {len(reported)} reported images right[/]")
     if waiting:
         console.print(f"{waiting} were left out, for they did harm; they stay in the inbox and are tried again")
-    broken = len(right) - len(reported) - int(np.delete(right, reported).sum())
+    found = flips(day.requests.labels, answered.predictions, predictions, day.requests.classes)
+    others = Flips(found.images - len(reported), tuple(each for each in found.flipped if each.index not in reported))
+    broken = [each for each in others.flipped if each.broken]
+    colour = "red" if broken else "green"
     console.print(
-        f"of the day's {len(right) - len(reported)} other requests, which it got right, {broken} are wrong now"
+        f"[{colour}]of the day's {others.images} other requests, which it got right, {len(broken)} are wrong now[/]"
     )
+    record = live_kinds(storage)
+    kinds = {each.kind: each.name for each in record.used_kinds}
+    for each in broken[:TOLD]:
+        slot = (
+            f"slot {each.slot}, of correction {record.by_slot[each.slot][:12]}" if each.slot in record.by_slot else ""
+        )
+        by = slot or kinds.get(each.kind, "the weights themselves")
+        console.print(
+            f"  request {each.index} is {each.label}, and is taken for {each.after} now: by {by}", soft_wrap=True
+        )
+    if len(broken) > TOLD:
+        console.print(f"  and {len(broken) - TOLD} more; the report shows them all")
+    return others
+
+
+def show(storage: Storage, workspace: Workspace, day: Day, others: Flips, console: Console) -> None:
+    """Write the live release's report, with what became of the day's other requests, and say where it is."""
+    broken = [each.index for each in others.flipped]
+    pictures = {index: thumbnail(encode_png(day.requests.images[index]), share(len(broken))) for index in broken}
+    requests = Beside("other requests of the day", others, pictures)
+    path = workspace.folder / PAGE
+    path.write_bytes(release_page(storage, workspace=workspace, requests=requests))
+    console.print(f"its report, with pictures: {path}", soft_wrap=True)

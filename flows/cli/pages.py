@@ -19,14 +19,16 @@ def page(
     ),
     store: Store = None,
 ) -> None:
-    """Write a release's report with the history of the store, as one HTML file for any browser.
+    """Write a release's report with its reports and the history of the store, as one HTML file for any browser.
 
-    Each bundle carries the same page without history, with links to the pictures: releases/VERSION/report.html.
+    With the splits of the release here it also shows the test images that the release turned. Each bundle carries the
+    same page without history and people, with links to the pictures: releases/VERSION/report.html.
     """
     from errata.flows.cli.store import existing_store
     from errata.flows.releases.page import release_page
+    from errata.flows.workspace import open_workspace
 
-    content = release_page(existing_store(store), version)
+    content = release_page(existing_store(store), version, open_workspace())
     if str(out) == "-":
         sys.stdout.buffer.write(content)
         return

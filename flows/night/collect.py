@@ -111,6 +111,9 @@ def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], De
     records = track_records(night.storage, withdrawn) if left else {}
     doubts = estimator.doubts(left.values(), trust.prior_error, records)
     decision = aggregate(left.values(), parent.ledger, doubts, trust, moment)
+    if observed is not None:
+        accepted = {each.id: doubts[each.claim] for each in decision.agreed if each.claim in doubts}
+        observed = observed.model_copy(update={"doubts": accepted})
     shape = parent.image_shape
     return Batch(
         reports=count,

@@ -58,5 +58,7 @@ def pages_server(port: int, report: Callable[[int], bytes], docs: Path) -> Threa
 
 
 if __name__ == "__main__":
-    docs = open_workspace().data_docs
-    pages_server(int(sys.argv[1]), lambda version: release_page(open_store(), version), docs).serve_forever()
+    place = open_workspace()
+    pages_server(
+        int(sys.argv[1]), lambda version: release_page(open_store(), version, place), place.data_docs
+    ).serve_forever()

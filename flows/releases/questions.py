@@ -11,7 +11,8 @@ from errata.data.releases.manifest import read_manifest, read_model
 from errata.data.releases.questions import Question, Verdict, answer_question, open_questions
 from errata.data.storage.base import Storage
 from errata.editing.classifier import OnnxClassifier
-from errata.flows.releases.contents.report import page_templates, thumbnail
+from errata.flows.releases.contents.page_source import page_templates
+from errata.flows.releases.contents.pictures import share, thumbnail
 from errata.flows.releases.pointer import require_live
 
 
@@ -39,7 +40,7 @@ def questions_page(storage: Storage) -> bytes:
 
 def render_questions(questions: Sequence[Question], images: Mapping[str, bytes]) -> bytes:
     """The page, from PNG files by image."""
-    cards = [Card(each, thumbnail(images[each.image])) for each in questions]
+    cards = [Card(each, thumbnail(images[each.image], share(len(questions)))) for each in questions]
     return page_templates().get_template("questions.html.j2").render(cards=cards).encode()
 
 

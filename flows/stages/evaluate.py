@@ -31,7 +31,7 @@ from errata.flows.stages.answers import Answers, drawn, held_against_the_file
 from errata.flows.stages.common import open_features
 from errata.flows.stages.editors import calibrates
 from errata.flows.stages.kind_measures import kind_criteria, kind_outcomes
-from errata.flows.stages.outcomes import class_outcomes, correction_outcomes, slot_outcomes
+from errata.flows.stages.outcomes import class_outcomes, correction_outcomes, flips, slot_outcomes
 from errata.flows.stages.plots import write_headline, write_recall
 from errata.flows.workspace import Workspace
 
@@ -82,7 +82,9 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         kinds = kind_outcomes(candidate, on_release, on_traffic)
         corrected = correction_outcomes(ledger, gate.classes, was, now, seen)
     on_gate = class_outcomes(gate.labels, before, after, gate.classes)
-    evaluation = Evaluation(corrected, on_gate, slot_outcomes(on_release.slot), slices, kinds)
+    root_on_test, on_test = (each.predict(test.images) for each in (root_answers, answers))
+    beside = flips(test.labels, root_on_test, on_test, test.classes) if ledger.corrections else None
+    evaluation = Evaluation(corrected, on_gate, slot_outcomes(on_release.slot), slices, kinds, beside)
     measured = GateMeasurements(
         kind="edit" if ledger.corrections else "root",
         version=ledger.version,
@@ -92,7 +94,9 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         criteria={each.name: CriterionRow.of(each) for each in criteria},
         error=SplitErrors(
             gate=errors(before, after, gate.labels),
-            test=errors(classes_of(root_answers, test.images), classes_of(answers, test.images), test.labels),
+            test=errors(
+                metrics.predicted_classes(root_on_test.logits), metrics.predicted_classes(on_test.logits), test.labels
+            ),
         ),
         confidence=params.gate.confidence,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, SlotOutcome
+from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, FlippedImage, Flips, SlotOutcome
 from errata.data.releases.ledger import Ledger
 from errata.editing.export import Predictions
 from errata.editing.metrics import predicted_classes
@@ -44,6 +44,7 @@ def correction_outcomes(
             views_right=int((seen[row] == classes.index(each.expected)).sum()),
             views=seen.shape[1],
             kind=int(after.kind[row]),
+            wrong_views=tuple(int(view) for view in np.flatnonzero(seen[row] != classes.index(each.expected))),
         )
         for row, each in enumerate(ledger.corrections)
     )
@@ -53,3 +54,23 @@ def slot_outcomes(slot: NDArray[np.int64]) -> tuple[SlotOutcome, ...]:
     """How many images each slot decided, from the file's `slot` output `[n]`."""
     slots, counts = np.unique(slot[slot >= 0], return_counts=True)
     return tuple(SlotOutcome(int(one), int(count)) for one, count in zip(slots, counts, strict=True))
+
+
+def flips(labels: Classes, before: Predictions, after: Predictions, classes: tuple[str, ...]) -> Flips:
+    """Which of images with those `labels` `[n]` are right in one of the paired predictions and wrong in the other."""
+    was, now = predicted_classes(before.logits), predicted_classes(after.logits)
+    flipped = np.flatnonzero((was == labels) != (now == labels))
+    return Flips(
+        images=len(labels),
+        flipped=tuple(
+            FlippedImage(
+                index=int(row),
+                label=classes[labels[row]],
+                before=classes[was[row]],
+                after=classes[now[row]],
+                slot=int(after.slot[row]),
+                kind=int(after.kind[row]),
+            )
+            for row in flipped
+        ),
+    )

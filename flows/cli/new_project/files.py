@@ -31,7 +31,16 @@ IGNORED_BY_DVC = """\
 /store
 /.venv
 """
-IGNORED_BY_GIT = ("/store/", "/artifacts/", "/gates/", "/metrics/", "/data_docs/", "/dvc_plots/", "__pycache__/")
+IGNORED_BY_GIT = (
+    "/store/",
+    "/artifacts/",
+    "/gates/",
+    "/metrics/",
+    "/data_docs/",
+    "/dvc_plots/",
+    "/errata.html",
+    "__pycache__/",
+)
 WITHOUT_GIT = "[core]\n    no_scm = true\n"
 MINE = ("dvc.yaml", "params.yaml")  # whose folder has one of these is a project already
 

@@ -11,15 +11,28 @@ from errata.data import layout
 from errata.data.images import encode_png, fit_image, pixel_digest
 from errata.data.inbox.quarantine import quarantined
 from errata.data.inbox.refusals import Reason
+from errata.data.releases.evaluation import Evaluation
 from errata.data.releases.ledger import Ledger
-from errata.data.releases.manifest import read_file, read_manifest, read_model, verify_bundle
-from errata.data.reports import make_report, put_report
+from errata.data.releases.manifest import Manifest, read_file, read_manifest, read_model, verify_bundle
+from errata.data.reports import Report, make_report, put_report
 from errata.data.splits import load_split
 from errata.editing.export import OnnxClassifier
 from errata.flows.night.run import run_night
 from errata.flows.releases.page import release_page
 from errata.flows.stages.export import export
 from tests.flows.conftest import Place
+
+
+def tells_who_on_demand_only(place: Place, manifest: Manifest, shown: str, page: str, report: Report) -> None:
+    """Who said so is on the page made on demand, with the night's doubt, and so are the test images that turned."""
+    evaluation = Evaluation.from_json(read_file(place.storage, manifest, "evaluation.json"))
+    assert evaluation.test is not None
+    assert evaluation.test.images == len(load_split(place.workspace.splits, "test"))
+    turned = len(evaluation.test.flipped)
+    assert (page.count('alt="image '), shown.count('alt="image ')) == (turned, 0)
+    assert ("doubt" in page, "doubt" in shown) == (True, False)
+    who = f">{report.reporter}, {report.filed_at:%d %b %Y}"
+    assert (who in page, who in shown) == (True, False)
 
 
 @pytest.mark.usefixtures("warm")
@@ -60,7 +73,7 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     assert all(each.id[:12] in shown for each in ledger.corrections)
     assert f"{len(reports) - len(stuck)} of {len(reports)} corrections hold" in shown
     assert f"<code>{manifest.files[layout.model_file(2)].sha256}</code>" in shown
-    page = release_page(place.storage).decode()
+    page = release_page(place.storage, workspace=place.workspace).decode()
     assert "Drawdown over releases" in page
     assert "Drawdown over releases" not in shown
 
@@ -71,7 +84,9 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
         assert f'src="../../{layout.correction_image(each.id)}"' in shown
         assert base64.b64encode(stored).decode() not in shown
         assert base64.b64encode(stored).decode() in page
-    assert ", bound (95%) " in shown  # at the confidence of params.yaml
+    assert "<th>bound (95%)</th>" in shown  # at the confidence of params.yaml
+
+    tells_who_on_demand_only(place, manifest, shown, page, reports[0])
 
     # what ships does not depend on those images any more: `export` reads the ledger alone
     exported = (place.workspace.onnx / "model.onnx").read_bytes()

@@ -7,7 +7,9 @@ from errata.data.releases.manifest import read_live
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NightError
 from errata.flows.releases.contents.bundle import publish
-from errata.flows.releases.contents.report import HistoryPoint, render_report
+from errata.flows.releases.contents.cards import Known
+from errata.flows.releases.contents.history import HistoryPoint
+from errata.flows.releases.contents.report import render_report
 from errata.flows.releases.page import history_points, release_page
 from tests.flows.conftest import Place
 from tests.flows.releases.small import make_bundle, release, rewrite
@@ -40,7 +42,7 @@ def test_a_rewritten_or_lost_bundle_is_in_the_history_without_numbers(storage: S
 def test_the_page_says_which_releases_are_damaged() -> None:
     files, pictures = a_release()
     points = [HistoryPoint(1, 0, 0.04, 0.04), HistoryPoint(2), HistoryPoint(3, 2, 0.04, 0.03, live=True)]
-    page = render_report(files, pictures, LINEAGE, points, longest_side=8).decode()
+    page = render_report(files, pictures, LINEAGE, Known(points), longest_side=8).decode()
     assert page.count("damaged: its bundle is not the one that was live") == 1
     assert "release 3: -1.00%" in page
     assert "release 2:" not in page
