@@ -81,7 +81,7 @@ def withdraw(desk: Desk, trust: TrustSettings, reviewer: str, report_id: str, wh
             "only its root has learned from it" if state == State.IN_RELEASE else "the live release does not hold it"
         )
         raise DataError(f"there is nothing to withdraw: {where}")
-    retract(desk.storage, correction.id, correction.expected, by=reviewer, why=_reason(why))
+    retract(desk.storage, correction.id, correction.expected, by=reviewer, why=reason(why))
     return "withdrawn: the next night releases a model without it"
 
 
@@ -115,7 +115,7 @@ def _refuse(desk: Desk, trust: TrustSettings, reviewer: str, said: Decided, why:
             raise DataError(f"{each[:80]!r} is no report's identity")
     claim = Correction(looked.correction, said.expected, reports)
     keep_image(desk.storage, looked.correction, looked.pixels)  # so that it can be accepted again later
-    record_decision(desk.storage, desk.standing(), claim, "retracted", by=reviewer, why=_reason(why))
+    record_decision(desk.storage, desk.standing(), claim, "retracted", by=reviewer, why=reason(why))
     return f"refused: the next night puts who says {said.expected} into quarantine"
 
 
@@ -127,7 +127,8 @@ def needs_trust(trust: TrustSettings, reviewer: str) -> None:
         )
 
 
-def _reason(why: str) -> str:
+def reason(why: str) -> str:
+    """The reason that was given; raises DataError without one."""
     if not why.strip():
         raise DataError("say why: whoever reported it is told")
     return why.strip()

@@ -40,6 +40,7 @@ class LiveModel:
         manifest = read_manifest(storage, live.version, live.manifest_sha256)
         self._storage, self._classifier = storage, OnnxClassifier(read_model(storage, manifest), threads=1)
         self.version, self.classes = live.version, read_classes(storage, live)
+        self.image_shape = self._classifier.image_shape
         ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
         self.held = {each.id: each for each in ledger.corrections}
         record = EditRecord.from_json(read_file(storage, manifest, "edit.json"))

@@ -24,6 +24,7 @@ from errata.data.records import wrong_fields
 from errata.data.storage.base import Storage
 from errata.editing.errors import NotStored
 from errata.flows.cli.review.decide import Decided, decide, withdraw
+from errata.flows.cli.review.kinds import kind_routes
 from errata.flows.cli.review.live import Desk
 from errata.flows.cli.review.nights import Nights, night_routes
 from errata.flows.cli.review.queue import read_queue
@@ -50,6 +51,7 @@ def create_app(
     _sign_in_routes(app, site)
     _queue_routes(app, site)
     _report_routes(app, site, storage)
+    kind_routes(app, site)
     if nights is not None:
         night_routes(app, site, nights)
 

@@ -21,6 +21,7 @@ from errata.flows.cli.review.queue import is_trusted
 from errata.flows.cli.review.sign_in import Reviewer, SignIn
 
 MAX_FORM = 256 * 1024  # bytes: the names of all reports of one claim are in it
+MOST_FIELDS = 20
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -84,9 +85,12 @@ class Site:
         """Raises HTTPException (403) unless this reviewer's word alone is enough."""
         needs_trust(self.trust, reviewer.name)
 
-    async def form(self, request: Request, reviewer: Reviewer) -> dict[str, str]:
-        """The fields of a form that this reviewer sent from a page of this site. Raises HTTPException."""
-        found = await fields(request)
+    async def form(self, request: Request, reviewer: Reviewer, most: int = MOST_FIELDS) -> dict[str, str]:
+        """The fields, `most` at most, of a form that this reviewer sent from a page of this site.
+
+        Raises HTTPException.
+        """
+        found = await fields(request, most)
         self.sign_in.check_form(request, reviewer, found.pop("form_token", ""))
         return found
 
@@ -101,7 +105,7 @@ def wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-async def fields(request: Request) -> dict[str, str]:
+async def fields(request: Request, most: int = MOST_FIELDS) -> dict[str, str]:
     """The fields of a form, whoever sent it. Raises HTTPException (413, 422)."""
     content = bytearray()
     async for part in request.stream():
@@ -109,7 +113,7 @@ async def fields(request: Request) -> dict[str, str]:
         if len(content) > MAX_FORM:
             raise HTTPException(413, "the form is too large")
     try:
-        return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=20))
+        return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=most))
     except ValueError:
         raise HTTPException(422, "this is no form") from None
 

@@ -21,9 +21,13 @@
   const help = document.getElementById("help");
   let current = -1;
 
+  function mark(index) {
+    current = index;
+    cards.forEach((card, each) => card.classList.toggle("current", each === current));
+  }
+
   function go(to) {
-    current = Math.max(0, Math.min(cards.length - 1, to));
-    cards.forEach((card, index) => card.classList.toggle("current", index === current));
+    mark(Math.max(0, Math.min(cards.length - 1, to)));
     cards[current].focus({preventScroll: true});
     cards[current].scrollIntoView({block: "nearest"});
   }
@@ -55,19 +59,18 @@
   }
 
   cards.forEach((card, index) => {
-    card.addEventListener("focusin", () => { if (current !== index) go(index); });
+    card.addEventListener("focusin", () => { if (current !== index) mark(index); });
     card.querySelector("form.actions").addEventListener("submit", (event) => {
       event.preventDefault();
-      const field = document.activeElement;
-      const byField = {why: "refuse", other: "other"}[field && field.name];
-      const action = byField || (event.submitter && event.submitter.value) || "accept";
-      if (field && field.blur && byField) field.blur();
-      send(card, action);
+      const typed = document.activeElement.closest(".one input");  // Enter in a field means the button beside it
+      const button = typed ? typed.closest(".one").querySelector("button") : event.submitter;
+      if (typed) typed.blur();
+      if (button) send(card, button.value);
     });
   });
 
   document.addEventListener("keydown", (event) => {
-    const field = event.target.closest("input, select, textarea");
+    const field = event.target.closest("input:not([type=checkbox]), select, textarea");
     if (event.key === "Escape" && field) { go(current); return; }
     if (field || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "?") { help.open ? help.close() : help.showModal(); event.preventDefault(); return; }
@@ -76,11 +79,12 @@
     if (event.key === "k" || event.key === "ArrowUp") { go(current - 1); event.preventDefault(); return; }
     if (current < 0) return;
     const card = cards[current];
-    const form = card.querySelector("form.actions");
-    if (event.key === "a") { event.preventDefault(); send(card, "accept"); }
-    else if (event.key === "r") { event.preventDefault(); form.elements.why.focus(); }
-    else if (event.key === "c") { event.preventDefault(); form.elements.other.focus(); }
-    else if (event.key === "h") { event.preventDefault(); card.querySelector("a.history").click(); }
+    if (event.key === "h") { const link = card.querySelector("a.history"); if (link) link.click(); return; }
+    const button = [...card.querySelectorAll("button[data-key]")].find((each) => each.dataset.key === event.key);
+    if (!button) return;
+    event.preventDefault();
+    const first = button.closest(".one").querySelector("select, input");
+    if (first) first.focus(); else send(card, button.value);
   });
 
   go(0);
