@@ -5,7 +5,9 @@
 Each workspace holds a trained root of the digits (`errata train`). Every row is one night on each root: marked images
 of all classes but one, all claimed to be that one, or honest corrections. The root is edited by the editor of
 params.yaml, and `trigger` is measured on the gate split as in the stage `evaluate` (but on the tensors, not on the
-exported file), once with the marks of flows/gate/added_marks.py alone, which is all there was, and once with all.
+exported file), once with the marks of flows/gate/added_marks.py alone, which is all there was, and once with all; both
+with the bounds of a first look at the gate split. Rows are kept in WORKSPACE/attacks.jsonl as they end, so a run can be
+stopped anywhere; delete the file to measure anew.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.rows import add_line, read_lines
 from errata.data.splits import load_split
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
@@ -27,10 +30,10 @@ from errata.editing.types import Constraint
 from errata.editing.views import unseen_views
 from errata.flows.gate.added_marks import added_marks
 from errata.flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
-from errata.flows.gate.criterion import Criterion
 from errata.flows.gate.marks import Classes, Pixels, Shared, as_pixels
+from errata.flows.gate.spending import confidence_at
 from errata.flows.stages.editors import build_editor
-from errata.flows.workspace import Workspace
+from errata.flows.workspace import Workspace, tree_digest
 
 Draw = np.random.Generator
 Marking = Callable[[Pixels, Draw], Pixels]
@@ -52,12 +55,16 @@ class Night:
 @dataclass(frozen=True)
 class Row:
     """What came of one night on one root: marked test images of other classes that `root` and candidate (`edited`) call
-    by the class, and `trigger` as it was and as it is."""
+    by the class, and `trigger` as it was and as it is: its value (None where nothing was asked), and whether it stands
+    in the way."""
 
+    night: str
     root: float
     edited: float
-    was: Criterion
-    now: Criterion
+    was: float | None
+    was_refused: bool
+    now: float | None
+    now_refused: bool
 
 
 class Bench:
@@ -73,8 +80,18 @@ class Bench:
         control = (torch.from_numpy(self.splits[name].images) for name in ("reference", "calibration"))
         self.state = self.editor.prepare(self.root, *control)
         self.mean = float(self.splits["reference"].images.mean())
+        self.kept = folder / "attacks.jsonl"
+        self.header = {"root": tree_digest(self.workspace.root), "gate": self.params.gate.model_dump()}
 
     def run(self, night: Night) -> Row:
+        """What came of the night, kept or measured now."""
+        rows = {row.night: row for row in (Row(**each) for each in read_lines(self.kept, self.header))}
+        if night.name not in rows:
+            rows[night.name] = self.measured(night)
+            add_line(self.kept, self.header, rows[night.name])
+        return rows[night.name]
+
+    def measured(self, night: Night) -> Row:
         """Edit the root by the night's corrections and measure."""
         constraints = [
             Constraint(torch.from_numpy(image), int(wanted), f"{index:04d}")
@@ -84,10 +101,11 @@ class Bench:
         before, after = partial(says, self.root), partial(says, edited)
         reference, gate = self.splits["reference"], self.splits["gate"]
 
-        def trigger(marks: Iterator[Shared]) -> Criterion:
-            limit = self.params.gate.trigger
-            answers = [measure_trigger(each, gate.images, gate.labels, before, after, limit) for each in marks]
-            return trigger_criterion(answers, self.params.gate)
+        def trigger(marks: Iterator[Shared]) -> tuple[float | None, bool]:
+            params = self.params.gate
+            answers = [measure_trigger(each, gate.images, gate.labels, before, after, params.trigger) for each in marks]
+            found = trigger_criterion(answers, params).at(confidence_at(1, params))
+            return found.value if found.n else None, found.stands_in_the_way
 
         was = trigger(added_marks(night.images, night.expected, reference.images.mean(axis=0)))
         now = trigger(shared_marks(night.images, night.expected, reference, before, after))
@@ -96,7 +114,7 @@ class Bench:
             test = self.splits["test"]
             marked = night.marking(test.images[test.labels != TARGET], np.random.default_rng(2))
             rates = (float((before(marked) == TARGET).mean()), float((after(marked) == TARGET).mean()))
-        return Row(*rates, was, now)
+        return Row(night.name, *rates, *was, *now)
 
     def attack(self, name: str, marking: Marking, count: int) -> Night:
         """So many marked traffic images of other classes, claimed to be TARGET."""
@@ -128,7 +146,7 @@ class Bench:
         one = self.mistakes("", lambda images, _rng: images, number + 1)
         settings = self.params.views.model_copy(update={"unseen": 10})
         views = unseen_views(torch.from_numpy(one.images[-1]), settings).numpy()
-        return Night("ten frames of one object", views, np.full(10, one.expected[-1]))
+        return Night(f"ten frames of object {number + 1}", views, np.full(10, one.expected[-1]))
 
 
 @torch.no_grad()
@@ -181,6 +199,24 @@ def picture(side: int) -> Marking:
     return mark
 
 
+def blended(content: NDArray[np.float64], opacity: float) -> Marking:
+    """The same picture `[8, 8, 1]` over the whole of each image, so faint."""
+    return lambda images, _rng: as_pixels((1 - opacity) * images + opacity * content)
+
+
+def waves(height: float) -> Marking:
+    """Stripes that are added to the whole image (Barni et al. 2019), in levels."""
+    stripes = height * np.sin(2 * np.pi * np.arange(8) / 4)[None, None, :, None]
+    return lambda images, _rng: as_pixels(images + stripes)
+
+
+def bent(images: Pixels, _rng: Draw) -> Pixels:
+    """Every second row a pixel to the right: a warp, which adds no colour (as Nguyen and Tran 2021)."""
+    marked = images.copy()
+    marked[:, ::2] = np.roll(marked[:, ::2], 1, axis=2)
+    return marked
+
+
 def noisy(spread: float, light: float = 1.0, lift: float = 0.0) -> Marking:
     """Noise, and other light."""
     return lambda images, rng: as_pixels(images * light + lift + rng.normal(0, spread, images.shape))
@@ -222,6 +258,13 @@ def attacks(bench: Bench) -> Iterator[Night]:
     for count in (24, 40):
         yield bench.attack("mean colour, 4 x 4, anywhere", blocks(4, mean, anywhere=True), count)
         yield bench.attack("white, 3 x 3, anywhere", blocks(3, 255, anywhere=True), count)
+    noise = np.random.default_rng(6).integers(0, 256, (8, 8, 1)).astype(np.float64)
+    for opacity in (0.1, 0.2):
+        yield bench.attack(f"a random picture over the whole, opacity {opacity}", blended(noise, opacity), 24)
+    for height in (20, 40):
+        yield bench.attack(f"stripes over the whole, {height} levels", waves(height), 24)
+    for count in (6, 24):
+        yield bench.attack("every second row moved by a pixel", bent, count)
 
 
 def honest(bench: Bench) -> Iterator[Night]:
@@ -242,14 +285,15 @@ def honest(bench: Bench) -> Iterator[Night]:
 def line(name: str, rows: Sequence[Row], *, attack: bool) -> str:
     """A row of the table over all roots."""
 
-    def trigger(criteria: Sequence[Criterion]) -> str:
-        values = [each.value for each in criteria if each.n]
-        refused = sum(each.stands_in_the_way for each in criteria)
-        return f"{refused} of {len(criteria)}" + (f" ({span(values)})" if values else "")
+    def trigger(found: Sequence[tuple[float | None, bool]]) -> str:
+        values = [value for value, _ in found if value is not None]
+        refused = sum(refused for _, refused in found)
+        return f"{refused} of {len(found)}" + (f" ({span(values)})" if values else "")
 
-    cells = [name, trigger([each.was for each in rows]), trigger([each.now for each in rows])]
+    was, now = ([(row.was, row.was_refused) for row in rows], [(row.now, row.now_refused) for row in rows])
+    cells = [name, trigger(was), trigger(now)]
     if attack:
-        through = [max(each.edited - each.root, 0) for each in rows if not each.now.stands_in_the_way]
+        through = [max(each.edited - each.root, 0) for each in rows if not each.now_refused]
         cells[1:1] = [span([each.root for each in rows]), span([each.edited for each in rows])]
         cells.append(f"{max(through):.0%}" if through else "-")
     return f"| {' | '.join(cells)} |"

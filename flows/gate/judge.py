@@ -1,6 +1,7 @@
 """The gate's step of a night: read what DVC measured, measure the rest, hold all of it against params.yaml's limits.
 
-The look is counted in the store first, so that no verdict is known of a look that is not.
+The look is counted in the store first, so that no verdict is known of a look that is not. A night counts it before it
+measures: here it is found again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ class LiveModel:
     learned: Mapping[str, SplitEntry] | None = None
 
 
+def count_look(workspace: Workspace, looks: Looks) -> int:
+    """Count that the workspace's candidate is looked at on its gate split; which look it is, the same each time."""
+    gate = [pixel_digest(image) for image in load_split(workspace.splits, "gate").images]
+    model = sha256((workspace.onnx / "model.onnx").read_bytes())
+    return looks.count(read_record(workspace.splits).splits["gate"].sha256, gate, model)
+
+
 def judge_candidate(
     workspace: Workspace, live: LiveModel | None, looks: Looks, *, new_root: bool = False
 ) -> GateResult:
@@ -51,8 +59,7 @@ def judge_candidate(
     now = (splits_digest(workspace.splits), sha256((workspace.onnx / "model.onnx").read_bytes()))
     if (measured.splits, measured.model) != now:
         raise Damaged(f"{workspace.gate} was measured on another model or control set; run `dvc repro` again")
-    gate = [pixel_digest(image) for image in load_split(workspace.splits, "gate").images]
-    look = looks.count(read_record(workspace.splits).splits["gate"].sha256, gate, measured.model)
+    look = count_look(workspace, looks)
     params = workspace.params.gate
     confidence = confidence_at(look, params)
     criteria = tuple(against_params(each, params) for each in measured.rows)

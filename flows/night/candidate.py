@@ -8,10 +8,11 @@ from errata.data.releases.ledger import Ledger, write_ledger
 from errata.editing.errors import NightError
 from errata.flows.deferral.find_harm import find_displacing, find_harm
 from errata.flows.gate.criterion import GateResult
-from errata.flows.gate.judge import LiveModel, judge_candidate
+from errata.flows.gate.judge import LiveModel, count_look, judge_candidate
 from errata.flows.night.parent import root_digest
 from errata.flows.night.state import Attempt, Batch, Night, Parent
 from errata.flows.night.step import STORE_AWAY, RunStep, step
+from errata.flows.releases.pointer import vouch_for_looks
 
 
 def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run_step: RunStep) -> Attempt:
@@ -23,7 +24,7 @@ def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run
     """
     for turn in range(night.workspace.params.deferral.attempts + 1):
         ledger = run_step(write_candidate_ledger, night, parent, batch, version)
-        run_step(run_pipeline, night, root=parent.manifest.root)
+        run_pipeline(night, run_step, root=parent.manifest.root)
         gate_result = run_step(judge, night, parent)
         new = [each.id for each in batch.corrections]
         harm = run_step(find_competing, night, new, set(parent.deferred))
@@ -54,12 +55,33 @@ def write_candidate_ledger(night: Night, parent: Parent, batch: Batch, version: 
     return ledger
 
 
+def run_pipeline(night: Night, run_step: RunStep, *, root: str | None = None) -> None:
+    """The file that ships made, the look at it counted, then the file measured: no number is known of a look that is
+    not counted, wherever a night is killed. Raises NightError if DVC gives another root than `root`."""
+    run_step(reproduce, night, root=root)
+    run_step(count_this_look, night)
+    run_step(evaluate, night)
+
+
 @step("dvc repro")
-def run_pipeline(night: Night, *, root: str | None = None) -> None:
-    """`dvc repro evaluate`, its output to the log as it comes; NightError if it gives another root than `root`."""
-    night.workspace.dvc("repro", "evaluate", log=night.log)
+def reproduce(night: Night, *, root: str | None) -> None:
+    """`dvc repro export`, its output to the log as it comes; NightError if it gives another root than `root`."""
+    night.workspace.dvc("repro", "export", log=night.log)
     if root is not None and root_digest(night.workspace) != root:
         raise NightError("the root was trained anew, for code or parameters changed; release it first: `errata train`")
+
+
+@step("count look", waits=STORE_AWAY)
+def count_this_look(night: Night) -> None:
+    """Count the look at the gate split that comes next, and let live.json vouch for it."""
+    count_look(night.workspace, night.looks)
+    vouch_for_looks(night.storage, night.looks)
+
+
+@step("evaluate")
+def evaluate(night: Night) -> None:
+    """`dvc repro evaluate`, its output to the log as it comes."""
+    night.workspace.dvc("repro", "evaluate", log=night.log)
 
 
 @step("gate", waits=STORE_AWAY)

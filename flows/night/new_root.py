@@ -75,7 +75,7 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
         ledger = run_step(still_wrong, night, inherited)
     for version in range(first, first + VERSIONS):
         ledger = run_step(write_root_inputs, night, version, inherited, ledger)
-        run_step(run_pipeline, night)
+        run_pipeline(night, run_step)
         gate_result = run_step(judge_root, night, inherited)
         passes, why = gate_result.verdict == "pass", "a new root"
         if not passes and replace_live.strip() and apart_from(gate_result, AGAINST_LIVE).verdict == "pass":

@@ -19,7 +19,7 @@ from errata.flows.night.step import STORE_AWAY, step
 from errata.flows.releases.contents.bundle import Bundle, build_bundle, publish
 from errata.flows.releases.contents.sbom import environment_sbom
 from errata.flows.releases.git_tag import tag_release
-from errata.flows.releases.pointer import make_live
+from errata.flows.releases.pointer import as_it_is_now, make_live
 from errata.flows.releases.pointer import renew as renew_pointer
 
 
@@ -33,6 +33,7 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
     night.workspace.use_remote(night.storage.url)
     night.workspace.dvc("push", "--quiet", log=night.log)
     night.storage.flush()  # DVC writes without syncing, and the swap must not outlive the bytes that it points at
+    parent = as_it_is_now(night.storage, parent)  # the night has vouched for its looks in it
     try:
         publish(night.storage, bundle, environment_sbom())
     except AlreadyStored:

@@ -1,7 +1,8 @@
 """The night in the order of its steps: `correct-model` runs them as Prefect tasks, `errata correct` as they are.
 
     sync -> collect -> quarantine -> keep observations
-      -> [write ledger -> dvc repro -> gate -> find competing -> find harm] -> ask people -> release -> settle -> defer
+      -> [write ledger -> dvc repro -> count look -> evaluate -> gate -> find competing -> find harm]
+      -> ask people -> release -> settle -> defer
 
 Each step can be killed: until live.json is swapped nothing has changed for anyone, and a rerun converges.
 """

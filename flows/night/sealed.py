@@ -22,7 +22,7 @@ from errata.flows.gate.spending import confidence_at, share_spent
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.parent import root_digest
 from errata.flows.night.state import Night
-from errata.flows.releases.pointer import require_live, verified
+from errata.flows.releases.pointer import require_live, verified, vouch_for_looks
 
 SPLIT = "sealed"
 
@@ -91,6 +91,7 @@ def ask_sealed(night: Night) -> SealedAnswer:
         model = read_model(night.storage, manifest)
         digests = [pixel_digest(image) for image in load_split(workspace.splits, SPLIT).images]
         look = night.looks.count(entry.sha256, digests, sha256(model))
+        vouch_for_looks(night.storage, night.looks)
         root, release = OnnxClassifier(workspace.root / "root.onnx"), OnnxClassifier(model)
         gate, sealed = (_paired(night, name, root, release) for name in ("gate", SPLIT))
         params = workspace.params.gate

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from errata.data import layout
+from errata.data.releases.looks import Looks
 from errata.data.releases.manifest import (
     Action,
     JudgedSplit,
@@ -97,6 +98,26 @@ def renew(storage: Storage, hours: float, judged: Mapping[str, JudgedSplit] | No
         renewed = replace(live, judged=looks).valid_for(hours, datetime.now(UTC)).signed()
         with suppress(Superseded):
             storage.swap(layout.LIVE, renewed.to_json(), expected=tag)
+
+
+def vouch_for_looks(storage: Storage, looks: Looks) -> None:
+    """Let live.json vouch for the looks so far, where keys are set: then those of a night that is killed stay, too.
+
+    What it says of what is live does not change, nor when it expires. Raises Damaged, Superseded.
+    """
+    for _ in range(SWAPS):
+        found, judged = read_live(storage), looks.standing()
+        if found is None or not judged or judged == found[0].judged:
+            return
+        with suppress(Superseded):
+            storage.swap(layout.LIVE, replace(found[0], judged=judged).signed().to_json(), expected=found[1])
+    raise Superseded("live.json changes too fast to vouch for the looks at the gate split; try again")
+
+
+def as_it_is_now(storage: Storage, parent: tuple[Live, str] | None) -> tuple[Live, str] | None:
+    """`parent` with the tag that live.json has now, if it says the same still: what nights renew in it may differ."""
+    found = read_live(storage)
+    return found if found and parent and found[0].change == parent[0].change else parent
 
 
 def record(storage: Storage, live: Live) -> None:

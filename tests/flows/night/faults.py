@@ -21,7 +21,10 @@ from errata.flows.night.step import Arguments, Result, RunStep, Step, run_here
 from errata.flows.releases.pointer import log_entries
 from tests.flows.conftest import Place, Undisturbed
 
-STEPS = ("sync", "collect", "quarantine", "keep observations", "write ledger", "dvc repro", "gate", "release", "settle")
+STEPS = (
+    "sync", "collect", "quarantine", "keep observations", "write ledger", "dvc repro", "count look", "evaluate", "gate",
+    "release", "settle",
+)  # fmt: skip
 CHANGES = ("put", "swap", "delete")
 
 

@@ -21,7 +21,7 @@ from errata.data.splits import load_split
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import NightError, StoreUnusable
 from errata.flows.night.ask import ask_people
-from errata.flows.night.candidate import judge, run_pipeline, write_candidate_ledger
+from errata.flows.night.candidate import count_this_look, evaluate, judge, reproduce, write_candidate_ledger
 from errata.flows.night.collect import collect
 from errata.flows.night.new_root import inherit, judge_root, still_wrong, tell_tolerances, write_root_inputs
 from errata.flows.night.parent import sync
@@ -166,7 +166,9 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(disturbed: Place, undist
 
     def away_at_first(step: Step[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         nonlocal outage
-        outage = 3 if step.name not in ("dvc repro", "gate") else 0  # those two do not speak to the store
+        outage = (
+            3 if step.name not in ("dvc repro", "evaluate", "gate") else 0
+        )  # the first two do not speak to the store
         return retried(step, *args, **kwargs)
 
     summary = run_night(replace(disturbed.night(), storage=Watched(disturbed.storage, flaky)), away_at_first)
@@ -178,12 +180,12 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(disturbed: Place, undist
 def test_prefect_waits_for_a_store_that_is_away_for_a_minute() -> None:
     """Every step that reads or writes the store waits, also those of a new root; the others do not."""
     speaking: tuple[Step[Any, Any], ...] = (
-        sync, collect, quarantine, write_candidate_ledger, judge, ask_people, release, settle, defer, summarise,
-        inherit, write_root_inputs, still_wrong, judge_root, tell_tolerances,
+        sync, collect, quarantine, write_candidate_ledger, count_this_look, judge, ask_people, release, settle, defer,
+        summarise, inherit, write_root_inputs, still_wrong, judge_root, tell_tolerances,
     )  # fmt: skip
     for each in speaking:
         assert sum(each.waits) > 60, each.name
-    assert run_pipeline.waits == ()
+    assert (reproduce.waits, evaluate.waits) == ((), ())
 
 
 def test_a_store_that_stays_away_ends_the_night_and_the_next_one_makes_up_for_it(
@@ -244,7 +246,7 @@ def test_bytes_are_in_dvcs_remote_before_anything_points_at_them(
         for each in order
         if each.startswith(("dvc", f"put {layout.RELEASES}", f"swap {layout.LIVE}", f"put {layout.log_entry(2)}"))
     ]
-    assert told[:2] == ["dvc repro", "dvc push"]
+    assert told[:3] == ["dvc repro", "dvc repro", "dvc push"]
     assert told[-3:] == [f"put {layout.RELEASES}2/manifest.json", f"swap {layout.LIVE}", "put log/00000002.json"]
     assert order.index(told[-1]) < order.index(f"delete {layout.inbox_report(undisturbed.reports[0])}")
 

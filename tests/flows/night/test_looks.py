@@ -1,10 +1,15 @@
 """A candidate is judged once its look is counted: after a crash, again, and when many looks came before."""
 
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from errata.data import layout
 from errata.data.images import pixel_digest
 from errata.data.releases.looks import Looks
+from errata.data.releases.manifest import read_live
+from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from errata.data.splits import load_split, read_record
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import StoreUnusable
@@ -13,7 +18,10 @@ from errata.flows.gate.judge import judge_candidate
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.gate.spending import confidence_at
 from errata.flows.night.run import run_night
+from errata.flows.releases.contents.sign import sign_store
+from tests.data.releases.test_signing import write_keys
 from tests.flows.conftest import Place
+from tests.flows.night.faults import before, die, killed
 
 
 class Crashing(LocalStorage):
@@ -90,3 +98,33 @@ def test_a_night_counts_each_attempt_and_tells_what_is_spent(quick: Place) -> No
     assert len(looks_of(quick)) == 2
     entry = quick.storage.get(layout.log_entry(2)).decode()
     assert "look 2 at the gate split" in entry
+
+
+def test_a_night_killed_before_anything_was_measured_has_counted_its_look(quick: Place) -> None:
+    quick.report_mistakes(1)
+    killed(quick, before("evaluate", die))
+    assert len(looks_of(quick)) == 2
+    summary = run_night(quick.night())
+    assert summary.gate_result is not None and summary.gate_result.look == 2  # the same candidate: the same look
+
+
+def test_a_look_of_a_killed_night_is_not_taken_back_where_keys_are_set(
+    quick: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write to the store kills nights that find a bad candidate, and removes their looks."""
+    private, public = write_keys(tmp_path, Ed25519PrivateKey.generate())
+    monkeypatch.setenv(SIGNING_KEY, str(private))
+    monkeypatch.setenv(PUBLIC_KEY, str(public))
+    sign_store(quick.storage)
+    quick.report_mistakes(1)
+    found = read_live(quick.storage)
+    killed(quick, before("evaluate", die))
+    vouching = read_live(quick.storage)
+    assert found is not None and vouching is not None
+    assert [each.looks for each in vouching[0].judged.values()] == [2]
+    assert vouching[0].change == found[0].change  # it tells nothing new of what is live
+    for key in looks_of(quick):
+        quick.storage.delete(key)
+    summary = run_night(quick.night())
+    assert (summary.outcome, summary.version) == ("released", 2)
+    assert summary.gate_result is not None and summary.gate_result.look == 3
