@@ -1,9 +1,10 @@
 """Names of reporters: two spellings of one name count as one person.
 
-What is compared is never shown. It is made in four steps: characters that nobody sees are dropped (what PRECIS, RFC
-8264, disallows: zero-width and soft hyphens, direction marks, controls); PRECIS' nickname profile (RFC 8266) maps width
-and case; each character that looks like a Latin one becomes that one (the confusables of UTS 39); spaces and diacritics
-are dropped, as are marks that do not belong to the script of their letter.
+What is compared is never shown. It is made in five steps: letters drawn as symbols or small capitals become letters;
+characters that nobody sees are dropped (what PRECIS, RFC 8264, disallows: zero-width and soft hyphens, direction marks,
+controls); PRECIS' nickname profile (RFC 8266) maps width and case; each character that looks like a Latin one becomes
+that one (the confusables of UTS 39); spaces and diacritics are dropped, as are marks that do not belong to the script
+of their letter.
 
 So accents make no new person (José is Jose, Łukasz is Lukasz). Vowel signs and voicing marks, by which Indic, Thai,
 Hebrew and Japanese names differ, stay. ASCII is left as it is: 1 is not l, and rn is not m.
@@ -22,6 +23,7 @@ from precis_i18n.unicode import UnicodeData
 _PROFILE = get_profile("NicknameCaseMapped")
 _UNICODE = UnicodeData()
 _SEEN = {"PVALID", "FREE_PVAL", "CONTEXTO"}
+_BRAILLE_BLANK = "\u2800"  # a symbol to Unicode, and nothing to see
 _OVERLAY, _FIRST_DIACRITIC = 1, 200  # canonical combining classes: strokes through a letter; above and below it
 
 
@@ -32,7 +34,8 @@ def same_reporter(name: str) -> str:
     A name that PRECIS disallows counts by what is left of it without the characters that are disallowed; all names of
     which nothing is left are one person, the empty name.
     """
-    seen = "".join(letter for letter in unicodedata.normalize("NFKC", name) if _is_seen(letter))
+    letters_of_it = "".join(map(_drawn_letter, name))
+    seen = "".join(letter for letter in unicodedata.normalize("NFKC", letters_of_it) if _is_seen(letter))
     try:
         seen = _PROFILE.enforce(seen)
     except UnicodeEncodeError:  # empty, or a character in a place where it may not stand: it is counted all the same
@@ -43,8 +46,15 @@ def same_reporter(name: str) -> str:
     return unicodedata.normalize("NFC", "".join(kept))
 
 
+def _drawn_letter(letter: str) -> str:
+    """The Latin letter that a small capital or a symbol is, in a square or in parentheses say, by its Unicode name."""
+    kind, last = ("", "", *unicodedata.name(letter, "").split())[-2:]
+    is_latin = kind in ("LETTER", "CAPITAL") and len(last) == 1 and last.isascii()
+    return last.lower() if is_latin and unicodedata.category(letter)[0] in "LS" else letter
+
+
 def _is_seen(letter: str) -> bool:
-    return derived_property(ord(letter), _UNICODE)[0] in _SEEN
+    return letter != _BRAILLE_BLANK and derived_property(ord(letter), _UNICODE)[0] in _SEEN
 
 
 def _is_diacritic(letter: str) -> bool:

@@ -36,6 +36,12 @@ SPELLINGS = {
         "Ann Bell\u3164",  # Hangul filler
         "Ann Bell\u0e38",  # a Thai vowel on a Latin letter
         "Ann Bell\U000e0041",  # a tag
+        "Ann\u2800Bell",  # a Braille pattern without dots
+        "\u1d00\u0274\u0274 \u0299\u1d07\u029f\u029f",  # small capitals
+        "\u249c\u24a9\u24a9 \u249d\u24a0\u24a7\u24a7",  # in parentheses
+        "\U0001f170\U0001f17d\U0001f17d Bell",  # in squares
+        "\U0001f1e6nn Bell",  # a regional indicator
+        "A\u0363nn Bell",  # a small a above
     ],
     "Jos\u00e9": ["Jose\u0301", "JOS\u00c9", "Jose"],
     "\u0412\u043b\u0430\u0434\u0438\u043c\u0438\u0440": [
