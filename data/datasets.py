@@ -7,7 +7,7 @@ once, fitted to the model's input, and lies on disk from then on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -85,12 +85,14 @@ def load_dataset(
     columns: Sequence[str] = (),
     download: bool = False,
     folder: Path | None = None,
+    tell: Callable[[int], None] = lambda _read: None,
 ) -> LabelledImages:
     """The data set of that name: `digits`, `cifar10` (all 60,000), or one of `data.image_files.SOURCES`.
 
     `root` is where it lies: for cifar10 the folder that holds `cifar-10-batches-py` (fetched if absent and `download`).
     Images of the sources are fitted to `image_shape` (height, width, channels) and lie in a file of `folder` that has
-    no name, see `spooled`; `columns` are what else is wanted of each. Raises DataError.
+    no name, see `spooled`; `columns` are what else is wanted of each. `tell` hears how many were read. Raises
+    DataError.
     """
     if name not in {"digits", "cifar10", *SOURCES}:
         raise DataError(f"no data set {name!r}; use one of digits, cifar10, {', '.join(SOURCES)}")
@@ -104,7 +106,7 @@ def load_dataset(
         return _cifar10(root, image_shape, download)
     if image_shape is None:
         raise DataError(f"{root}: set image_shape (height, width, channels), to which its images are fitted")
-    return _read(SOURCES[name](root, columns), image_shape, columns, str(root), folder)
+    return _read(SOURCES[name](root, columns), image_shape, columns, str(root), folder, tell)
 
 
 def _digits() -> LabelledImages:
@@ -130,7 +132,12 @@ def _cifar10(root: Path, image_shape: ImageShape | None, download: bool) -> Labe
 
 
 def _read(
-    rows: Iterable[Row], image_shape: ImageShape, columns: Sequence[str], where: str, folder: Path | None
+    rows: Iterable[Row],
+    image_shape: ImageShape,
+    columns: Sequence[str],
+    where: str,
+    folder: Path | None,
+    tell: Callable[[int], None],
 ) -> LabelledImages:
     """Decode and fit every row's image; classes are the labels, sorted."""
     labels: list[str] = []
@@ -144,6 +151,7 @@ def _read(
                 yield fit_image(decode_image(row.read()), image_shape)
             except (OSError, ErrataError) as error:
                 raise DataError(f"{row.where}: {error}") from error
+            tell(len(labels))
 
     images = spooled(fitted(), image_shape, folder)
     if not labels:

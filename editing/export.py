@@ -225,12 +225,15 @@ def _quiet() -> Iterator[None]:
 
 
 def parity(model: EditableModel, classifier: OnnxClassifier, images: NDArray[np.uint8]) -> Parity:
-    """Compare the exported file with `model` on real `images`, uint8 `[n, height, width, channels]`."""
+    """Compare the exported file with `model` on real `images`, uint8 `[n, height, width, channels]`, batch by batch."""
     model.eval()
+    found = []
     with torch.no_grad():
-        batches = tensor_of(np.ascontiguousarray(images)).split(classifier.batch)
-        native = torch.cat([model(batch.to(model.mean.device)).float().cpu() for batch in batches]).numpy()
-    return compare(native, classifier.predict(images).logits)
+        for batch in tensor_of(np.ascontiguousarray(images)).split(classifier.batch):
+            native = model(batch.to(model.mean.device)).float().cpu().numpy()
+            found.append(compare(native, classifier.predict(batch.numpy()).logits))
+    agreeing = sum(round(each.top1_agreement * each.n) for each in found)
+    return Parity(agreeing / len(images), max(each.max_logit_difference for each in found), len(images))
 
 
 def compare(native: NDArray[np.float32], exported: NDArray[np.float32]) -> Parity:

@@ -85,11 +85,12 @@ def entering(model: EditableNetwork, cut: int) -> Layer:
 class Features:
     """Computes layers in canonical blocks, or takes them from `kept`, which serves the backbone of digest `root` only.
 
-    By default nothing is kept.
+    By default nothing is kept. `tell` hears of what, how many of how many are done.
     """
 
     kept: Kept = field(default_factory=Nothing)
     root: str = ""
+    tell: Callable[[str, int, int], None] = lambda _what, _done, _total: None
 
     def of(self, model: EditableNetwork, images: Tensor, layer: Layer = FEATURES) -> Tensor:
         """The rows of uint8 `[n, height, width, channels]`: `[n, d]` on the model's device."""
@@ -126,6 +127,7 @@ class Features:
                         block = layer.compute(model, images_of(number).to(device))
                     if serves:
                         new[keys[number]] = _packed(block)
+                self.tell("batches of images", number + 1, len(names))
                 yield block.to(device)
             if new:
                 self.kept.put(new)

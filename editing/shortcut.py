@@ -44,14 +44,15 @@ class Shortcut:
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
         """As `OnnxClassifier.predict`, to within rounding."""
-        return self._from(self.features.of(self.model, tensor_of(np.ascontiguousarray(images))))
+        return self.of_features(self.features.of(self.model, tensor_of(np.ascontiguousarray(images))))
 
     def predict_views(self, images: Tensor, draw: Draw, settings: ViewSettings, seed: int) -> Predictions:
         """Of all views that `draw` makes of each of uint8 `[k, height, width, channels]`: rows `[k * views]`."""
-        return self._from(self.features.of_views(self.model, images, draw, settings, seed).flatten(0, 1))
+        return self.of_features(self.features.of_views(self.model, images, draw, settings, seed).flatten(0, 1))
 
     @torch.no_grad()
-    def _from(self, features: Tensor) -> Predictions:
+    def of_features(self, features: Tensor) -> Predictions:
+        """Predictions for images of which the root's features `[n, d]` are these."""
         parts = [self._part(part) for part in features.split(_ROWS)]
         logits, probabilities, slot = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
         return Predictions(logits, probabilities, slot, np.full_like(slot, -1))

@@ -29,6 +29,8 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
     from errata.data import layout
     from errata.data.releases.manifest import read_live, read_manifest
     from errata.flows.cli.store import existing_store
+    from errata.flows.stages.progress import read_progress
+    from errata.flows.workspace import open_workspace
 
     storage = existing_store(store)
     found = read_live(storage)
@@ -45,6 +47,8 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
         content |= {"live": found[0].version, "kind": manifest.kind, "corrections": manifest.corrections}
         content |= {"digest": manifest.digest, "root": manifest.root}
         content |= {"expires": found[0].expires or "never"}
+    if running := read_progress(open_workspace()):
+        content |= {"running": running.sentence}
     if as_json:
         say_json(content)
         return

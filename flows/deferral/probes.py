@@ -77,7 +77,7 @@ def load_candidate(workspace: Workspace) -> Candidate:
         record.by_slot,
         workspace.splits,
         workspace.root,
-        open_features(workspace, root),
+        open_features(workspace, root, "find harm"),
         record.deferred,
     )
 

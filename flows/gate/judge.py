@@ -6,8 +6,9 @@ measures: here it is found again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from errata.data.images import pixel_digest
 from errata.data.releases.looks import Looks
@@ -16,14 +17,17 @@ from errata.data.splits import SplitEntry, load_split, read_record, splits_diges
 from errata.editing.classifier import KIND
 from errata.editing.errors import Damaged
 from errata.editing.export import OnnxClassifier
-from errata.editing.metrics import predicted_classes
 from errata.editing.onnx_file import parse_onnx
+from errata.editing.shortcut import Classifier
 from errata.flows.gate.criterion import AGAINST_LIVE, KINDS, Criterion, GateResult, Name, limit_of, not_computed
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.gate.measures import drawdown_live, root_against_live
+from errata.flows.gate.paired import classes_of
 from errata.flows.gate.spending import confidence_at, share_spent
 from errata.flows.params import GateParams
 from errata.flows.workspace import Workspace
+
+OpenFile = Callable[[Path | bytes], Classifier]
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,17 @@ def count_look(workspace: Workspace, looks: Looks) -> int:
 
 
 def judge_candidate(
-    workspace: Workspace, live: LiveModel | None, looks: Looks, *, new_root: bool = False
+    workspace: Workspace,
+    live: LiveModel | None,
+    looks: Looks,
+    *,
+    new_root: bool = False,
+    open_file: OpenFile = OnnxClassifier,
 ) -> GateResult:
     """The gate's answer on the workspace's candidate, and on it against `live` where there is one: one of the `looks`.
 
-    `new_root`: the candidate has another root than `live`, so it must prove more against it.
+    `new_root`: the candidate has another root than `live`, so it must prove more against it. `open_file` gives what
+    predicts as a file does; the file itself goes through the network with every gate image.
 
     Raises Damaged if metrics/gate.json was not measured on what the workspace holds now.
     """
@@ -65,7 +75,7 @@ def judge_candidate(
     criteria = tuple(against_params(each, params) for each in measured.rows)
     criteria += unmeasured_kinds(workspace, criteria, params)
     if live is not None:
-        criteria += against_live(workspace, live, params, new_root)
+        criteria += against_live(workspace, live, params, new_root, open_file)
     criteria = tuple(each.at(confidence) for each in criteria)
     return GateResult(measured.kind, criteria, confidence, look, share_spent(look, params))
 
@@ -93,7 +103,9 @@ def unmeasured_kinds(
     return tuple(not_computed(name, params) for name in sorted(rest))
 
 
-def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool) -> tuple[Criterion, ...]:
+def against_live(
+    workspace: Workspace, live: LiveModel, params: GateParams, new_root: bool, open_file: OpenFile = OnnxClassifier
+) -> tuple[Criterion, ...]:
     """The candidate against the live release: measured here, for DVC's function knows no parent.
 
     An edit whose live release was made from other splits cannot be compared: it may have learned what is now in the
@@ -101,14 +113,14 @@ def against_live(workspace: Workspace, live: LiveModel, params: GateParams, new_
     is held against the live release on today's control set, also if the live one's was another: what the live model had
     seen of it only makes the comparison harder for the new root. Both must have the same classes.
     """
-    gate = load_split(workspace.splits, "gate")
-    before, after = OnnxClassifier(live.model), OnnxClassifier(workspace.onnx / "model.onnx")
+    gate, candidate = load_split(workspace.splits, "gate"), workspace.onnx / "model.onnx"
     if new_root:
-        if (before.image_shape, live.classes) != (after.image_shape, gate.classes):
+        shapes = [OnnxClassifier(each).image_shape for each in (live.model, candidate)]
+        if shapes[0] != shapes[1] or live.classes != gate.classes:
             return tuple(not_computed(name, params) for name in sorted(AGAINST_LIVE))
-        was, now = (predicted_classes(each.predict(gate.images).logits) for each in (before, after))
-        return root_against_live(gate.labels, was, now, len(gate.classes), params)
-    if live.splits != splits_digest(workspace.splits) and live.learned != read_record(workspace.splits).learned:
+    elif live.splits != splits_digest(workspace.splits) and live.learned != read_record(workspace.splits).learned:
         return (not_computed(Name.DRAWDOWN_LIVE, params),)
-    was, now = (predicted_classes(each.predict(gate.images).logits) for each in (before, after))
+    was, now = (classes_of(open_file(each), gate.images) for each in (live.model, candidate))
+    if new_root:
+        return root_against_live(gate.labels, was, now, len(gate.classes), params)
     return (drawdown_live(gate.labels, was, now, params),)

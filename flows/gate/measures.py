@@ -7,44 +7,39 @@ are exact and one-sided (editing/metrics.py), each at the gate's confidence.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from errata.editing import metrics
 from errata.editing.export import Parity
 from errata.flows.gate.counts import Counts, Sample, rate
 from errata.flows.gate.criterion import Criterion, Name, criterion, not_applicable, not_computed, sampled
+from errata.flows.gate.paired import Classes, Floats, PairedAnswers
 from errata.flows.params import GateParams
 
 ALL_DEFERRED = "every correction is deferred: no slot can hold it"
-Classes = NDArray[np.int64]
-Logits = NDArray[np.floating[Any]]
-_ROWS = 8192  # of probabilities at a time
 
 
 def control_criteria(
-    labels: Classes, before: Logits, after: Logits, params: GateParams, *, edited: bool
+    labels: Classes, answers: PairedAnswers, classes: int, params: GateParams, *, edited: bool
 ) -> list[Criterion]:
-    """The criteria on the gate split: `labels` `[n]`, and the logits `[n, classes]` of root and candidate.
+    """The criteria on the gate split: `labels` `[n]`, each one of `classes`, and what root and candidate say.
 
     The drawdown is signed: an edit that lowers the error has done no harm.
     """
     n = len(labels)
     if n == 0:
         return []
-    old, new = metrics.predicted_classes(before), metrics.predicted_classes(after)
-    paired = metrics.compare_predictions(old, new, labels)
+    paired = metrics.compare_predictions(answers.before, answers.after, labels)
     criteria = [sampled(Name.ACCURACY, rate(paired.negative_flips + paired.both_wrong, n), n, params)]
     if edited:
         criteria += [
             sampled(Name.DRAWDOWN, Sample("difference", (flips_of(paired),)), n, params),
             sampled(Name.NEGATIVE_FLIPS, rate(paired.negative_flips, n), n, params),
-            recall_drop(labels, old, new, before.shape[1], params),
-            boundary_flips(labels, before, new, params),
-            reach(Name.REACH, before, after, params),
+            recall_drop(labels, answers.before, answers.after, classes, params),
+            boundary_flips(labels, answers, params),
+            reach(Name.REACH, answers.moved, params),
         ]
     return criteria
 
@@ -75,33 +70,27 @@ def flips_of(paired: metrics.PairedOutcomes) -> Counts:
     return Counts(paired.n, paired.negative_flips, paired.positive_flips)
 
 
-def boundary_flips(labels: Classes, before: Logits, after: Classes, params: GateParams) -> Criterion:
+def boundary_flips(labels: Classes, answers: PairedAnswers, params: GateParams) -> Criterion:
     """Share of negative flips among the images that the root decides by the least margin between its two top logits.
 
     There an edit does its harm first, so a small one shows before the whole split's rate moves.
     """
-    top = np.sort(before, axis=1)[:, -2:]
     count = math.ceil(params.boundary * len(labels))
-    near = np.argsort(top[:, 1] - top[:, 0], kind="stable")[:count]
-    old = metrics.predicted_classes(before)[near]
-    paired = metrics.compare_predictions(old, after[near], labels[near])
+    near = np.argsort(answers.margin, kind="stable")[:count]
+    paired = metrics.compare_predictions(answers.before[near], answers.after[near], labels[near])
     return sampled(Name.BOUNDARY_FLIPS, rate(paired.negative_flips, count), count, params)
 
 
-def reach(name: Name, before: Logits, after: Logits, params: GateParams) -> Criterion:
-    """Share of images on which some probability moves by more than `reach_tolerance`; needs no labels.
+def reach(name: Name, moved: Floats, params: GateParams) -> Criterion:
+    """Share of images on which some probability `moved` `[n]` by more than `reach_tolerance`; needs no labels.
 
     Where no slot fires the output is the same to the bit. An editor of shared weights, the patch's fallback to the head
     among them, moves every output, most of them by less than anybody could see: what counts is what could be seen.
     """
-    n = len(before)
-    if n == 0:
+    if len(moved) == 0:
         return not_computed(name, params)
-    changed = 0
-    for start in range(0, n, _ROWS):
-        old, new = (softmax(each[start : start + _ROWS], axis=1) for each in (before, after))
-        changed += int((~(np.abs(old - new).max(axis=1) <= params.reach_tolerance)).sum())  # NaN has changed
-    return sampled(name, rate(changed, n), n, params)
+    changed = int((~(moved <= params.reach_tolerance)).sum())  # NaN has changed
+    return sampled(name, rate(changed, len(moved)), len(moved), params)
 
 
 def drawdown_live(labels: Classes, live: Classes, after: Classes, params: GateParams) -> Criterion:

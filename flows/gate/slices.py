@@ -14,20 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from errata.data.releases.evaluation import SliceOutcome
 from errata.editing.metrics import compare_predictions
 from errata.flows.gate.counts import Counts, Sample
 from errata.flows.gate.criterion import Criterion, Name, not_applicable, sampled
+from errata.flows.gate.paired import Classes, Floats, PairedAnswers
 from errata.flows.params import GateParams
 
-Classes = NDArray[np.int64]
-Floats = NDArray[np.floating]
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 MOST_CLUSTERS = 50
+MOST_REFERENCE = 10_000  # images of the reference split among which clusters are found
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +42,18 @@ class Slice:
     members: NDArray[np.int64]
 
 
-def class_pairs(labels: Classes, logits: Floats, names: Sequence[str], least: int) -> list[Slice]:
+def class_pairs(labels: Classes, answers: PairedAnswers, names: Sequence[str], least: int) -> list[Slice]:
     """A slice for each class and rival of at least `least` images: the rival is the root's best other class.
 
-    `labels` `[n]`; `logits` `[n, classes]` of the root.
+    `labels` `[n]`; `answers` are the root's, and the candidate's, which have no part in it.
     """
-    others = logits.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    rivals = others.argmax(axis=1)
-    pairs = labels * logits.shape[1] + rivals
+    rivals = np.where(answers.before == labels, answers.second, answers.before)
+    pairs = labels * len(names) + rivals
     found = []
     for pair in np.unique(pairs):
         members = np.flatnonzero(pairs == pair)
         if len(members) >= least:
-            own, rival = divmod(int(pair), logits.shape[1])
+            own, rival = divmod(int(pair), len(names))
             found.append(Slice(f"{names[own]} near {names[rival]}", members))
     return found
 
@@ -66,23 +68,44 @@ def declared(columns: Mapping[str, NDArray[np.str_]], least: int) -> list[Slice]
     ]
 
 
-def clusters(reference: Floats, features: Floats, least: int, seed: int) -> list[Slice]:
-    """A slice for each cluster of at least `least` images.
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Groups of images by features: `count` of them, found in features less `centre`, by `scale` (`[d]` each)."""
 
-    Clusters are found among features `[m, d]` of the reference split, so that gate images have no part in it, and those
-    of the gate split `[n, d]` belong to the nearest centre. Both are scaled to the reference split's deviations.
+    count: int
+    centre: Floats
+    scale: Floats
+    _means: KMeans
+
+    def nearest(self, features: Floats) -> Classes:
+        """The cluster of each image `[n]`, from features `[n, d]`."""
+        with threadpool_limits(1):
+            scaled = ((features - self.centre) / self.scale).astype(self._means.cluster_centers_.dtype)
+            return np.asarray(self._means.predict(scaled), np.int64)
+
+
+def find_clusters(reference: Floats, images: int, least: int, seed: int) -> Clusters | None:
+    """Clusters for so many gate `images` of which slices shall hold `least`; None if these are too few for two.
+
+    They are found among features `[m, d]` of the reference split, so that gate images have no part in it; all are
+    scaled to the reference split's deviations.
     """
     from sklearn.cluster import KMeans  # noqa: PLC0415 - slow to import
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
-    count = min(MOST_CLUSTERS, len(features) // (2 * least), len(reference) // 5)
+    count = min(MOST_CLUSTERS, images // (2 * least), len(reference) // 5)
     if count < 2:
-        return []
+        return None
     centre, scale = reference.mean(axis=0), reference.std(axis=0) + 1e-6
     with threadpool_limits(1):  # several threads add up in any order, and a release is made again to the byte
         found = KMeans(count, n_init=4, random_state=seed).fit((reference - centre) / scale)
-        nearest = found.predict(((features - centre) / scale).astype(found.cluster_centers_.dtype))
-    slices = (Slice(f"cluster {index}", np.flatnonzero(nearest == index)) for index in range(count))
+    return Clusters(count, centre, scale, found)
+
+
+def cluster_slices(nearest: Classes, least: int) -> list[Slice]:
+    """A slice for each cluster of at least `least` images; `nearest` `[n]` is the cluster of each, -1 for none."""
+    slices = (
+        Slice(f"cluster {index}", np.flatnonzero(nearest == index)) for index in range(nearest.max(initial=-1) + 1)
+    )
     return [each for each in slices if len(each.members) >= least]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from errata.data.releases.correction_images import correction_file, keep_image
 from errata.data.releases.kind_inputs import write_inputs
 from errata.data.releases.ledger import Ledger, write_ledger
 from errata.editing.errors import NightError
+from errata.editing.model import load_model
 from errata.flows.deferral.find_harm import find_displacing, find_harm
 from errata.flows.gate.criterion import GateResult
 from errata.flows.gate.judge import LiveModel, count_look, judge_candidate
@@ -13,6 +16,8 @@ from errata.flows.night.parent import root_digest
 from errata.flows.night.state import Attempt, Batch, Night, Parent
 from errata.flows.night.step import STORE_AWAY, RunStep, step
 from errata.flows.releases.pointer import vouch_for_looks
+from errata.flows.stages.answers import open_answers
+from errata.flows.stages.common import load_plugins, open_features
 
 
 def make_candidate(night: Night, parent: Parent, batch: Batch, version: int, run_step: RunStep) -> Attempt:
@@ -86,9 +91,15 @@ def evaluate(night: Night) -> None:
 
 @step("gate", waits=STORE_AWAY)
 def judge(night: Night, parent: Parent) -> GateResult:
-    """The gate's answer on the candidate, also against the live release."""
+    """The gate's answer on the candidate, also against the live release.
+
+    Both were held against their files before: what they say of control images follows from the root's features.
+    """
     live = LiveModel(parent.model, parent.classes, parent.manifest.splits, parent.learned)
-    return judge_candidate(night.workspace, live, night.looks)
+    load_plugins(night.workspace.params.model.plugins, night.workspace)
+    root = load_model(night.workspace.root)
+    by_features = partial(open_answers, root=root, features=open_features(night.workspace, root, "gate"))
+    return judge_candidate(night.workspace, live, night.looks, open_file=by_features)
 
 
 @step("find competing")

@@ -19,7 +19,7 @@ from errata.data.inbox.claim import Claim
 from errata.data.kept_blocks import KeptBlocks
 from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split
-from errata.editing.batches import BLOCK
+from errata.editing.batches import BLOCK, spread
 from errata.editing.errors import DataError
 from errata.editing.export import OnnxClassifier
 from errata.editing.features import Features
@@ -87,18 +87,23 @@ class DoubtEstimator:
         return load_model(self.workspace.root).to(device())
 
     def _evidence(self) -> ImageEvidence:
-        """Of the control images whose labels are known and on which nothing is decided, or an even sample of them."""
-        features = open_features(self.workspace, self._root)
+        """Of the control images whose labels are known and on which nothing is decided, or an even sample of them: few
+        are in memory at a time."""
+        features = open_features(self.workspace, self._root, "doubt")
         live = shortcut(self.parent.model, self._root, features) or self._live
         splits = [load_split(self.workspace.splits, name) for name in CONTROL]
-        count = sum(map(len, splits))
-        sample = np.linspace(0, count - 1, min(count, MOST_CONTROL)).astype(np.int64)
-        second = self._second(np.concatenate([split.images for split in splits])[sample]) if self._named else None
+        most = MOST_CONTROL // len(splits)
+        sampled = [
+            (split.images[part], split.labels[part])
+            for split in splits
+            for part in spread(len(split), split.images.shape[1:], most)
+        ]
+        images = [images for images, _ in sampled]
         return ImageEvidence(
-            np.concatenate([live.predict(split.images).probabilities for split in splits])[sample],
-            np.concatenate([features.of(self._root, tensor_of(split.images)).cpu() for split in splits])[sample],
-            np.concatenate([split.labels for split in splits])[sample],
-            second,
+            np.concatenate([live.predict(each).probabilities for each in images]),
+            np.concatenate([features.of(self._root, tensor_of(each)).cpu() for each in images]),
+            np.concatenate([labels for _, labels in sampled]),
+            np.concatenate([self._second(each) for each in images]) if self._named else None,
         )
 
     @property

@@ -14,6 +14,7 @@ from errata.editing.devices import choose_device
 from errata.editing.errors import DataError
 from errata.editing.features import Features, backbone_digest
 from errata.editing.model import EditableModel
+from errata.flows.stages.progress import open_teller
 from errata.flows.workspace import Workspace
 
 DEVICE = "ERRATA_DEVICE"  # what differs between machines is in the environment
@@ -35,11 +36,14 @@ def load_plugins(modules: Sequence[str], workspace: Workspace) -> None:
             raise DataError(f"params.yaml: model.plugins: {name!r} cannot be imported here: {error}") from error
 
 
-def open_features(workspace: Workspace, root: EditableModel) -> Features:
-    """What `root` makes of images, kept in the workspace; what was kept of another root is deleted."""
+def open_features(workspace: Workspace, root: EditableModel, stage: str) -> Features:
+    """What `root` makes of images, kept in the workspace; what was kept of another root is deleted.
+
+    How far it is, where that takes long, is told as work of the `stage`.
+    """
     digest = backbone_digest(root)
     path = workspace.features / f"{digest[:16]}.sqlite"
     for other in workspace.features.glob("*.sqlite"):
         if other != path:
             other.unlink(missing_ok=True)
-    return Features(KeptBlocks(path), digest)
+    return Features(KeptBlocks(path), digest, open_teller(workspace, stage).tell)

@@ -33,7 +33,7 @@ def edit(workspace: Workspace, params: Params) -> None:
     record = EditRecord(success=True, steps=0, reason="", holds={})
     model = root
     if constraints:
-        features = open_features(workspace, root)
+        features = open_features(workspace, root, "edit")
         learned, traffic = learned_rule(workspace.root), calibrating_traffic(workspace.splits)
         editor = build_editor(params.edit, params.views, params.seed, learned, features, traffic)
         reference, calibration = (

@@ -16,18 +16,29 @@ from errata.data.releases.ledger import Ledger, read_ledger
 from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split, splits_digest
 from errata.editing import metrics
-from errata.editing.export import OnnxClassifier, Predictions, parity
+from errata.editing.batches import spread
+from errata.editing.export import OnnxClassifier, parity
 from errata.editing.features import Features
 from errata.editing.model import EditableModel, load_model
-from errata.editing.shortcut import Classifier, shortcut
 from errata.editing.tensors import tensor_of
 from errata.flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
 from errata.flows.gate.criterion import Criterion, Name, not_computed, rampant
 from errata.flows.gate.measurements import CriterionRow, ErrorRates, GateMeasurements, SplitErrors
-from errata.flows.gate.measures import Logits, control_criteria, correction_criteria, parity_criterion, reach
-from errata.flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
+from errata.flows.gate.measures import control_criteria, correction_criteria, parity_criterion, reach
+from errata.flows.gate.paired import Classes, classes_of
+from errata.flows.gate.slices import (
+    MOST_REFERENCE,
+    Clusters,
+    Slice,
+    class_pairs,
+    cluster_slices,
+    declared,
+    find_clusters,
+    slice_criterion,
+    slice_outcomes,
+)
 from errata.flows.params import Params
-from errata.flows.stages.answers import Answers, drawn, held_against_the_file
+from errata.flows.stages.answers import OnImages, RootAndRelease, drawn, held_against_the_file, open_answers
 from errata.flows.stages.common import open_features
 from errata.flows.stages.editors import calibrates
 from errata.flows.stages.kind_measures import kind_criteria, kind_outcomes
@@ -35,28 +46,28 @@ from errata.flows.stages.outcomes import class_outcomes, correction_outcomes, fl
 from errata.flows.stages.plots import write_headline, write_recall
 from errata.flows.workspace import Workspace
 
-Classes = NDArray[np.int64]
-
 
 def evaluate(workspace: Workspace, params: Params) -> None:
     """Measure the exported file on the gate split, and on the corrections it must hold."""
     gate, test = load_split(workspace.splits, "gate"), load_split(workspace.splits, "test")
     root = load_model(workspace.root)
     ledger, images = read_ledger(workspace.ledger, root.spec.image_shape)
-    features = open_features(workspace, root)
+    features = open_features(workspace, root, "evaluate")
     candidate = load_model(workspace.candidate)
     files = workspace.root / "root.onnx", workspace.onnx / "model.onnx"
     digest = sha256(files[1].read_bytes())
-    root_answers, answers = (Answers(OnnxClassifier(path), shortcut(path, root, features)) for path in files)
-    on_root, on_release = (each.predict(gate.images) for each in (root_answers, answers))
-    root_logits, logits = on_root.logits, on_release.logits
-    before, after = metrics.predicted_classes(root_logits), metrics.predicted_classes(logits)
+    root_answers, answers = (open_answers(path, root, features) for path in files)
+    both = RootAndRelease(root_answers, answers, root, features)
+    groups = clusters_for(workspace, root, features, len(gate), params) if ledger.corrections else None
+    on_gate = both.on(gate.images, groups.nearest if groups else None)
+    before, after = on_gate.paired.before, on_gate.paired.after
     if answers.shortcut:
         checked = np.concatenate([drawn(gate.images, digest), images]) if ledger.corrections else gate.images
         agreement = held_against_the_file((root_answers, answers), checked)
     else:
         agreement = parity(candidate, answers.file, gate.images)
-    criteria = control_criteria(gate.labels, root_logits, logits, params.gate, edited=bool(ledger.corrections))
+    edited = bool(ledger.corrections)
+    criteria = control_criteria(gate.labels, on_gate.paired, len(gate.classes), params.gate, edited=edited)
     criteria.append(parity_criterion(agreement, params.gate))
     corrected: tuple[CorrectionOutcome, ...] = ()
     kinds: tuple[KindOutcome, ...] = ()
@@ -69,7 +80,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         views = answers.predict_views(images, params.views, params.seed)
         seen = metrics.predicted_classes(views.logits).reshape(len(images), -1)
         criteria += promises(workspace, ledger, held, seen, expected, params)
-        parts = slices_of(workspace, root, features, gate, root_logits, params)
+        parts = slices_of(gate, on_gate, params)
         slices = slice_outcomes(gate.labels, before, after, parts)
         criteria.append(slice_criterion(slices, params.gate))
         criteria.append(trigger(workspace, images, expected, (root_answers.file, answers.file), params, criteria))
@@ -77,14 +88,14 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         on_traffic = None
         if (workspace.splits / "traffic.npz").is_file():
             traffic = load_split(workspace.splits, "traffic").images
-            asked, on_traffic = (each.predict(traffic) for each in (root_answers, answers))
-            criteria.append(traffic_reach(traffic, ledger, asked, on_traffic, params))
-        kinds = kind_outcomes(candidate, on_release, on_traffic)
+            on_traffic = both.on(traffic)
+            criteria.append(traffic_reach(traffic, ledger, on_traffic, params))
+        kinds = kind_outcomes(candidate, on_gate.kind, None if on_traffic is None else on_traffic.kind)
         corrected = correction_outcomes(ledger, gate.classes, was, now, seen)
-    on_gate = class_outcomes(gate.labels, before, after, gate.classes)
-    root_on_test, on_test = (each.predict(test.images) for each in (root_answers, answers))
-    beside = flips(test.labels, root_on_test, on_test, test.classes) if ledger.corrections else None
-    evaluation = Evaluation(corrected, on_gate, slot_outcomes(on_release.slot), slices, kinds, beside)
+    on_test = both.on(test.images)
+    beside = flips(test.labels, on_test, test.classes) if ledger.corrections else None
+    by_class = class_outcomes(gate.labels, before, after, gate.classes)
+    evaluation = Evaluation(corrected, by_class, slot_outcomes(on_gate.slot), slices, kinds, beside)
     measured = GateMeasurements(
         kind="edit" if ledger.corrections else "root",
         version=ledger.version,
@@ -94,9 +105,7 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         criteria={each.name: CriterionRow.of(each) for each in criteria},
         error=SplitErrors(
             gate=errors(before, after, gate.labels),
-            test=errors(
-                metrics.predicted_classes(root_on_test.logits), metrics.predicted_classes(on_test.logits), test.labels
-            ),
+            test=errors(on_test.paired.before, on_test.paired.after, test.labels),
         ),
         confidence=params.gate.confidence,
     )
@@ -121,30 +130,35 @@ def promises(
     return correction_criteria(held[kept], seen[kept], expected[kept], params.gate)
 
 
-def slices_of(
-    workspace: Workspace, root: EditableModel, features: Features, gate: LabelledImages, logits: Logits, params: Params
-) -> list[Slice]:
-    """The parts of the gate split that are judged by themselves; `logits` are the root's on it."""
-    least, reference = params.gate.slice_images, load_split(workspace.splits, "reference")
-    known, judged = (features.of(root, tensor_of(each.images)).numpy() for each in (reference, gate))
+def clusters_for(
+    workspace: Workspace, root: EditableModel, features: Features, images: int, params: Params
+) -> Clusters | None:
+    """Clusters of the root's features for so many gate `images`, found on the reference split, or a sample of it."""
+    reference = load_split(workspace.splits, "reference").images
+    sample = spread(len(reference), reference.shape[1:], MOST_REFERENCE)
+    known = np.concatenate([features.of(root, tensor_of(reference[part])).cpu().numpy() for part in sample])
+    return find_clusters(known, images, params.gate.slice_images, params.seed)
+
+
+def slices_of(gate: LabelledImages, on_gate: OnImages, params: Params) -> list[Slice]:
+    """The parts of the gate split that are judged by themselves."""
+    least = params.gate.slice_images
     return [
-        *class_pairs(gate.labels, logits, gate.classes, least),
+        *class_pairs(gate.labels, on_gate.paired, gate.classes, least),
         *declared(gate.columns, least),
-        *clusters(known, judged, least, params.seed),
+        *cluster_slices(on_gate.cluster, least),
     ]
 
 
-def traffic_reach(images: Pixels, ledger: Ledger, was: Predictions, now: Predictions, params: Params) -> Criterion:
+def traffic_reach(images: Pixels, ledger: Ledger, on_traffic: OnImages, params: Params) -> Criterion:
     """Reach on unlabelled traffic, less what is meant to change: the images in the ledger, and those of a kind.
 
     On the half of it that has not calibrated thresholds.
     """
     corrected = {each.id for each in ledger.corrections}
     others = [not calibrates(image) and pixel_digest(image) not in corrected for image in images]
-    pictures = np.array(others) & (now.kind < 0)
-    if not pictures.any():
-        return not_computed(Name.REACH_TRAFFIC, params.gate)
-    return reach(Name.REACH_TRAFFIC, was.logits[pictures], now.logits[pictures], params.gate)
+    pictures = np.array(others) & (on_traffic.kind < 0)
+    return reach(Name.REACH_TRAFFIC, on_traffic.paired.moved[pictures], params.gate)
 
 
 def trigger(
@@ -173,8 +187,3 @@ def errors(before: Classes, after: Classes, labels: Classes) -> ErrorRates:
     """Error rates of the root and of the candidate on the same images."""
     paired = metrics.compare_predictions(before, after, labels)
     return ErrorRates(paired.error_before, paired.error_after)
-
-
-def classes_of(classifier: Classifier, images: Pixels) -> Classes:
-    """The predicted class of each image `[n]`."""
-    return metrics.predicted_classes(classifier.predict(images).logits)

@@ -13,7 +13,7 @@ from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.evaluation import KindOutcome
 from errata.data.releases.kind_inputs import load_inputs
 from errata.data.releases.ledger import Ledger
-from errata.editing.export import OnnxClassifier, Predictions
+from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
 from errata.flows.gate.criterion import Criterion
@@ -63,15 +63,13 @@ def answers_of_files(images: Pixels, labels: Classes, files: Sequence[OnnxClassi
     return PairedClasses(predicted_classes(before.logits), predicted_classes(after.logits), labels, after.kind)
 
 
-def kind_outcomes(
-    candidate: EditableModel, on_gate: Predictions, on_traffic: Predictions | None
-) -> tuple[KindOutcome, ...]:
-    """On how many gate images, and of how many of the day's requests, each kind fires."""
+def kind_outcomes(candidate: EditableModel, on_gate: Classes, on_traffic: Classes | None) -> tuple[KindOutcome, ...]:
+    """On how many gate images, and of how many of the day's requests, each kind fires: which one did, int64 `[n]`."""
     if candidate.kinds is None:
         return ()
 
-    def times(kind: int, answers: Predictions) -> int:
-        return int((answers.kind == kind).sum())
+    def times(kind: int, fired: Classes) -> int:
+        return int((fired == kind).sum())
 
     return tuple(
         KindOutcome(each, times(each, on_gate), None if on_traffic is None else times(each, on_traffic))

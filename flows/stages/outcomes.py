@@ -11,6 +11,7 @@ from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, Fli
 from errata.data.releases.ledger import Ledger
 from errata.editing.export import Predictions
 from errata.editing.metrics import predicted_classes
+from errata.flows.stages.answers import OnImages
 
 Classes = NDArray[np.int64]
 
@@ -40,10 +41,10 @@ def correction_outcomes(
             before_probability=round(float(before.probabilities[row, was[row]]), 6),
             after=classes[now[row]],
             after_probability=round(float(after.probabilities[row, now[row]]), 6),
-            slot=int(after.slot[row]),
+            slot=int(on.slot[row]),
             views_right=int((seen[row] == classes.index(each.expected)).sum()),
             views=seen.shape[1],
-            kind=int(after.kind[row]),
+            kind=int(on.kind[row]),
             wrong_views=tuple(int(view) for view in np.flatnonzero(seen[row] != classes.index(each.expected))),
         )
         for row, each in enumerate(ledger.corrections)
@@ -56,9 +57,9 @@ def slot_outcomes(slot: NDArray[np.int64]) -> tuple[SlotOutcome, ...]:
     return tuple(SlotOutcome(int(one), int(count)) for one, count in zip(slots, counts, strict=True))
 
 
-def flips(labels: Classes, before: Predictions, after: Predictions, classes: tuple[str, ...]) -> Flips:
-    """Which of images with those `labels` `[n]` are right in one of the paired predictions and wrong in the other."""
-    was, now = predicted_classes(before.logits), predicted_classes(after.logits)
+def flips(labels: Classes, on: OnImages, classes: tuple[str, ...]) -> Flips:
+    """Which of images with those `labels` `[n]` only one of root and release has right."""
+    was, now = on.paired.before, on.paired.after
     flipped = np.flatnonzero((was == labels) != (now == labels))
     return Flips(
         images=len(labels),
@@ -68,8 +69,8 @@ def flips(labels: Classes, before: Predictions, after: Predictions, classes: tup
                 label=classes[labels[row]],
                 before=classes[was[row]],
                 after=classes[now[row]],
-                slot=int(after.slot[row]),
-                kind=int(after.kind[row]),
+                slot=int(on.slot[row]),
+                kind=int(on.kind[row]),
             )
             for row in flipped
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from errata.data.records import STRICT, Sha256, canonical_json, parse_record
 from errata.data.splits import read_split, record_splits, refreshed, split_rows, write_split
 from errata.editing.errors import DataError
 from errata.flows.params import Params
+from errata.flows.stages.progress import open_teller
 from errata.flows.workspace import Workspace
 
 SOURCE = "source.json"  # beside the splits: what they were made of
@@ -63,6 +65,7 @@ def make_splits_in(folder: Path, workspace: Workspace, params: Params) -> None:
         image_shape=params.data.image_shape,
         columns=params.data.columns,
         folder=folder,
+        tell=partial(open_teller(workspace, "prepare").tell, "images read", total=0),
     )
     if params.data.classes:
         dataset = dataset.ordered(params.data.classes)

@@ -20,9 +20,10 @@ from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from errata.editing.pretrained import load_weights
 from errata.editing.rules import RuleRecord
 from errata.editing.tensors import tensor_of
-from errata.editing.training import Progress, TrainingRecord, train
+from errata.editing.training import Epoch, Progress, TrainingRecord, train
 from errata.flows.params import ModelParams, Params, TrainParams
 from errata.flows.stages.common import device
+from errata.flows.stages.progress import open_teller
 from errata.flows.stages.root_training import RootTraining
 from errata.flows.workspace import Workspace
 
@@ -35,7 +36,7 @@ def train_root(workspace: Workspace, params: Params) -> None:
     if params.model.weights:
         training = RootTraining(losses=(), settings={"weights": params.model.weights_sha256})
     else:
-        training = train_anew(params, model, with_replay(workspace.replay, split, workspace.splits.parent))
+        training = train_anew(workspace, params, model, with_replay(workspace.replay, split, workspace.splits.parent))
     fit_patch(model.eval(), tensor_of(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
@@ -83,8 +84,14 @@ def adopt(workspace: Workspace, params: ModelParams, model: EditableModel) -> No
     load_weights(model, content, name, imagenet_outputs(model.spec.classes) if by_name else params.outputs)
 
 
-def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
+def train_anew(workspace: Workspace, params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
     """Train `model` in place; what is kept in training.json."""
+    teller = open_teller(workspace, "train")
+
+    def tell(epoch: Epoch) -> None:
+        bar.update(task, completed=epoch.number)
+        teller.tell("epoch", epoch.number, params.train.epochs + more, f"loss {epoch.loss:.4f}")
+
     with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
         more = 0 if params.train.method == "plain" else params.train.editable_epochs
         task = bar.add_task("training the root model", total=params.train.epochs + more)
@@ -94,7 +101,7 @@ def train_anew(params: Params, model: EditableModel, split: LabelledImages) -> R
             torch.from_numpy(split.labels),
             params.train,
             params.seed,
-            lambda epoch: bar.update(task, completed=epoch.number),
+            tell,
         )
     return RootTraining(tuple(epoch.loss for epoch in record.epochs), record.settings, rule)
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errata.flows.gate.criterion import Criterion, Direction, Name, criterion, limit_of
+from errata.flows.gate.paired import PairedAnswers, compare_answers
 from errata.flows.params import GateParams
 
 PARAMS = GateParams(
@@ -48,3 +49,8 @@ def paired(n: int, negative: int, positive: int, wrong: int) -> tuple[Any, Any, 
     still = slice(negative + positive, negative + positive + wrong)
     after[still] = (labels[still] + 1) % 10
     return labels, one_hot(before), one_hot(after)
+
+
+def answered(labels: Any, before: Any, after: Any) -> tuple[Any, PairedAnswers]:
+    """Labels, and what logits `[n, 10]` before and after say."""
+    return labels, compare_answers(before, after)

@@ -17,7 +17,8 @@ from errata.flows.gate.measures import (
     reach,
     recall_drop,
 )
-from tests.flows.gate.gate_rows import PARAMS, one_hot, paired
+from errata.flows.gate.paired import PairedAnswers, compare_answers, probability_moved
+from tests.flows.gate.gate_rows import PARAMS, answered, one_hot, paired
 
 
 def upper(count: int, n: int, confidence: float) -> float:
@@ -27,7 +28,10 @@ def upper(count: int, n: int, confidence: float) -> float:
 
 @pytest.mark.parametrize(("n", "negative", "positive"), [(350, 0, 0), (350, 2, 0), (2000, 5, 30), (50, 3, 1)])
 def test_bounds_are_exact(n: int, negative: int, positive: int) -> None:
-    found = {each.name: each for each in control_criteria(*paired(n, negative, positive, 5), PARAMS, edited=True)}
+    found = {
+        each.name: each
+        for each in control_criteria(*answered(*paired(n, negative, positive, 5)), 10, PARAMS, edited=True)
+    }
     assert found["negative_flips"].bound == pytest.approx(upper(negative, n, 0.95))
     assert found["negative_flips"].value == negative / n
     best = binomtest(positive, n, alternative="greater").proportion_ci(0.975, "exact").low
@@ -40,15 +44,16 @@ def test_bounds_are_exact(n: int, negative: int, positive: int) -> None:
 
 
 def test_too_few_images_are_no_pass_although_nothing_flipped() -> None:
-    found = {each.name: each for each in control_criteria(*paired(40, 0, 0, 0), PARAMS, edited=True)}
+    found = {each.name: each for each in control_criteria(*answered(*paired(40, 0, 0, 0)), 10, PARAMS, edited=True)}
     assert found["negative_flips"].value == 0
     assert found["negative_flips"].verdict == "inconclusive"  # 1 - 0.05 ** (1 / 40) = 7.2% > 2%
     assert found["recall_drop"].verdict == "inconclusive"
 
 
 def test_no_images_give_no_criteria() -> None:
-    empty = np.zeros(0, np.int64)
-    assert control_criteria(empty, one_hot(empty), one_hot(empty), PARAMS, edited=True) == []
+    classes, numbers = np.zeros(0, np.int64), np.zeros(0)
+    nothing = PairedAnswers(classes, classes, classes, numbers, numbers)
+    assert control_criteria(classes, nothing, 10, PARAMS, edited=True) == []
 
 
 def test_recall_drop_is_the_worst_class_corrected_for_their_number() -> None:
@@ -60,7 +65,10 @@ def test_recall_drop_is_the_worst_class_corrected_for_their_number() -> None:
     assert (found.value, found.n) == (0.04, 100)
     assert found.bound == pytest.approx(upper(4, 100, 1 - 0.05 / 10 / 2))
     # the whole split hides what one class suffers
-    whole = {each.name: each for each in control_criteria(labels, one_hot(labels), one_hot(after), PARAMS, edited=True)}
+    whole = {
+        each.name: each
+        for each in control_criteria(labels, compare_answers(one_hot(labels), one_hot(after)), 10, PARAMS, edited=True)
+    }
     assert whole["drawdown"].value == 0.005
 
 
@@ -78,7 +86,7 @@ def test_boundary_flips_look_at_the_least_margins_only() -> None:
     after = labels.copy()
     after[[0, 7, 19]] = 1  # among the 20 nearest
     after[[20, 50, 99]] = 2  # not
-    found = boundary_flips(labels, logits, after, PARAMS)
+    found = boundary_flips(labels, compare_answers(logits, one_hot(after, 3)), PARAMS)
     assert (found.value, found.n) == (3 / 20, 20)
     assert found.bound == pytest.approx(upper(3, 20, 0.95))
 
@@ -88,15 +96,15 @@ def test_reach_counts_what_could_be_seen() -> None:
     after = before.copy()
     # p = 1 / (1 + exp(-d)): the probability moves by about d / 4
     after[:, 0] = [0.0, 0.0039, 0.0041, 1.0]
-    assert reach(Name.REACH, before, after, PARAMS).value == 2 / 4
+    assert reach(Name.REACH, probability_moved(before, after), PARAMS).value == 2 / 4
 
 
 def test_reach_counts_nan_as_a_change_and_nothing_as_no_measure() -> None:
     before = np.zeros((50, 4), np.float32)
     after = before.copy()
     after[4, 2] = math.nan
-    assert reach(Name.REACH_TRAFFIC, before, after, PARAMS).value == 1 / 50
-    assert reach(Name.REACH, before[:0], after[:0], PARAMS).verdict == "inconclusive"
+    assert reach(Name.REACH_TRAFFIC, probability_moved(before, after), PARAMS).value == 1 / 50
+    assert reach(Name.REACH, np.zeros(0), PARAMS).verdict == "inconclusive"
 
 
 def test_drawdown_against_the_live_release() -> None:

@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from errata.editing.metrics import rate_upper_bound
 from errata.flows.gate.measures import control_criteria
+from errata.flows.gate.paired import compare_answers
 from errata.flows.gate.spending import confidence_at
 from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY
@@ -26,7 +27,7 @@ def passes(rng: np.random.Generator, n: int, negative: float, positive: float) -
     breaks, mends = ~wrong & (rng.random(n) < negative / (1 - ERROR)), wrong & (rng.random(n) < positive / ERROR)
     after = np.where(breaks, (labels + 2) % 10, np.where(mends, labels, before))
     logits = one_hot(before) * rng.uniform(1, 5, (n, 1))  # margins that have nothing to do with the flips
-    found = control_criteria(labels, logits, one_hot(after) * 5, PARAMS, edited=True)
+    found = control_criteria(labels, compare_answers(logits, one_hot(after) * 5), 10, PARAMS, edited=True)
     first = confidence_at(1, PARAMS)
     return {each.name: each.at(first).verdict == "pass" for each in found if each.name != "reach"}
 

@@ -5,16 +5,26 @@ import pytest
 from scipy.stats import binomtest
 
 from errata.flows.gate.measures import control_criteria
-from errata.flows.gate.slices import Slice, class_pairs, clusters, declared, slice_criterion, slice_outcomes
+from errata.flows.gate.paired import compare_answers
+from errata.flows.gate.slices import (
+    Slice,
+    class_pairs,
+    cluster_slices,
+    declared,
+    find_clusters,
+    slice_criterion,
+    slice_outcomes,
+)
 from tests.flows.gate.gate_rows import PARAMS, one_hot
 
 
 def test_class_pairs_are_a_class_and_the_roots_best_other_class() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     logits = np.array([[5, 4, 1], [1, 4, 2], [5, 1, 4], [3, 9, 1], [3, 1, 2], [1, 2, 9]], float)
-    found = class_pairs(labels, logits, ("cat", "dog", "cow"), 2)
+    answers = compare_answers(logits, logits)
+    found = class_pairs(labels, answers, ("cat", "dog", "cow"), 2)
     assert {each.name: each.members.tolist() for each in found} == {"cat near dog": [0, 1], "dog near cat": [3, 4]}
-    assert sum(len(each.members) for each in class_pairs(labels, logits, ("cat", "dog", "cow"), 1)) == 6
+    assert sum(len(each.members) for each in class_pairs(labels, answers, ("cat", "dog", "cow"), 1)) == 6
 
 
 def test_clusters_are_found_on_the_reference_split_and_small_ones_do_not_count() -> None:
@@ -23,11 +33,14 @@ def test_clusters_are_found_on_the_reference_split_and_small_ones_do_not_count()
     reference = np.concatenate([rng.normal(each, 1, (40, 2)) for each in centres])
     kinds = np.repeat([0, 1, 2], [100, 40, 3])
     features = centres[kinds] + rng.normal(0, 1, (143, 2))
-    found = clusters(reference, features, 20, seed=0)
+    groups = find_clusters(reference, len(features), 20, seed=0)
+    assert groups is not None
+    found = cluster_slices(groups.nearest(features), 20)
     assert sorted(len(each.members) for each in found) == [40, 100]
     for each in found:
         assert len(set(kinds[each.members])) == 1
-    assert clusters(reference, features[:39], 20, seed=0) == []  # too few images for two clusters
+    assert find_clusters(reference, 39, 20, seed=0) is None  # too few images for two clusters
+    assert cluster_slices(np.full(39, -1), 20) == []
 
 
 @pytest.mark.parametrize("images", [2_000, 10_000])
@@ -53,7 +66,7 @@ def test_one_kind_of_image_wholly_destroyed_is_seen(images: int) -> None:
     )
     whole = {
         each.name: each.verdict
-        for each in control_criteria(labels, one_hot(labels), one_hot(after), PARAMS, edited=True)
+        for each in control_criteria(labels, compare_answers(one_hot(labels), one_hot(after)), 10, PARAMS, edited=True)
     }
     assert whole["negative_flips"] == whole["drawdown"] == "pass"  # what was seen before
 

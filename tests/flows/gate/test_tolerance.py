@@ -9,7 +9,7 @@ from errata.flows.gate.measures import control_criteria
 from errata.flows.gate.spending import confidence_at
 from errata.flows.gate.tolerance import tolerances
 from errata.flows.params import GateParams
-from tests.flows.gate.gate_rows import paired
+from tests.flows.gate.gate_rows import answered, paired
 
 PARAMS = GateParams(negative_flips=0.03, drawdown=0.03)
 
@@ -31,7 +31,7 @@ def test_so_many_pass_the_gate_and_one_more_does_not(name: Name) -> None:
     for look, most in zip(found[name].looks, found[name].flips, strict=True):
         assert most is not None
         for flips, passes in ((most, True), (most + 1, False)):
-            rows = control_criteria(*paired(350, flips, 0, 5), PARAMS, edited=True)
+            rows = control_criteria(*answered(*paired(350, flips, 0, 5)), 10, PARAMS, edited=True)
             (row,) = (each for each in rows if each.name == name)
             assert (row.at(confidence_at(look, PARAMS)).verdict == "pass") is passes
 
