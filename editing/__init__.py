@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from errata.editing.editors.patch import CalibratedPatch
     from errata.editing.export import export_onnx
     from errata.editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
+    from errata.editing.network import EditableNetwork
     from errata.editing.scopes import Scope
     from errata.editing.settings import ViewSettings
-    from errata.editing.types import Constraint, Editor, EditResult
+    from errata.editing.types import Constraint, Editor, EditorOf, EditResult
+
+    M = TypeVar("M", bound=EditableNetwork)
+    C = TypeVar("C")
 
 __all__ = [
     "CalibratedPatch",
@@ -64,6 +68,7 @@ _HOMES = {
 }
 
 
+@overload
 def edit(
     model: EditableModel,
     constraints: Sequence[Constraint],
@@ -71,18 +76,31 @@ def edit(
     reference: Tensor,
     calibration: Tensor,
     editor: Editor[Any] | None = None,
-) -> EditResult:
+) -> EditResult: ...
+
+
+@overload
+def edit(
+    model: M, constraints: Sequence[C], *, reference: Tensor, calibration: Tensor, editor: EditorOf[Any, M, C]
+) -> EditResult[M]: ...
+
+
+def edit(
+    model: Any, constraints: Sequence[Any], *, reference: Tensor, calibration: Tensor, editor: Any = None
+) -> EditResult[Any]:
     """Correct `model` for all constraints together; the result holds an edited copy, or says why not.
 
-    `reference` is what an editor may fit to and `calibration` what it may set thresholds on: disjoint control images,
-    uint8 `[n, height, width, channels]`, a few thousand each. `editor` is the calibrated patch unless given. For many
-    edits of one root, call `editor.prepare` once and `editor.edit` for each. Raises ConstraintError on bad input.
+    `reference` is what an editor may fit to and `calibration` what it may set thresholds on: disjoint control inputs, a
+    few thousand each, images uint8 `[n, height, width, channels]`. `editor` is the calibrated patch unless given; a
+    network with real outputs or one that writes sentences needs one (docs/method.md). For many edits of one root, call
+    `editor.prepare` once and `editor.edit` for each. Raises ConstraintError on bad input.
     """
     if editor is None:
         from errata.editing.editors.patch import CalibratedPatch  # noqa: PLC0415
 
         editor = CalibratedPatch()
-    return editor.edit(model, constraints, editor.prepare(model, reference, calibration))
+    found: EditResult[Any] = editor.edit(model, constraints, editor.prepare(model, reference, calibration))
+    return found
 
 
 def __getattr__(name: str) -> Any:

@@ -14,10 +14,12 @@ from errata.editing.constraints import Constraint
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork, Tensors
 
-__all__ = ["Constraint", "EditResult", "Editor", "SlotDiagnostics", "State", "Tensors", "Unheld"]
+__all__ = ["Constraint", "EditResult", "Editor", "EditorOf", "SlotDiagnostics", "State", "Tensors", "Unheld"]
 
 State = TypeVar("State")
 M = TypeVar("M", bound=EditableNetwork, default=EditableModel)
+M_any = TypeVar("M_any", bound=EditableNetwork)
+C_contra = TypeVar("C_contra", contravariant=True)
 
 
 class Unheld(StrEnum):
@@ -72,18 +74,23 @@ class EditResult(Generic[M]):
         return sum(not each.separated for each in self.slots) - len(self.deferred)
 
 
-class Editor(Protocol[State]):
-    """An algorithm for `Edit(theta, l_e)`: one protocol, taking one constraint or a thousand.
+class EditorOf(Protocol[State, M_any, C_contra]):
+    """An algorithm for `Edit(theta, l_e)`: one protocol, taking one constraint or a thousand, for networks and
+    constraints of some type.
 
     `prepare` computes what depends on the root only (Fisher factors, covariances, thresholds), once per root;
     `edit` returns an edited copy. `reference` is what an editor may fit to, `calibration` what it may set thresholds
-    on: uint8 `[n, height, width, channels]`.
+    on: inputs as the network takes them.
     """
 
-    def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> State:
+    def prepare(self, model: M_any, reference: Tensor, calibration: Tensor) -> State:
         """Compute what depends on the root alone."""
         ...
 
-    def edit(self, model: EditableModel, constraints: Sequence[Constraint], state: State) -> EditResult:
+    def edit(self, model: M_any, constraints: Sequence[C_contra], state: State) -> EditResult[M_any]:
         """Change a copy of `model` until every constraint holds, or say why not."""
         ...
+
+
+class Editor(EditorOf[State, EditableModel, Constraint], Protocol[State]):
+    """An editor of classifiers; control images are uint8 `[n, height, width, channels]`."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from errata.editing.likelihoods import Categorical
 from errata.editing.model import EditableModel, ModelSpec
 from errata.editing.network import EditableNetwork
+from errata.editing.sentence_slots import SlottedNetwork
 from errata.editing.sequences import BeamSearch
 
 
@@ -54,7 +54,9 @@ SEARCH = BeamSearch(beam=4, length=6, start=0, end=1, padding=2)  # and six word
 
 
 class SmallTransformer(nn.Module):
-    """Takes pairs of token rows `[n, 2, 6]`, returns logits `[n, 6, 9]`; parts to edit are called as the model's."""
+    """Takes pairs of token rows `[n, 2, width]`, returns logits `[n, width, 9]`; parts are called as the model's."""
+
+    mask: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,15 +68,25 @@ class SmallTransformer(nn.Module):
         self.register_buffer("mask", torch.ones(6, 6, dtype=torch.bool).triu(1), persistent=False)
 
     def forward(self, pairs: Tensor) -> Tensor:
-        source, written = (self.tokens(pairs[:, row]) + self.places for row in (0, 1))
-        logits: Tensor = self.chain4(self.chain3(written, self.encoder(source), tgt_mask=self.mask))
+        width, unread = pairs.shape[2], pairs[:, 0] == SEARCH.padding
+        source, written = (self.tokens(pairs[:, row]) + self.places[:width] for row in (0, 1))
+        read = self.encoder(source, src_key_padding_mask=unread)
+        mask = self.mask[:width, :width]
+        logits: Tensor = self.chain4(self.chain3(written, read, tgt_mask=mask, memory_key_padding_mask=unread))
         return logits
+
+    def summary(self, sources: Tensor) -> Tensor:
+        """What is read of the four words, one after the other: `[n, 64]`."""
+        unread = sources == SEARCH.padding
+        wide = self.tokens(sources) + self.places[: sources.shape[1]]
+        read: Tensor = self.encoder(wide, src_key_padding_mask=unread)
+        return read[:, :4].flatten(1)
 
 
 @cache
-def _trained_writer() -> EditableNetwork:
+def _trained_writer() -> SlottedNetwork:
     torch.manual_seed(0)
-    network = EditableNetwork(SmallTransformer(), nn.Identity(), Categorical())
+    network = SlottedNetwork(SmallTransformer(), slots=8, features=64, length=SEARCH.length)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for step in range(80):
         pairs = small_translations(64, 2000 + step)
@@ -86,7 +98,7 @@ def _trained_writer() -> EditableNetwork:
     return network.eval()
 
 
-def small_writer() -> EditableNetwork:
+def small_writer() -> SlottedNetwork:
     """A Transformer that was trained a little to write sentences backwards, in eval mode."""
     return copy.deepcopy(_trained_writer())
 

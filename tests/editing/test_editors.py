@@ -17,6 +17,7 @@ from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.natural_rule import NaturalRule
 from errata.editing.editors.patch import CalibratedPatch
+from errata.editing.editors.sentences import CalibratedSentences
 from errata.editing.errors import ConstraintError, ErrataError, ScopeError
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork
@@ -30,7 +31,7 @@ from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel
 from errata.editing.studies.grace import CodebookModel, Grace
 from errata.editing.studies.replay import RehearsalPenalty
 from errata.editing.studies.sequential import Sequential
-from errata.editing.types import Constraint, Editor
+from errata.editing.types import Constraint, Editor, EditorOf
 from tests.editing.models import (
     SEARCH,
     small_features,
@@ -60,7 +61,7 @@ class Kind:
     bad: dict[str, tuple[list[Any], str]]
     control: Callable[[int, int], Tensor] | None = None  # where it is not of the form of a constraint's inputs
 
-    def prepared(self, editor: Editor[Any], model: Any) -> Any:
+    def prepared(self, editor: EditorOf[Any, Any, Any], model: Any) -> Any:
         control = self.control or self.inputs
         return editor.prepare(model, control(120, 11), control(120, 12))
 
@@ -220,7 +221,7 @@ SENTENCES = Kind(
 class Case:
     """An editor, the model it edits, and the prefixes of the names that it may change."""
 
-    editor: Callable[[], Editor[Any]]
+    editor: Callable[[], EditorOf[Any, Any, Any]]
     may_change: tuple[str, ...]
     model: Callable[[], Any] = small_model
     kind: Kind = IMAGES
@@ -249,8 +250,11 @@ CASES = {
 BY_GRADIENTS = (*RULES, "whole", "ewc", "natural rule", "natural")  # they know constraints by their `l_e` alone
 CASES |= {f"{name}, real": replace(CASES[name], kind=REAL, model=REAL.model) for name in (*BY_GRADIENTS, "head")} | {
     f"{name}, sequence": replace(CASES[name], kind=SENTENCES, model=SENTENCES.model, halves=False)
-    for name in ("gd", "rmsprop", "adam", "whole", "natural rule", "natural")
+    for name in (*RULES, "whole", "natural rule", "natural")
 }
+CASES["slots, sequence"] = Case(
+    lambda: CalibratedSentences(alpha=0.1), ("patch.",), SENTENCES.model, SENTENCES, halves=False
+)
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
