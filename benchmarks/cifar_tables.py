@@ -110,7 +110,7 @@ def _search(
         demands = draw_demands(TUNING_EDITS, TUNING_CONTROL, 10, seed=1)
         rates = rate / 30, rate * 30
         trials = TUNING_TRIALS.get(rule_name, 7) + (6 if penalties else 0)
-        settings = TuningSettings(trials, rates, penalties)
+        settings = TuningSettings(trials, rates, penalties=penalties)
         found = tune(start, [scope], control, demands, settings, report=lambda line: print("  " + line, flush=True))
         print(f"{key}: {describe(found.editor)} validation drawdown {found.drawdown:.4f}", flush=True)
         penalty = found.editor.penalty

@@ -151,7 +151,8 @@ def prove(storage: Storage, day: Day, answered: Answered, summary: NightSummary,
     console.print(f"[{colour}]version {version} gets {mended} of the {len(reported)} reported images right[/]")
     if waiting:
         console.print(f"{waiting} were left out, for they did harm; they stay in the inbox and are tried again")
-    found = flips(day.requests.labels, answered.predictions, predictions, day.requests.classes)
+    was, now = (predicted_classes(each.logits) for each in (answered.predictions, predictions))
+    found = flips(day.requests.labels, was, now, predictions, day.requests.classes)
     others = Flips(found.images - len(reported), tuple(each for each in found.flipped if each.index not in reported))
     broken = [each for each in others.flipped if each.broken]
     colour = "red" if broken else "green"

@@ -61,13 +61,15 @@ def evaluate(workspace: Workspace, params: Params) -> None:
     groups = clusters_for(workspace, root, features, len(gate), params) if ledger.corrections else None
     on_gate = both.on(gate.images, groups.nearest if groups else None)
     before, after = on_gate.paired.before, on_gate.paired.after
-    if answers.shortcut:
-        checked = np.concatenate([drawn(gate.images, digest), images]) if ledger.corrections else gate.images
-        agreement = held_against_the_file((root_answers, answers), checked)
-    else:
-        agreement = parity(candidate, answers.file, gate.images)
-    edited = bool(ledger.corrections)
-    criteria = control_criteria(gate.labels, on_gate.paired, len(gate.classes), params.gate, edited=edited)
+    checked = np.concatenate([drawn(gate.images, digest), images]) if ledger.corrections else gate.images
+    agreement = (
+        held_against_the_file((root_answers, answers), checked)
+        if answers.shortcut
+        else parity(candidate, answers.file, gate.images)
+    )
+    criteria = control_criteria(
+        gate.labels, on_gate.paired, len(gate.classes), params.gate, edited=bool(ledger.corrections)
+    )
     criteria.append(parity_criterion(agreement, params.gate))
     corrected: tuple[CorrectionOutcome, ...] = ()
     kinds: tuple[KindOutcome, ...] = ()
@@ -93,9 +95,13 @@ def evaluate(workspace: Workspace, params: Params) -> None:
         kinds = kind_outcomes(candidate, on_gate.kind, None if on_traffic is None else on_traffic.kind)
         corrected = correction_outcomes(ledger, gate.classes, was, now, seen)
     on_test = both.on(test.images)
-    beside = flips(test.labels, on_test, test.classes) if ledger.corrections else None
-    by_class = class_outcomes(gate.labels, before, after, gate.classes)
-    evaluation = Evaluation(corrected, by_class, slot_outcomes(on_gate.slot), slices, kinds, beside)
+    beside = (
+        flips(test.labels, on_test.paired.before, on_test.paired.after, on_test, test.classes)
+        if ledger.corrections
+        else None
+    )
+    on_classes = class_outcomes(gate.labels, before, after, gate.classes)
+    evaluation = Evaluation(corrected, on_classes, slot_outcomes(on_gate.slot), slices, kinds, beside)
     measured = GateMeasurements(
         kind="edit" if ledger.corrections else "root",
         version=ledger.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,18 @@ from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, Fli
 from errata.data.releases.ledger import Ledger
 from errata.editing.export import Predictions
 from errata.editing.metrics import predicted_classes
-from errata.flows.stages.answers import OnImages
 
 Classes = NDArray[np.int64]
+
+
+class Decided(Protocol):
+    """Of each image int64 `[n]`: the `slot` that decided, and the `kind` that fired; -1 where none did."""
+
+    @property
+    def slot(self) -> Classes: ...
+
+    @property
+    def kind(self) -> Classes: ...
 
 
 def class_outcomes(labels: Classes, before: Classes, after: Classes, names: Sequence[str]) -> tuple[ClassOutcome, ...]:
@@ -41,10 +51,10 @@ def correction_outcomes(
             before_probability=round(float(before.probabilities[row, was[row]]), 6),
             after=classes[now[row]],
             after_probability=round(float(after.probabilities[row, now[row]]), 6),
-            slot=int(on.slot[row]),
+            slot=int(after.slot[row]),
             views_right=int((seen[row] == classes.index(each.expected)).sum()),
             views=seen.shape[1],
-            kind=int(on.kind[row]),
+            kind=int(after.kind[row]),
             wrong_views=tuple(int(view) for view in np.flatnonzero(seen[row] != classes.index(each.expected))),
         )
         for row, each in enumerate(ledger.corrections)
@@ -57,9 +67,8 @@ def slot_outcomes(slot: NDArray[np.int64]) -> tuple[SlotOutcome, ...]:
     return tuple(SlotOutcome(int(one), int(count)) for one, count in zip(slots, counts, strict=True))
 
 
-def flips(labels: Classes, on: OnImages, classes: tuple[str, ...]) -> Flips:
-    """Which of images with those `labels` `[n]` only one of root and release has right."""
-    was, now = on.paired.before, on.paired.after
+def flips(labels: Classes, was: Classes, now: Classes, by: Decided, classes: tuple[str, ...]) -> Flips:
+    """Which of images with those `labels` `[n]` only one of the paired predictions has right; the later one is `by`."""
     flipped = np.flatnonzero((was == labels) != (now == labels))
     return Flips(
         images=len(labels),
@@ -69,8 +78,8 @@ def flips(labels: Classes, on: OnImages, classes: tuple[str, ...]) -> Flips:
                 label=classes[labels[row]],
                 before=classes[was[row]],
                 after=classes[now[row]],
-                slot=int(on.slot[row]),
-                kind=int(on.kind[row]),
+                slot=int(by.slot[row]),
+                kind=int(by.kind[row]),
             )
             for row in flipped
         ),
