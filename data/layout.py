@@ -23,6 +23,8 @@ GATES = "gates/"
 LABELLED = "labelled/"
 KIND_DECISIONS = "kinds/"
 QUESTIONS = "questions/"
+SHADOW = "shadow/"
+CANDIDATE = "candidate.json"
 LIVE = "live.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -144,6 +146,11 @@ def log_entry(number: int) -> str:
 def observations(at: datetime.datetime, run: str) -> str:
     """What one night observed of its reports; by time, so that listing is in order."""
     return f"{OBSERVATIONS}{at.astimezone(datetime.UTC):%Y%m%dT%H%M%SZ}-{run}.json"
+
+
+def shadow_counts(candidate: str, at: datetime.datetime, run: str) -> str:
+    """What one service saw of a candidate for a while; by time, so that listing is in order."""
+    return f"{SHADOW}{candidate}/{at.astimezone(datetime.UTC):%Y%m%dT%H%M%SZ}-{run}.json"
 
 
 def stem(key: str) -> str:

@@ -16,6 +16,7 @@ from errata.serving.connections import server
 from errata.serving.follower import Follower
 from errata.serving.service import create_app
 from errata.serving.settings import Settings
+from errata.serving.shadow import Shadow
 from errata.serving.tokens import Tokens
 
 SECRET = "ERRATA_SERVING_SECRET"
@@ -52,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--no-cache", action="store_true", help="keep no copy: nothing is written to this machine")
     options.add_argument("--no-reports", action="store_true", help="offer no /report: the store is only read")
+    options.add_argument(
+        "--shadow", action="store_true", help="ask a candidate that waits, beside what is live, and count what it says"
+    )
     options.epilog = f"{SECRET} in the environment lets several services accept each other's predictions in /report."
     return options
 
@@ -71,7 +75,8 @@ def main(arguments: list[str]) -> int:
     try:
         storage = open_storage(given.store)
         follower = Follower(storage, every=given.every, keep=None if given.no_cache else given.cache)
-        app = create_app(storage, follower, settings, Tokens(secret or None))
+        shadow = Shadow(storage, follower, every=given.every) if given.shadow else None
+        app = create_app(storage, follower, settings, Tokens(secret or None), shadow)
     except ErrataError as fault:
         print(f"Error: {fault}", file=sys.stderr)
         return fault.exit_code

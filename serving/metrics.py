@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errata.serving.follower import Follower
 from errata.serving.release import Prediction
+from errata.serving.shadow import Shadow
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -16,9 +20,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Metrics:
     """One service's metrics, in a registry of their own."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, shadow: Shadow | None = None) -> None:
         self._follower = follower
         self.registry = CollectorRegistry()
+        if shadow is not None:
+            self.registry.register(ShadowCollector(shadow))
         self._latency = Histogram(
             "errata_request_seconds",
             "Time from a request's arrival to its answer",
@@ -66,6 +72,24 @@ class Metrics:
         self._live.set(state.version or 0)
         self._behind.set(bool(state.problem))
         return generate_latest(self.registry)
+
+
+class ShadowCollector(Collector):
+    """What a candidate in shadow did."""
+
+    def __init__(self, shadow: Shadow) -> None:
+        self._shadow = shadow
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now."""
+        told = "Images that a candidate was asked about, by what came of it (same, changed, failed, skipped)"
+        images = CounterMetricFamily("errata_shadow_images", told, labels=["outcome"])
+        seen = self._shadow.seen
+        for outcome in ("same", "changed", "failed", "skipped"):
+            images.add_metric([outcome], seen.get(outcome, 0))
+        yield images
+        version = self._shadow.version or 0
+        yield GaugeMetricFamily("errata_shadow_version", "The candidate now asked (0: none)", value=version)
 
 
 class Measured:

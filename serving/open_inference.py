@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
@@ -14,12 +16,14 @@ from errata.data import layout
 from errata.serving import problems
 from errata.serving.bodies import Bodies
 from errata.serving.follower import Follower
-from errata.serving.metrics import Metrics
-from errata.serving.release import Release
+from errata.serving.release import Prediction, Release
 from errata.serving.tensors import HEADER_LENGTH, Tensor, read_request, write_answer
 
 MODEL = f"/v2/models/{layout.CLASSIFIER}"
 ROUTES = ("/v2", "/v2/health/live", "/v2/health/ready", MODEL, f"{MODEL}/ready", f"{MODEL}/infer")
+
+
+Answered = Callable[[NDArray[np.uint8], tuple[Prediction, ...]], None]
 
 
 class TensorMetadata(BaseModel):
@@ -47,8 +51,8 @@ class ModelMetadata(BaseModel):
 class OpenInference:
     """What the routes do."""
 
-    def __init__(self, follower: Follower, metrics: Metrics) -> None:
-        self._follower, self._metrics = follower, metrics
+    def __init__(self, follower: Follower, answered: Answered) -> None:
+        self._follower, self._answered = follower, answered
 
     @property
     def ready(self) -> bool:
@@ -98,16 +102,15 @@ class OpenInference:
             "correction": np.array([each.correction or "" for each in told]),
         }
         content, length = write_answer(name, release.version, asked, outputs)
-        for each in told:
-            self._metrics.predicted(each)
+        self._answered(asked.images, told)
         if length is None:
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
 
 
-def install(app: FastAPI, follower: Follower, bodies: Bodies, metrics: Metrics) -> None:
-    """Add the routes."""
-    protocol = OpenInference(follower, metrics)
+def install(app: FastAPI, follower: Follower, bodies: Bodies, answered: Answered) -> None:
+    """Add the routes; `answered` is told of each batch and what was predicted."""
+    protocol = OpenInference(follower, answered)
 
     @app.get("/v2", summary="Open Inference Protocol: the server")
     async def server() -> dict[str, object]:

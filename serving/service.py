@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Literal
 
+import numpy as np
 from anyio import to_thread
 from fastapi import FastAPI, Path, Query, Request, Response
+from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
@@ -27,7 +29,9 @@ from errata.serving import open_inference, problems
 from errata.serving.bodies import Bodies
 from errata.serving.follower import Follower
 from errata.serving.metrics import Measured, Metrics
+from errata.serving.release import Prediction
 from errata.serving.settings import Settings
+from errata.serving.shadow import Shadow
 from errata.serving.tokens import Made, Tokens
 
 ROUTES = ("/predict", "/report", "/healthz", "/metrics", *open_inference.ROUTES)
@@ -86,19 +90,22 @@ class Health(BaseModel):
 class Service:
     """What the routes do, once a body is in memory. Blocking: run it on a worker thread."""
 
-    def __init__(self, storage: Storage, follower: Follower, settings: Settings, tokens: Tokens) -> None:
+    def __init__(
+        self, storage: Storage, follower: Follower, settings: Settings, tokens: Tokens, shadow: Shadow | None
+    ) -> None:
         self.storage = storage
         self.follower = follower
         self.settings = settings
         self.tokens = tokens
-        self.metrics = Metrics(follower)
+        self.shadow = shadow
+        self.metrics = Metrics(follower, shadow)
 
     def predict(self, content: bytes) -> Answer:
         """Predict one image file. Raises DataError, TooLarge, NothingServed."""
         release = self.follower.release  # taken once: the whole answer is of this release
         image = fit_image(decode_image(content, self.settings.image), release.image_shape)
-        (prediction,) = release.predict(image[None])
-        self.metrics.predicted(prediction)
+        (prediction,) = predictions = release.predict(image[None])
+        self.answered(image[None], predictions)
         made = Made(hashlib.sha256(content).hexdigest(), prediction.predicted, prediction.version)
         return Answer(
             prediction=self.tokens.issue(made),
@@ -108,6 +115,13 @@ class Service:
             correction=prediction.correction,
             kind=prediction.kind,
         )
+
+    def answered(self, images: NDArray[np.uint8], predictions: tuple[Prediction, ...]) -> None:
+        """Count what was predicted of uint8 `[n, height, width, channels]`, and ask the candidate in shadow, if any."""
+        for each in predictions:
+            self.metrics.predicted(each)
+        if self.shadow is not None:
+            self.shadow.compare(images, predictions)
 
     def report(self, content: bytes, token: str, expected: str, reporter: str, note: str) -> Filed:
         """File a report on a prediction of this very image. Raises UnknownPrediction, DataError, StoreError."""
@@ -155,16 +169,23 @@ def create_app(
     follower: Follower | None = None,
     settings: Settings | None = None,
     tokens: Tokens | None = None,
+    shadow: Shadow | None = None,
 ) -> FastAPI:
-    """The service over a store. It starts the follower when it starts, and stops it when it ends."""
+    """The service over a store. It starts the follower when it starts, and stops it when it ends.
+
+    `shadow` asks a candidate beside the release of the same `follower`; None: no candidate is ever loaded."""
     settings = settings or Settings()
-    service = Service(storage, follower or Follower(storage), settings, tokens or Tokens())
+    service = Service(storage, follower or Follower(storage), settings, tokens or Tokens(), shadow)
     bodies = Bodies(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await to_thread.run_sync(service.follower.start)
+        if shadow is not None:
+            await to_thread.run_sync(shadow.start)
         yield
+        if shadow is not None:
+            await to_thread.run_sync(shadow.stop)
         await to_thread.run_sync(service.follower.stop)
 
     # no docs_url: those pages load their scripts from elsewhere; /openapi.json describes the same
@@ -192,7 +213,7 @@ def create_app(
     async def metrics() -> Response:
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    open_inference.install(app, service.follower, bodies, service.metrics)
+    open_inference.install(app, service.follower, bodies, service.answered)
     if settings.reports:
         _report_routes(app, service, bodies)
     return app

@@ -27,6 +27,7 @@ Expected = Annotated[str | None, typer.Option(help="The claimed class, where one
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from errata.data import layout
+    from errata.data.releases.candidate import read_candidate, seen_counts
     from errata.data.releases.manifest import read_live, read_manifest
     from errata.flows.cli.store import existing_store
     from errata.flows.stages.progress import read_progress
@@ -47,6 +48,12 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
         content |= {"live": found[0].version, "kind": manifest.kind, "corrections": manifest.corrections}
         content |= {"digest": manifest.digest, "root": manifest.root}
         content |= {"expires": found[0].expires or "never"}
+        candidate = read_candidate(storage)
+        if candidate and candidate.parent == manifest.digest:
+            seen = list(seen_counts(storage, candidate.manifest_sha256, manifest.digest))
+            worse = sum(each.changed + each.failed for each in seen)
+            told = f"{worse} of {sum(each.requests for each in seen)} requests answered otherwise"
+            content |= {"candidate": candidate.version, "shadow": told}
     if running := read_progress(open_workspace()):
         content |= {"running": running.sentence}
     if as_json:

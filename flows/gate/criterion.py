@@ -45,13 +45,14 @@ class Name(StrEnum):
     KIND_DRAWDOWN = "kind_drawdown"
     REACH = "reach"
     REACH_TRAFFIC = "reach_traffic"
+    SHADOW = "shadow"
 
 
 AGAINST_LIVE = frozenset({Name.DRAWDOWN_LIVE, Name.NEGATIVE_FLIPS_LIVE, Name.RECALL_DROP_LIVE})
 KINDS = frozenset({Name.KIND_GAIN, Name.KIND_DRAWDOWN})  # `judge_candidate` requires them of a model that has kinds
 REQUIRED: dict[Kind, frozenset[Name]] = {
     # what compares with the live release is no function of root, ledger and parameters: the night adds it to DVC's rows
-    "edit": frozenset(Name) - AGAINST_LIVE - KINDS - {Name.REACH_TRAFFIC},
+    "edit": frozenset(Name) - AGAINST_LIVE - KINDS - {Name.REACH_TRAFFIC, Name.SHADOW},
     "root": frozenset({Name.ACCURACY, Name.PARITY}),
 }
 ABOUT_CONTROL = frozenset(
@@ -74,7 +75,7 @@ LIMITED_AS = {  # criteria whose limit has another name in params.yaml
 # the others always have something to measure
 MAY_NOT_APPLY = frozenset({Name.CORRECTIONS_HOLD, Name.GENERALIZATION, Name.SLICE_FLIPS, Name.TRIGGER, *KINDS})
 # whose bounds do not rest on the gate split, the looks at which are counted
-OF_NO_LOOK = frozenset({Name.PARITY, Name.CORRECTIONS_HOLD, Name.GENERALIZATION, *KINDS})
+OF_NO_LOOK = frozenset({Name.PARITY, Name.CORRECTIONS_HOLD, Name.GENERALIZATION, Name.SHADOW, *KINDS})
 
 
 @dataclass(frozen=True)

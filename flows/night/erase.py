@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from errata.data import layout
+from errata.data.releases.candidate import read_candidate
 from errata.data.releases.correction_images import remove_images
 from errata.data.releases.erasure import Erased, Erasure, ask, erasures, outcome_of, record_outcome
 from errata.data.releases.manifest import Live, read_live, read_manifest, read_model, sha256
@@ -188,8 +189,11 @@ def remove_weights(night: Night, erasure: Erasure) -> None:
     judged = judging_objects(storage, erasure.identities) if erasure.gates else []
     for key in (*spent_objects(storage, bundles, spent), *judged, *removed_keys(removals)):
         storage.delete(key)
+    candidate = read_candidate(storage)
+    if candidate and candidate.version in {each.version for each in holding if not each.last_live}:
+        storage.delete(layout.CANDIDATE)  # services that have it in memory let it go
     for each in holding:
-        if not each.last_live:  # a run that died before its swap; its ledger last, for it tells that this is to go
+        if not each.last_live:  # of a run that died, or a candidate; the ledger last, for it tells that this is to go
             keys = list(storage.keys(layout.release_file(each.version, "")))
             for key in sorted(keys, key=lambda key: key.endswith("/ledger.jsonl")):
                 storage.delete(key)

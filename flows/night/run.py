@@ -2,7 +2,7 @@
 
     sync -> collect -> quarantine -> keep observations
       -> [write ledger -> dvc repro -> count look -> evaluate -> gate -> find competing -> find harm]
-      -> ask people -> release -> settle -> defer
+      -> ask people [-> shadow] -> release -> settle -> defer
 
 Each step can be killed: until live.json is swapped nothing has changed for anyone, and a rerun converges.
 """
@@ -27,6 +27,7 @@ from errata.flows.night.collect import collect
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.parent import sync
 from errata.flows.night.release import defer, quarantine, release, renew, settle
+from errata.flows.night.shadow import hold_against_shadow, take_up_candidate, wanted
 from errata.flows.night.state import AskApproval, Batch, Night
 from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
 from errata.flows.night.summary import NightSummary
@@ -59,10 +60,19 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
     if not found.changes(parent):
         run_step(renew, night)
         return run_step(summarise, night, parent.ledger, found, None, deferred=parent.deferred)
-    for version in range(parent.live.newest + 1, parent.live.newest + 1 + VERSIONS):
+    first = parent.live.newest + 1
+    if wanted(night):
+        found, first = run_step(take_up_candidate, night, parent, found)
+    for version in range(first, first + VERSIONS):
         last = make_candidate(night, parent, found, version, run_step)
         found, ledger, gate_result = last.batch, last.ledger, last.gate_result
         run_step(ask_people, night)
+        if wanted(night) and gate_result.verdict == "pass" and last.whole:
+            try:
+                gate_result = run_step(hold_against_shadow, night, parent, found, gate_result)
+            except AlreadyStored as fault:  # another candidate has taken this version
+                night.log(f"{fault}; taking the next version")
+                continue
         yes = ask_approval(gate_result) if gate_result.verdict == "inconclusive" and last.whole else ""
         deferred = without_slot(night.workspace)
         released = (gate_result.verdict == "pass" and last.whole) or bool(yes)
@@ -86,7 +96,7 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
             run_step(renew, night)
             ledger, deferred = parent.ledger, parent.deferred
         return run_step(summarise, night, ledger, found, gate_result, released=released, deferred=deferred)
-    raise NightError(f"versions {parent.live.newest + 1} to {version} are taken by runs that died; look at releases/")
+    raise NightError(f"versions {first} to {version} are taken by runs that died; look at releases/")
 
 
 def without_slot(workspace: Workspace) -> Mapping[str, Unheld]:
@@ -121,6 +131,7 @@ def summarise(
         in_force=len(ledger.corrections) - len(deferred),
         without_slot={name: WHY_DEFERRED[why] for name, why in deferred.items()},
         refused=batch.refused,
+        settled=(*batch.done, *(name for each in batch.corrections for name in each.reports if released)),
         deferred=batch.deferred,
         warnings=batch.observed.warnings if batch.observed else (),
         waiting=batch.sides_waiting,

@@ -27,8 +27,8 @@ class DeferredCorrection:
 class NightSummary:
     """What a night came to, for people and machines.
 
-    `deferred` were left out of the ledger, for harm; `without_slot` are in it, but no slot can hold them: correction
-    and why. Every later release tries again.
+    `settled`: the reports that the live release consumed. `deferred` were left out of the ledger, for harm;
+    `without_slot` are in it, but no slot can hold them: correction and why. Every later release tries again.
     """
 
     outcome: Outcome
@@ -48,6 +48,7 @@ class NightSummary:
     warnings: tuple[str, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     without_slot: Mapping[str, str] = field(default_factory=dict)
+    settled: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

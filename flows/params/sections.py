@@ -5,7 +5,7 @@ Each section's type is what the code takes: views, training and trust are declar
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from errata.data.belief.trust import TrustSettings
 from errata.data.records import Sha256
@@ -13,6 +13,7 @@ from errata.editing.imagenet import PUBLISHED, WEIGHTS
 from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool
+Event = Literal["refused", "inconclusive", "approval", "failed", "budget", "waiting"]
 EditorName = Literal[
     "patch", "natural", "natural_rule", "gd", "scaled_gd", "polyak", "rprop", "rmsprop", "momentum", "adam"
 ]
@@ -239,6 +240,15 @@ class GateParams(Section):
         0.5, "fewest unseen views of corrected images that come out right", "share of views", ge=0, le=1
     )
     accuracy: float = parameter(0.85, "least accuracy", "share of images", ge=0, le=1)
+    shadow: float = parameter(
+        0.05, "most requests that a candidate in shadow would answer otherwise than what is live", "share", gt=0, lt=1
+    )
+    shadow_requests: int = parameter(
+        0,
+        "how many requests a candidate must have been asked about in shadow before it is released; 0: none",
+        "requests",
+        ge=0,
+    )
     parity: float = parameter(0.001, "largest difference between torch and ONNX Runtime", "logits", gt=0)
 
 
@@ -283,6 +293,16 @@ class PointerParams(Section):
     )
 
 
+class NotifyParams(Section):
+    """What people are told of nights by webhook; where to and by which key is ERRATA_WEBHOOK, ERRATA_WEBHOOK_SECRET."""
+
+    events: tuple[Event, ...] = parameter(
+        get_args(Event),
+        "refused: the gate said no; inconclusive; approval: a run waits for a person; failed; budget: the ledger nears "
+        "what the root can carry; waiting: claims wait for more people",
+    )
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -298,3 +318,4 @@ class Params(Section):
     approval: ApprovalParams = ApprovalParams()
     retention: RetentionParams = RetentionParams()
     pointer: PointerParams = PointerParams()
+    notify: NotifyParams = NotifyParams()

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ from errata.data.inbox.intake import Accepted, read_inbox
 from errata.data.inbox.quarantine import quarantine as quarantine_report
 from errata.data.inbox.quarantine import quarantined, settle
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.candidate import (
+    Candidate,
+    ShadowCounts,
+    point_at_candidate,
+    put_counts,
+    read_candidate,
+    seen_counts,
+)
 from errata.data.releases.erasure import Erasure, ask
 from errata.data.releases.looks import Looks
 from errata.data.reports import file_report
@@ -168,3 +177,18 @@ def test_the_auditor_reads_everything_and_changes_nothing_on_real_s3(real_s3_rol
     assert storage.get(layout.log_entry(1)) == b"{}"
     assert refused(lambda: storage.put_once(layout.log_entry(2), b"{}"))
     assert refused(lambda: storage.delete(layout.log_entry(1)))
+
+
+def test_a_service_reads_the_candidate_and_says_what_it_saw_on_real_s3(real_s3_role: Role) -> None:
+    worker, service = real_s3_role("worker"), real_s3_role("service")
+    candidate = Candidate(2, "a" * 64, "b" * 64, (), (), "a run", "now")
+    point_at_candidate(worker, candidate)
+    assert read_candidate(service) == candidate
+    counts = ShadowCounts(candidate.manifest_sha256, candidate.parent, 10, 1)
+    key = layout.shadow_counts(candidate.manifest_sha256, datetime.now(UTC), "a-service")
+    put_counts(service, key, counts)
+    assert list(seen_counts(worker, candidate.manifest_sha256, candidate.parent)) == [counts]
+    assert refused(lambda: point_at_candidate(service, candidate))
+    reporter = real_s3_role("reporter")
+    assert refused(lambda: reporter.get(key))
+    assert refused(lambda: put_counts(reporter, f"{key}-more", counts))

@@ -69,7 +69,7 @@ def test_every_example_runs(
     (tmp_path / "model.onnx").write_bytes(shipped)
     names: dict[str, Any] = {}
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         exec(compile(example, str(PAGE), "exec"), names)
     said = capsys.readouterr().out
