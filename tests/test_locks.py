@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.locks import (
+    CHOSEN,
     CUDA_LOCK,
     LOCK,
     PHOTOS_LOCK,
@@ -13,12 +14,12 @@ from tests.locks import (
     SERVICE_LOCK,
     name_of,
     parse,
-    photos,
+    pinned,
     service_lock,
     written,
 )
 
-LOCKS = (LOCK, SERVICE_LOCK, CUDA_LOCK, PHOTOS_LOCK)
+LOCKS = (LOCK, SERVICE_LOCK, CUDA_LOCK, *CHOSEN.values())
 # torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl, as download.pytorch.org has it: its file, hashed
 CPU_BUILD = "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
 
@@ -52,7 +53,14 @@ def test_the_locks_do_not_share_a_package_but_for_the_service() -> None:
 
 def test_the_extra_photos_is_locked_and_only_there() -> None:
     """The default install has none of somebody else's weights."""
-    assert sorted(parse(PHOTOS_LOCK.read_text())) == sorted(photos()) != []
+    assert sorted(parse(PHOTOS_LOCK.read_text())) == sorted(pinned("photos")) != []
+
+
+@pytest.mark.parametrize("extra", ["mlflow", "telemetry"])
+def test_what_users_choose_is_locked_and_changes_nothing_that_is_there(extra: str) -> None:
+    lock = set(parse(CHOSEN[extra].read_text()))
+    assert set(pinned(extra)) <= lock
+    assert not {name_of(pin) for pin in lock} & {name_of(pin) for pin in parse(LOCK.read_text())}
 
 
 def test_whatever_installs_wants_digests() -> None:

@@ -27,7 +27,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     files = subprocess.run(tracked, capture_output=True, text=True, check=True).stdout.split()
     assert held == {f"errata/{name}" for name in ("__init__.py", "py.typed", *files)}
     assert "errata/flows/releases/contents/templates/report.html.j2" in held
-    for extra in ("night", "openssf", "photos", "service", "studies"):
+    for extra in ("mlflow", "night", "openssf", "photos", "service", "studies", "telemetry"):
         assert f"Provides-Extra: {extra}\n" in about
 
 

@@ -11,8 +11,9 @@ nobody has filed singly yet (a line of a batch, before the night) is not seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -73,6 +74,14 @@ class ReportState:
 def report_state(storage: Storage, report_id: str) -> ReportState:
     """What became of one report. Raises NotStored if there is none of this identity, Damaged, StoreError."""
     return _States(storage, None).of(report_id)
+
+
+def states_of(storage: Storage, reports: Iterable[str]) -> Iterator[ReportState]:
+    """What became of some reports, less those of which nobody knows. Raises Damaged, StoreError."""
+    states = _States(storage, None)
+    for name in reports:
+        with suppress(NotStored):
+            yield states.of(name)
 
 
 def report_states(storage: Storage) -> Iterator[ReportState]:

@@ -24,13 +24,18 @@ def train(
     night = open_night(
         store, None, None, tell, create=True
     )  # tells what is wrong with params.yaml before the slow imports
+    from errata.data.telemetry import tracing
     from errata.flows.stages.handover import warm_stages
 
-    with warm_stages():
+    with tracing("errata-night") as span, span("train-model", run=night.name, store=night.storage.url), warm_stages():
         from errata.flows.cli.night_tables import finish
         from errata.flows.night.new_root import train_new_root
+        from errata.flows.night.notices import open_notices
+        from errata.flows.night.step import run_here
+        from errata.flows.night.tracing import spanned
 
-        summary = train_new_root(night, replace_live=replace_live)
+        run_step = spanned(run_here, span)
+        summary = open_notices(night).around(lambda: train_new_root(night, run_step, replace_live=replace_live))
     finish(summary, as_json, "A new root")
 
 
@@ -52,13 +57,17 @@ def correct(
 
         print_dry_run(look(night), as_json)
         return
+    from errata.data.telemetry import tracing
     from errata.flows.stages.handover import warm_stages
 
-    with warm_stages():
+    with tracing("errata-night") as span, span("correct-model", run=night.name, store=night.storage.url), warm_stages():
         from errata.flows.cli.night_tables import finish
+        from errata.flows.night.notices import open_notices
         from errata.flows.night.run import run_night
+        from errata.flows.night.step import run_here
+        from errata.flows.night.tracing import spanned
 
-        summary = run_night(night)
+        summary = open_notices(night).around(lambda: run_night(night, spanned(run_here, span)))
     finish(summary, as_json)
 
 

@@ -53,17 +53,19 @@ def approval_on_page(
     log: Log,
     server: Callable[[], str | None] = server_of_its_own,
     pause: Callable[..., Approval] = pause_flow_run,
+    asked: Callable[[GateResult], None] = lambda _gate_result: None,
 ) -> AskApproval:
     """A question to whoever watches the run, open for `minutes` (0: never asked); answers who said yes, or nothing.
 
     Without a server of its own (a run by hand starts one that nobody sees) nobody could answer, so nobody is asked.
-    `pause` is Prefect's way to wait for a form.
+    `pause` is Prefect's way to wait for a form; `asked` hears of each question.
     """
 
     def ask_approval(gate_result: GateResult) -> str:
         if not minutes or not server():
             return ""
         log(f"inconclusive: {gate_result.sentence}. Release it all the same? The run waits {minutes:g} minutes")
+        asked(gate_result)
         form = Approval.with_initial_data(description=f"Inconclusive: {gate_result.sentence}. No answer means no.")
         try:
             answer = pause(wait_for_input=form, timeout=max(1, round(minutes * 60)))

@@ -13,6 +13,7 @@ from errata.data import layout
 from errata.data.releases.evaluation import CorrectionOutcome, Evaluation
 from errata.flows.gate.criterion import GateResult
 from errata.flows.gate.tables import GateTable, markdown_table
+from errata.flows.night.dry_run import DryRun
 from errata.flows.night.state import Night
 from errata.flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 
@@ -37,6 +38,27 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
         )
     if summary.outcome == "released" and summary.version is not None:
         publish_report(night.storage.url, summary.version, f"{prefix}report")
+
+
+def publish_dry_run(found: DryRun) -> None:
+    """What a night would come to, under the key `dry-run`."""
+    told = "What a night would come to; nothing was done"
+    create_markdown_artifact(dry_run_page(found), key="dry-run", description=told)
+
+
+def dry_run_page(found: DryRun) -> str:
+    """Markdown: what a night would come to in short, what would be new, wait, or be refused and why."""
+    text = markdown_table(("", ""), found.lines())
+    if found.corrections:
+        rows = [[each.id[:12], each.expected, str(len(each.reports))] for each in found.corrections]
+        text += "\n\n### Would be new\n\n" + _table(("correction", "should be", "reports"), rows)
+    if found.waiting:
+        rows = [list(row) for row in waiting_rows(found.waiting)]
+        text += "\n\n### Would wait, the least doubtful first\n\n" + _table(WAITING_HEAD, rows)
+    if found.refused:
+        rows = [[each.report_id[:12], str(each.reason), each.detail] for each in found.refused]
+        text += "\n\n### Would be quarantined\n\n" + _table(("report", "reason", "detail"), rows)
+    return text
 
 
 def publish_gate(gate_result: GateResult, key: str) -> None:

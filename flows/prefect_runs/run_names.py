@@ -17,22 +17,31 @@ def run_name() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M} at work"
 
 
-def outcome_name(began: str, summary: NightSummary) -> str:
-    """The name of the same run once it has ended, by its first one."""
-    what = f"{summary.outcome} {summary.version}" if summary.outcome == "released" else summary.outcome
-    return f"{began.removesuffix(' at work')} {what}"
+def outcome_name(summary: NightSummary) -> str:
+    """What became of a night, in a few words."""
+    return f"{summary.outcome} {summary.version}" if summary.outcome == "released" else summary.outcome
 
 
 def outcome_tags(summary: NightSummary) -> set[str]:
     """Tags by which runs are found: the outcome, and the release that it made."""
     release = {f"release-{summary.version}"} if summary.outcome == "released" else set()
-    return {TAG, summary.outcome.replace(" ", "-"), *release}
+    return {summary.outcome.replace(" ", "-"), *release}
+
+
+def ended(began: str, what: str) -> str:
+    """The name of a run once it has ended, by its first one."""
+    return f"{began.removesuffix(' at work')} {what}"
 
 
 def name_by_outcome(summary: NightSummary) -> None:
-    """Give the flow run in which this is called, if in any, its name and its tags."""
+    """Give the flow run in which this is called, if in any, the name and the tags of what it came to."""
+    name_run(outcome_name(summary), outcome_tags(summary))
+
+
+def name_run(what: str, tags: set[str]) -> None:
+    """Give the flow run in which this is called, if in any, its last name and more tags."""
     context = FlowRunContext.get()
     if context is None or (run := context.flow_run) is None:
         return
     with get_client(sync_client=True) as client:
-        client.update_flow_run(run.id, name=outcome_name(run.name, summary), tags={*run.tags, *outcome_tags(summary)})
+        client.update_flow_run(run.id, name=ended(run.name, what), tags={*run.tags, TAG, *tags})

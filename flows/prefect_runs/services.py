@@ -61,20 +61,24 @@ def prefect_services(port: int, store: str | None, folder: Path | None = None) -
         return [sys.executable, "-m", "prefect", *words]
 
     def once(*words: str) -> None:
+        command = [sys.executable, "-m", *words]
         done = subprocess.run(
-            prefect(*words), check=False, cwd=workspace.folder, env=environment, capture_output=True, text=True
+            command, check=False, cwd=workspace.folder, env=environment, capture_output=True, text=True
         )
         if done.returncode:
             last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-            raise NightError(f"`prefect {' '.join(words)}` failed: {''.join(last)}")
+            raise NightError(f"`{' '.join(words)}` failed: {''.join(last)}")
 
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         running["server"] = subprocess.Popen(prefect("server", "start", "--port", str(port)), env=environment)
         await_health(f"{url}/api/health", running["server"])
-        once("work-pool", "create", "errata", "--type", "process", "--overwrite")
-        once("work-pool", "set-concurrency-limit", "errata", "1")  # more would wait for each other in the workspace
-        once("--no-prompt", "deploy", "--all")
+        once("prefect", "work-pool", "create", "errata", "--type", "process", "--overwrite")
+        once(
+            "prefect", "work-pool", "set-concurrency-limit", "errata", "1"
+        )  # more would wait for each other in the workspace
+        once("prefect", "--no-prompt", "deploy", "--all")
+        once("errata.flows.prefect_runs.automations")
         pages = [sys.executable, "-m", "errata.flows.prefect_runs.pages", str(port + 1)]
         running["pages"] = subprocess.Popen(pages, env=environment)
         running["worker"] = subprocess.Popen(

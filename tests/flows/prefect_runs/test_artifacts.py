@@ -2,11 +2,15 @@
 
 import pytest
 
+from errata.data.belief.waiting import Waiting
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.releases.evaluation import CorrectionOutcome, Evaluation
+from errata.data.releases.ledger import Correction
 from errata.flows.correct_model import correct_model
+from errata.flows.correct_model import dry_run as dry_run_flow
+from errata.flows.night.dry_run import DryRun
 from errata.flows.night.summary import DeferredCorrection, NightSummary
-from errata.flows.prefect_runs.artifacts import MOST_ROWS, night_page
+from errata.flows.prefect_runs.artifacts import MOST_ROWS, dry_run_page, night_page
 from errata.flows.train_model import train_model
 
 
@@ -38,7 +42,26 @@ def test_a_long_night_is_cut_and_says_so() -> None:
     assert "and 5 more" in page
 
 
-@pytest.mark.parametrize(("flow", "more"), [(correct_model, set()), (train_model, {"replace_live"})])
+def test_a_dry_run_says_what_would_be() -> None:
+    found = DryRun(
+        live=6,
+        reports=3,
+        corrections=(Correction("c" * 64, "7", ("one", "two")),),
+        withdrawn=(),
+        refused=(Refusal("r" * 64, Reason.MALFORMED, "no JSON"),),
+        waiting=(Waiting("w" * 64, "3", 0.4, ("three",), "2 reporters", 1),),
+        held=5,
+        changes=True,
+    )
+    page = dry_run_page(found)
+    for row in ("| cccccccccccc | 7 | 2 |", "| wwwwwwwwwwww | 3 | 40% | 1 |", "| rrrrrrrrrrrr | malformed | no JSON |"):
+        assert row in page
+    assert "| live version | 6 |" in page
+
+
+@pytest.mark.parametrize(
+    ("flow", "more"), [(correct_model, set()), (train_model, {"replace_live"}), (dry_run_flow, set())]
+)
 def test_the_form_explains_every_parameter(flow: object, more: set[str]) -> None:
     properties = flow.parameters.model_dump()["properties"]  # type: ignore[attr-defined]
     assert set(properties) == {"store", "workspace", "by"} | more

@@ -5,19 +5,19 @@ import re
 import pytest
 
 from errata.flows.night.summary import NightSummary, Outcome
-from errata.flows.prefect_runs.run_names import outcome_name, outcome_tags, run_name
+from errata.flows.prefect_runs.run_names import ended, outcome_name, outcome_tags, run_name
 
 
 @pytest.mark.parametrize(
     ("outcome", "name", "tags"),
     [
-        ("released", "released 7", {"errata", "released", "release-7"}),
-        ("not released", "not released", {"errata", "not-released"}),
-        ("nothing to correct", "nothing to correct", {"errata", "nothing-to-correct"}),
+        ("released", "released 7", {"released", "release-7"}),
+        ("not released", "not released", {"not-released"}),
+        ("nothing to correct", "nothing to correct", {"nothing-to-correct"}),
     ],
 )
 def test_name_and_tags(outcome: Outcome, name: str, tags: set[str]) -> None:
     summary = NightSummary(outcome, version=7, reports=3, corrections=2, in_force=2)
-    assert outcome_name("2026-11-21 02:00 at work", summary) == f"2026-11-21 02:00 {name}"
+    assert ended("2026-11-21 02:00 at work", outcome_name(summary)) == f"2026-11-21 02:00 {name}"
     assert outcome_tags(summary) == tags
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d at work", run_name())

@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from errata.data import layout
 from errata.data.releases.manifest import read_live
 from errata.editing.errors import NightError
 from errata.flows.prefect_runs.services import Services, prefect_services, serve_prefect
@@ -67,6 +68,14 @@ def test_a_deployment_runs_the_night(
             assert done.returncode == 0, done.stdout + done.stderr
             return done.stdout
 
+        prefect("deployment", "run", "dry-run/now", "--watch")
+        (looked,) = ask(url, "/artifacts/filter", {})
+        assert looked["key"] == "dry-run"
+        assert "| would be new correction" in looked["data"]
+        (ahead,) = ask(url, "/flow_runs/filter", {"flow_runs": {"tags": {"all_": ["errata", "dry-run"]}}})
+        assert ahead["name"].endswith(f"dry run: {len(reports)} new corrections")
+        assert len(list(place.storage.keys(layout.INBOX))) == len(reports) + 1, "a dry run moves nothing"
+
         prefect("deployment", "run", "correct-model/nightly", "--param", "by=a test", "--watch")
         live = read_live(place.storage)
         assert live is not None
@@ -81,13 +90,14 @@ def test_a_deployment_runs_the_night(
             (link,) = re.findall(r"\((http[^)]+)\)", artifacts[key]["data"])
             with urlopen(link, timeout=30) as answer:  # as a browser would, from Prefect's page
                 assert text in answer.read()
-        (run,) = [each for each in ask(url, "/flow_runs/filter", {}) if each["state_type"] == "COMPLETED"]
+        nights = {"flow_runs": {"tags": {"all_": ["released"]}}}
+        (run,) = ask(url, "/flow_runs/filter", nights)
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d released 2", run["name"])
         assert {"errata", "released", "release-2"} <= set(run["tags"])
         assert ask(url, "/work_pools/filter", {})[0]["concurrency_limit"] == 1
 
         deployments = {each["name"]: each for each in ask(url, "/deployments/filter", {})}
-        assert set(deployments) == {"nightly", "on-demand", "root"}
+        assert set(deployments) == {"nightly", "on-demand", "now", "root"}
         assert deployments["nightly"]["schedules"][0]["schedule"]["timezone"] == "Etc/UTC"
         waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         assert ask(url, "/flow_runs/filter", waiting), "the scheduler makes no runs: cron would never start a night"
