@@ -181,6 +181,7 @@ def test_the_auditor_reads_everything_and_changes_nothing_on_real_s3(real_s3_rol
 
 def test_a_service_reads_the_candidate_and_says_what_it_saw_on_real_s3(real_s3_role: Role) -> None:
     worker, service = real_s3_role("worker"), real_s3_role("service")
+    assert read_candidate(service) is None, "what is not there is no refusal"
     candidate = Candidate(2, "a" * 64, "b" * 64, (), (), "a run", "now")
     point_at_candidate(worker, candidate)
     assert read_candidate(service) == candidate
