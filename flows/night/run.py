@@ -27,7 +27,7 @@ from errata.flows.night.collect import collect
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.parent import sync
 from errata.flows.night.release import defer, quarantine, release, renew, settle
-from errata.flows.night.shadow import hold_against_shadow, take_up_candidate, wanted
+from errata.flows.night.shadow import hold_against_shadow, shadow_sentence, take_up_candidate, wanted
 from errata.flows.night.state import AskApproval, Batch, Night
 from errata.flows.night.step import STORE_AWAY, RunStep, run_here, step
 from errata.flows.night.summary import NightSummary
@@ -81,7 +81,7 @@ def night_steps(night: Night, run_step: RunStep, ask_approval: AskApproval = lam
             why += "; other labelled images or decisions about kinds" if found.kind_inputs != parent.kind_inputs else ""
             why += f"; {len(deferred)} deferred, for no slot can hold them" if deferred else ""
             why += f"; inconclusive, let pass by {yes}" if yes else ""
-            why += drawdown_sentence(gate_result, parent.live.version)
+            why += drawdown_sentence(gate_result, parent.live.version) + shadow_sentence(gate_result)
             why += f"; look {gate_result.look} at the gate split"
             try:
                 run_step(release, night, (parent.live, parent.tag), why=why)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from errata.data.releases.candidate import Candidate, point_at_candidate, read_candidate, seen_counts
-from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.criterion import GateResult, Name
 from errata.flows.gate.shadow import ShadowSample, sample_of, shadow_row
 from errata.flows.night.state import Batch, Night, Parent
 from errata.flows.night.step import STORE_AWAY, step
@@ -64,6 +64,12 @@ def hold_against_shadow(night: Night, parent: Parent, batch: Batch, gate_result:
     sample = _sample(night, digest, parent.live.manifest_sha256)
     night.log(f"candidate {version} in shadow: {sample.worse} of {sample.requests} requests answered otherwise")
     return replace(gate_result, criteria=(*gate_result.criteria, shadow_row(sample, params)))
+
+
+def shadow_sentence(gate_result: GateResult) -> str:
+    """What services saw of the candidate, for the log: its bundle cannot hold what was seen of it."""
+    rows = [each for each in gate_result.criteria if each.name == Name.SHADOW]
+    return "".join(f"; in shadow {round(each.n * each.value) if each.n else 0} of {each.n} otherwise" for each in rows)
 
 
 def _agreed(candidate: Candidate, batch: Batch) -> bool:

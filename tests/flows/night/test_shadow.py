@@ -72,9 +72,9 @@ def test_what_was_in_shadow_is_what_is_released_and_later_reports_wait(shadowed:
     with Follower(shadowed.storage) as follower, Shadow(shadowed.storage, follower, every=3600) as shadow:
         assert (follower.release.version, shadow.version) == (1, 2)
         shadow.ask(traffic, follower.predict(traffic))
-    live, then = (answers(shadowed, version, traffic) for version in (1, 2))
+    before, after = (answers(shadowed, version, traffic) for version in (1, 2))
     (seen,) = seen_counts(shadowed.storage, candidate.manifest_sha256, candidate.parent)
-    differ = int((live != then).sum())
+    differ = int((before != after).sum())
     assert (seen.requests, seen.changed, seen.failed) == (ENOUGH + 10, differ, 0)
 
     shadowed.report_mistakes(3)
@@ -83,6 +83,9 @@ def test_what_was_in_shadow_is_what_is_released_and_later_reports_wait(shadowed:
     assert (second.outcome, second.version, second.in_force) == ("released", 2, 1)
     assert shadow_verdict(second) == "pass"
     assert shadowed.digest == candidate.manifest_sha256, "another release than the one that was in shadow"
+    live = read_live(shadowed.storage)
+    assert live is not None
+    assert f"; in shadow {differ} of {ENOUGH + 10} otherwise; look " in live[0].why
     assert len(waiting_reports(shadowed)) == 2, "what came later waits for the next candidate"
 
     third = run_night(shadowed.night())
