@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from errata.flows.cli.base import AsJson, Store, app, notes, out, say_json
 
+if TYPE_CHECKING:
+    from errata.data.reports import Report
+
 label_studio = typer.Typer(no_args_is_help=True, help="Label Studio: the queue as tasks, annotations as reports.")
 app.add_typer(label_studio, name="label-studio", rich_help_panel="Reports")
+fiftyone = typer.Typer(no_args_is_help=True, help="FiftyOne: the queue as a data set, decisions as reports.")
+app.add_typer(fiftyone, name="fiftyone", rich_help_panel="Reports")
 
 
 @label_studio.command()
@@ -46,7 +51,8 @@ def import_(
 ) -> None:
     """File what annotators chose as their reports: the next night believes them as it believes everybody."""
     from errata.editing.errors import DataError
-    from errata.flows.cli.review.label_studio import file_annotations, read_annotations
+    from errata.flows.cli.review.annotations import file_annotations
+    from errata.flows.cli.review.label_studio import read_annotations
     from errata.flows.cli.review.live import Desk
     from errata.flows.cli.store import existing_store
 
@@ -61,8 +67,46 @@ def import_(
     except OSError as fault:
         raise DataError(f"{annotations}: {fault.strerror}") from fault
     desk = Desk(existing_store(store))
-    filed = file_annotations(desk.storage, desk.model().classes, read_annotations(content, names))
+    found = read_annotations(content, names)
+    _tell(file_annotations(desk.storage, desk.model().classes, found, "said in Label Studio"), as_json)
+
+
+@fiftyone.command("export")
+def export_dataset(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the data set")],
+    store: Store = None,
+) -> None:
+    """Write the claims that wait as a data set: images, what is claimed by whom, and what the live model says."""
+    from errata.flows.cli.review.fiftyone import write_dataset
+    from errata.flows.cli.review.live import Desk
+    from errata.flows.cli.store import existing_store
+    from errata.flows.workspace import open_workspace
+
+    made = write_dataset(Desk(existing_store(store)), open_workspace().params.trust, folder)
+    notes.print(f"wrote {made} samples to {folder}", highlight=False, markup=False)
+
+
+@fiftyone.command("import")
+def import_dataset(
+    folder: Annotated[Path, typer.Argument(help="What FiftyOne exported as a FiftyOneDataset")],
+    reporter: Annotated[str, typer.Option(help="Who decided there. Default: who runs this")] = "",
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """File what somebody decided there, by the field `decision` or a tag `is:CLASS`, as that person's reports."""
+    from errata.flows.cli.review.annotations import file_annotations
+    from errata.flows.cli.review.fiftyone import read_decisions
+    from errata.flows.cli.review.live import Desk
+    from errata.flows.cli.store import existing_store
+    from errata.flows.workspace import operator
+
+    desk = Desk(existing_store(store))
+    found = read_decisions(folder, reporter or operator())
+    _tell(file_annotations(desk.storage, desk.model().classes, found, "said in FiftyOne"), as_json)
+
+
+def _tell(filed: list[Report], as_json: bool) -> None:
     if as_json:
         say_json([each.model_dump(mode="json") for each in filed])
-        return
-    out.print(f"filed {len(filed)} reports", highlight=False)
+    else:
+        out.print(f"filed {len(filed)} reports", highlight=False)

@@ -13,17 +13,11 @@ from xml.sax.saxutils import quoteattr
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from errata.data import layout
 from errata.data.belief.trust import TrustSettings
-from errata.data.images import decode_image, encode_png
 from errata.data.records import Sha256, wrong_fields
-from errata.data.releases.erasure import erased_digests
-from errata.data.reports import Report, make_report, put_report
-from errata.data.storage.base import Storage
 from errata.editing.errors import DataError
+from errata.flows.cli.review.annotations import Annotation, Task, open_tasks
 from errata.flows.cli.review.live import Desk
-from errata.flows.cli.review.queue import Side, read_queue
-from errata.flows.releases.classes import check_class
 
 FROM, TO = "class", "image"  # the names of the control and of what it labels, in the labelling interface
 _TOLERANT = ConfigDict(frozen=True)  # their format has many fields more
@@ -86,19 +80,12 @@ def interface(classes: tuple[str, ...]) -> str:
 
 def tasks(desk: Desk, trust: TrustSettings) -> Iterator[dict[str, object]]:
     """A task for each claim that nobody decided yet and whose image can be looked at, those that waited first."""
-    start: int | None = 0
-    while start is not None:
-        page = read_queue(desk, trust, 0, "", start)
-        yield from (_task(desk, side) for side in page.sides if side.looked and not side.decided)
-        start = page.following
+    yield from (_task(desk, each) for each in open_tasks(desk, trust))
 
 
-def _task(desk: Desk, side: Side) -> dict[str, object]:
-    if side.looked is None:
-        raise DataError("no image can be looked at")
-    content = desk.storage.get(layout.image(side.image), sha256=side.image)
-    picture = base64.b64encode(encode_png(decode_image(content))).decode()
-    predicted = side.looked.predicted
+def _task(desk: Desk, task: Task) -> dict[str, object]:
+    side, predicted = task.side, task.looked.predicted
+    picture = base64.b64encode(task.picture).decode()
     choice = {"from_name": FROM, "to_name": TO, "type": "choices", "value": {"choices": [predicted]}}
     doubt = "" if side.doubt is None else f", doubt {side.doubt:.0%}"
     return {
@@ -111,14 +98,14 @@ def _task(desk: Desk, side: Side) -> dict[str, object]:
         "predictions": [
             {
                 "model_version": f"release {desk.model().version}",
-                "score": side.looked.probabilities[predicted],
+                "score": task.looked.probabilities[predicted],
                 "result": [choice],
             }
         ],
     }
 
 
-def read_annotations(content: bytes, names: dict[int, str]) -> list[tuple[str, str, str]]:
+def read_annotations(content: bytes, names: dict[int, str]) -> list[Annotation]:
     """Image, class and annotator of every annotation that chose one class, of Label Studio's JSON export.
 
     `names`: of annotators whom the file knows by number alone. Raises DataError naming what is wrong.
@@ -134,7 +121,8 @@ def read_annotations(content: bytes, names: dict[int, str]) -> list[tuple[str, s
         for annotation in task.annotations:
             chosen = [each.value.choices for each in annotation.result if each.from_name == FROM]
             if not annotation.was_cancelled and len(chosen) == 1 and len(chosen[0]) == 1:
-                found.append((task.data.errata_image, chosen[0][0], _who(annotation.completed_by, names)))
+                by = _who(annotation.completed_by, names)
+                found.append(Annotation(task.data.errata_image, chosen[0][0], by))
     return found
 
 
@@ -144,19 +132,3 @@ def _who(by: _Person | int | None, names: dict[int, str]) -> str:
     if by is None or by not in names:
         raise DataError(f"annotator {by} has no name in the file; say `--annotator {by}=NAME`")
     return names[by]
-
-
-def file_annotations(storage: Storage, classes: tuple[str, ...], found: list[tuple[str, str, str]]) -> list[Report]:
-    """File each as its annotator's report: all or, where one cannot be, none. Raises DataError, NotStored, Damaged.
-
-    An annotation that says what the model says is filed as well: it adds to the doubt of who contradicts the model.
-    """
-    erased = erased_digests(storage)
-    made = []
-    for image, expected, reporter in found:
-        check_class(expected, classes)
-        if image in erased:
-            raise DataError(f"image {image[:12]} was erased because somebody asked for it; take its task out")
-        content = storage.get(layout.image(image), sha256=image)
-        made.append((make_report(content, expected, reporter=reporter, note="said in Label Studio"), content))
-    return [put_report(storage, report, content) for report, content in made]
