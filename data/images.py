@@ -4,8 +4,9 @@ To decode costs up to 16 bytes of memory for each pixel. So the header decides, 
 may promise a phone's 12 megapixels, and no more pixels than its bytes can pay for.
 
 Allowed are PNG, JPEG, WebP and BMP, told by content and never by name. Refused are animations (which frame would the
-claim be about?), truncated files and decompression bombs; of a multi-picture JPEG, as phones write them, the first
-picture counts. EXIF rotation is applied, alpha is laid over white, grey becomes three equal channels.
+claim be about?), truncated files, decompression bombs and files of very many parts; of a multi-picture JPEG, as phones
+write them, the first picture counts. EXIF rotation is applied, alpha is laid over white, grey becomes three equal
+channels.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ Pixels = NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 PngImagePlugin.MAX_TEXT_MEMORY = PngImagePlugin.MAX_TEXT_CHUNK  # 1 MiB of decompressed text in all, by default 64
+_PNG, _JPEG, _SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xda"
+_MOST_CHUNKS = 16_384  # of a PNG: writers cut its pixels into pieces of 8 KiB or more
+_MOST_SCANS = 64  # of a JPEG: a baseline one has one, a progressive one about ten, each picture behind it some more
+_MOST_EXIF = 2**17  # bytes: a JPEG's segment holds half of it
 _FIRST_PICTURE_COUNTS = "MPO"  # what Pillow calls a JPEG with more pictures behind it
 
 
@@ -56,6 +61,7 @@ def decode_image(content: bytes, limits: ImageLimits | None = None) -> Pixels:
     limits = limits or ImageLimits()
     if len(content) > limits.max_bytes:
         raise TooLarge(f"the image has {len(content):,} bytes, the limit is {limits.max_bytes:,}; send a smaller copy")
+    _check_parts(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -64,6 +70,8 @@ def decode_image(content: bytes, limits: ImageLimits | None = None) -> Pixels:
                 image.verify()  # a PNG's checksums to its very end; loading stops where the pixels are full
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 image.load()
+                if len(image.info.get("exif", b"")) > _MOST_EXIF:
+                    raise DataError(f"the image has more than {_MOST_EXIF:,} bytes of EXIF; send it without")
                 return _rgb(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise TooLarge(f"the image is a decompression bomb ({error}); send a smaller copy") from error
@@ -74,6 +82,27 @@ def decode_image(content: bytes, limits: ImageLimits | None = None) -> Pixels:
         unknown = isinstance(error, UnidentifiedImageError)
         said = "it is of no allowed format" if unknown else str(error) or type(error).__name__
         raise DataError(f"the image cannot be decoded ({said}); send a whole {allowed} file") from error
+
+
+def _check_parts(content: bytes) -> None:
+    """Raise DataError where a file has so many parts that they take far longer to read than its pixels.
+
+    Each chunk of a PNG costs microseconds and memory; each scan of a JPEG, which may have ten bytes, is a pass over all
+    pixels.
+    """
+    count, most = 0, 0
+    if content.startswith(_JPEG):
+        count, most = (
+            content.count(_SCAN),
+            _MOST_SCANS,
+        )  # FF DA is no part of pixels, only of headers and what they hold
+    elif content.startswith(_PNG):
+        place, most = len(_PNG), _MOST_CHUNKS
+        while place < len(content) and count <= most:
+            place += 12 + int.from_bytes(content[place : place + 4])
+            count += 1
+    if count > most:
+        raise DataError(f"the image has more than {most:,} parts; save it anew and send that")
 
 
 def _check_header(image: Image.Image, limits: ImageLimits, size: int) -> None:

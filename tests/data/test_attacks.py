@@ -69,6 +69,19 @@ def frames(kind: str, count: int) -> bytes:
     return out.getvalue()
 
 
+def repeated_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan, which is valid again and again, comes so many times more."""
+    whole = saved("JPEG", progressive=True)
+    start = whole.rindex(b"\xff\xda")
+    return whole[:-2] + whole[start:-2] * count + whole[-2:]
+
+
+def long_exif(entries: int) -> bytes:
+    """A block of EXIF with so many entries."""
+    entry = struct.pack(">HHII", 0x112, 3, 1, 0)
+    return b"MM\0*\0\0\0\x08" + struct.pack(">H", entries) + entry * entries + bytes(4)
+
+
 JPEG = saved("JPEG")
 IDAT = (b"IDAT", zlib.compress(bytes(100)))
 IMAGES: dict[str, tuple[bytes, Reason]] = {
@@ -91,6 +104,10 @@ IMAGES: dict[str, tuple[bytes, Reason]] = {
     ),
     "SVG with an entity bomb": (b'<!DOCTYPE x [<!ENTITY a "ha">]><svg>&a;</svg>', Reason.UNDECODABLE_IMAGE),
     "PNG signature, then none": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), Reason.UNDECODABLE_IMAGE),
+    "a pass over all pixels for every ten bytes": (repeated_scans(64), Reason.UNDECODABLE_IMAGE),
+    "many chunks": (png(8, 8, *[(b"teSt", b"")] * 16_384, IDAT), Reason.UNDECODABLE_IMAGE),
+    "many pieces of no pixels": (png(8, 8, *[(b"IDAT", b"")] * 16_384, IDAT), Reason.UNDECODABLE_IMAGE),
+    "much EXIF": (png(8, 8, (b"eXIf", long_exif(11_000)), IDAT), Reason.UNDECODABLE_IMAGE),
     "too many bytes": (png(8, 8, (b"tEXt", b"k\0" + bytes(17 * 2**20)), IDAT), Reason.TOO_LARGE),
 }
 
@@ -125,6 +142,13 @@ def test_sixteen_million_pixels_are_refused_by_the_header(kind: str, mode: str, 
     )
     done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, check=True)
     assert int(done.stdout) < 4000 * 4000
+
+
+def test_parts_as_writers_make_them_are_no_attack() -> None:
+    assert decode_image(repeated_scans(8)).shape == (16, 16, 3)
+    pixels = zlib.compress(bytes(8 * 25))
+    pieces = [(b"IDAT", bytes([byte])) for byte in pixels]
+    assert decode_image(png(8, 8, *pieces, (b"eXIf", long_exif(100)))).shape == (8, 8, 3)
 
 
 def test_a_photo_of_a_phone_and_a_small_flat_picture_are_no_bombs() -> None:
