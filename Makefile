@@ -16,7 +16,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 
-.PHONY: run test docs test-slow test-s3 check serve setup photos mlflow telemetry lock clean help
+.PHONY: run test docs test-slow test-s3 check serve setup photos mlflow telemetry translation lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -49,6 +49,9 @@ mlflow: setup ## install the extra `mlflow` as well: releases in MLflow's regist
 
 telemetry: setup ## install the extra `telemetry` as well: spans for OpenTelemetry
 	@$(LOCKED) requirements-telemetry.lock
+
+translation: setup ## install the extra `translation` as well: sentencepiece and sacreBLEU, for benchmarks/translation.py
+	@$(LOCKED) requirements-translation.lock
 
 run: setup ## a day with Errata: root model, real mistakes, a night, a corrected model
 	@$(BIN)/errata demo

@@ -6,7 +6,7 @@ python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` do
     requirements-service.lock   those of it that the inference service needs
     requirements-cuda.lock      what the CUDA build of torch, which PyPI has, needs besides
     requirements-photos.lock    what `make photos` adds: somebody else's weights, which users choose to install
-    requirements-mlflow.lock, requirements-telemetry.lock    what those extras add, `make mlflow` and `make telemetry`
+    requirements-mlflow.lock, requirements-telemetry.lock, requirements-translation.lock    what those extras add
 
 The digests are those of PyPI, for all platforms. torch has other builds under the same version, in indexes of
 its own: their digests come from the index that is named, and those that the lock has stay while the version does.
@@ -25,10 +25,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
-LOCK, SERVICE_LOCK, CUDA_LOCK, PHOTOS_LOCK, MLFLOW_LOCK, TELEMETRY_LOCK = (
-    REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda", "-photos", "-mlflow", "-telemetry")
-)
-CHOSEN = {"photos": PHOTOS_LOCK, "mlflow": MLFLOW_LOCK, "telemetry": TELEMETRY_LOCK}  # extras that are not set up
+LOCK, SERVICE_LOCK, CUDA_LOCK = (REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda"))
+CHOSEN = {  # extras that are not set up, each with a lock of its own
+    name: REPOSITORY / f"requirements-{name}.lock" for name in ("photos", "mlflow", "telemetry", "translation")
+}
+PHOTOS_LOCK = CHOSEN["photos"]
 # The same for every Python 3.11 on Linux: what another platform needs besides belongs to that platform's lock.
 ENVIRONMENT = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
 TORCH = ("torch", "torchvision")
