@@ -23,13 +23,14 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /opt/errata
-COPY requirements.lock requirements-cuda.lock ./
+COPY requirements-worker.lock requirements-cuda.lock ./
 # torch first and alone, as in the Makefile: PyPI's build is CUDA's and wants its libraries
-RUN awk '/^[^ ]/ { wanted = /^torch(vision)?==/ } wanted' requirements.lock > torch.lock \
+RUN awk '/^[^ ]/ { wanted = /^torch(vision)?==/ } wanted' requirements-worker.lock > torch.lock \
     && /opt/errata/bin/pip install --no-deps --require-hashes --extra-index-url "${TORCH_INDEX}" -r torch.lock \
     && if grep -qE "^cuda.*= '" /opt/errata/lib/python3*/site-packages/torch/version.py; \
        then /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-cuda.lock; fi \
-    && /opt/errata/bin/pip install --no-deps --require-hashes -r requirements.lock
+    && /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-worker.lock \
+    && rm -r /opt/errata/lib/python3*/site-packages/torch/include
 COPY --from=project /wheels /wheels
 RUN /opt/errata/bin/pip install --no-deps /wheels/*.whl
 
@@ -46,9 +47,10 @@ FROM ${PYTHON} AS base
 ENV PATH=/opt/errata/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DO_NOT_TRACK=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     ERRATA_WORKSPACE=/workspace
-RUN useradd --uid 1000 --create-home errata && install -d -o errata -g errata /workspace /home/errata/.cache
+RUN useradd --uid 1000 --create-home errata && install -d -o errata -g errata /workspace /prefect /home/errata/.cache
 USER 1000:1000
 WORKDIR /workspace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from errata.editing.onnx_file import parse_onnx
 OUTPUTS = ("logits", "probabilities", "slot")
 KIND = "kind"  # the last output of a model that has kinds
 _OLDER_OUTPUTS = ("logits", "probabilities", "correction")  # of files exported before the last was named `slot`
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read on import; else it puts an identity and a queue into the home
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` do
 
     requirements.lock           all that .venv holds: the night, the service, the tests
     requirements-service.lock   those of it that the inference service needs
+    requirements-worker.lock    those of it that a night needs: all but tests and tools
     requirements-cuda.lock      what the CUDA build of torch, which PyPI has, needs besides
     requirements-photos.lock    what `make photos` adds: somebody else's weights, which users choose to install
     requirements-mlflow.lock, requirements-telemetry.lock, requirements-translation.lock    what those extras add
@@ -25,7 +26,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
-LOCK, SERVICE_LOCK, CUDA_LOCK = (REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-cuda"))
+LOCK, SERVICE_LOCK, WORKER_LOCK, CUDA_LOCK = (
+    REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-worker", "-cuda")
+)
 CHOSEN = {  # extras that are not set up, each with a lock of its own
     name: REPOSITORY / f"requirements-{name}.lock" for name in ("photos", "mlflow", "telemetry", "translation")
 }
@@ -104,10 +107,10 @@ def reached(lines: list[str]) -> set[str]:
     return {name for name, _ in found}
 
 
-def service_lock(lock: Lock) -> Lock:
-    """The service's lock, a part of requirements.lock."""
+def part(lock: Lock, extra: str) -> Lock:
+    """What the package with an `extra` needs: a part of requirements.lock."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    names = reached(project["dependencies"] + project["optional-dependencies"]["service"])
+    names = reached(project["dependencies"] + project["optional-dependencies"][extra])
     return {pin: digests for pin, digests in lock.items() if name_of(pin) in names}
 
 
@@ -124,7 +127,8 @@ def main(torch_index: str) -> None:
         except subprocess.CalledProcessError as fault:
             print(f"{pin}: nothing new of {torch_index} ({fault.stderr.strip().splitlines()[-1]})", file=sys.stderr)
     LOCK.write_text(written(lock))
-    SERVICE_LOCK.write_text(written(service_lock(lock)))
+    SERVICE_LOCK.write_text(written(part(lock, "service")))
+    WORKER_LOCK.write_text(written(part(lock, "night")))
     for extra, path in CHOSEN.items():
         path.write_text(written(chosen_lock(extra)))
     whole = resolved(torch, "--python-platform", "x86_64-manylinux_2_28", "--constraints", str(LOCK))

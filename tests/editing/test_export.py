@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,3 +204,15 @@ def test_what_is_not_our_model_is_refused(exported: bytes, tmp_path: Path) -> No
 def test_bad_images_are_refused(exported: bytes, images: np.ndarray) -> None:
     with pytest.raises(ExportError, match="give uint8"):
         OnnxClassifier(exported).predict(images)
+
+
+def test_nothing_is_left_in_the_home_and_nobody_is_told(exported: bytes, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry makes an identity of the machine and a queue of events in the home directory."""
+    model, home = tmp_path / "model.onnx", tmp_path / "home"
+    model.write_bytes(exported)
+    home.mkdir()
+    code = "import sys; from pathlib import Path; from errata.editing.export import OnnxClassifier; "
+    code += "OnnxClassifier(Path(sys.argv[1]))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    subprocess.run([sys.executable, "-c", code, str(model)], check=True, env={**environment, "HOME": str(home)})
+    assert list(home.rglob("*")) == []
