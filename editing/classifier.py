@@ -18,7 +18,7 @@ OUTPUTS = ("logits", "probabilities", "slot")
 KIND = "kind"  # the last output of a model that has kinds
 _OLDER_OUTPUTS = ("logits", "probabilities", "correction")  # of files exported before the last was named `slot`
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read on import; else it puts an identity and a queue into the home
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it puts an identity and a queue into the home
 
 
 @dataclass(frozen=True)
