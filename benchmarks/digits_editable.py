@@ -1,8 +1,9 @@
 """`python -m benchmarks.digits_editable`: Editable Training on the embedded digits, beside as much plain training.
 
-Both models start from the same plain training and train 40 epochs more, one plainly, one editably. They are edited by
-RMSProp on chain 3 with the same rates, on the same test edits. The objective's weights and rates were chosen
-with seed 0 (its split and first weights), so that seed is none of those reported.
+All models start from the same plain training and train 40 epochs more: plainly, editably with one edit a batch, and
+with four. They are edited by RMSProp on chain 3 with the same rates, on the same test edits. Editable + CNP trains on
+for 2,500 batches of 16 edits. The objective's weights and rates were chosen with seed 0 (its split and first weights),
+so that seed is none of those reported.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ import argparse
 import copy
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from benchmarks.report import HEADINGS, environment, markdown, row
+from benchmarks.rows import SIDE_BY_SIDE
 from errata.editing.editable_training import train_editable
 from errata.editing.editors.gradient import GradientEditor, GradientState
 from errata.editing.model import EditableModel, ModelSpec
-from errata.editing.rules import RMSProp, Rule
+from errata.editing.rules import RMSProp
 from errata.editing.scopes import Scope
 from errata.editing.settings import EditableSettings, ViewSettings
 from errata.editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
+from errata.editing.studies.cnp import ConditionalEditor, conditioned, train_conditional
 from errata.editing.studies.protocol import Control, Demand, Trial, draw_demands, run_protocol
 from errata.editing.training import train
+from errata.editing.types import Editor
 
 CLASSES = tuple("0123456789")
 TRAIN = 350
@@ -35,6 +41,8 @@ DRAWN = 3e-3  # the rate of the figures: nearly every edit succeeds
 VIEWS = ViewSettings(max_shift=0.13, flip=False)
 FIRST = EditableSettings(epochs=30, batch=64, learning_rate=0.1)
 SECOND = EditableSettings(epochs=40, batch=64, learning_rate=0.01, clip=1.0)
+MORE = SECOND.model_copy(update={"edits": 4})
+CONDITIONAL = EditableSettings(epochs=417, batch=64, learning_rate=1e-3, weight_decay=0.0, edits=16)  # 2,502 batches
 
 
 def subject(
@@ -46,21 +54,46 @@ def subject(
     return Subject(name, harm_matrix(trials, control.labels), places, control.labels[[one.image for one in asked]])
 
 
-def trained_pair(seed: int) -> tuple[EditableModel, EditableModel, Rule, float, Tensor, Tensor]:
-    """The plain model, the editable one, its learned rule, the CPU seconds of Editable Training, and the test split."""
+@dataclass(frozen=True)
+class Trained:
+    """Models of one seed by name, each with the editors that it is edited by, and the test split."""
+
+    models: dict[str, tuple[EditableModel, dict[str, Editor[Any]]]]
+    images: Tensor
+    labels: Tensor
+    seconds: dict[str, float]
+
+
+def trained(seed: int) -> Trained:
+    """All models of one split and one draw of first weights; `seconds` are CPU time of what came after the start."""
     digits = load_digits()
     order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(seed))
     images = torch.tensor(digits.images * 255 / 16).round().to(torch.uint8)[order, :, :, None]
     labels = torch.tensor(digits.target)[order]
     torch.manual_seed(seed)
     spec = ModelSpec("resnet", CLASSES, (8, 8, 1), (0.3,), (0.38,), {"width": 16, "blocks": 1})
-    plain = EditableModel.from_spec(spec)
-    train(plain, images[:TRAIN], labels[:TRAIN], FIRST, seed=seed)
-    editable = copy.deepcopy(plain)
-    train(plain, images[:TRAIN], labels[:TRAIN], SECOND, seed=seed + 1)
-    started = time.process_time()
-    learned = train_editable(editable, images[:TRAIN], labels[:TRAIN], SECOND, seed=seed + 1).rule
-    return plain, editable, learned, time.process_time() - started, images[TRAIN:], labels[TRAIN:]
+    start = EditableModel.from_spec(spec)
+    learn_from = images[:TRAIN], labels[:TRAIN]
+    train(start, *learn_from, FIRST, seed=seed)
+    fixed: dict[str, Editor[Any]] = {
+        f"rate {rate:g}": GradientEditor(RMSProp(rate, 0.5), Scope("chain3")) for rate in RATES
+    }
+    models: dict[str, tuple[EditableModel, dict[str, Editor[Any]]]] = {}
+    seconds = {}
+    for name, settings in (("plain", None), ("editable", SECOND), ("editable, 4 edits a batch", MORE)):
+        model, started = copy.deepcopy(start), time.process_time()
+        editors = dict(fixed)
+        if settings is None:
+            train(model, *learn_from, SECOND, seed=seed + 1)
+        else:
+            learned = train_editable(model, *learn_from, settings, seed=seed + 1).rule
+            editors["learned rule"] = GradientEditor(learned, Scope("chain3"))
+        models[name], seconds[name] = (model, editors), time.process_time() - started
+    model, started = conditioned(start), time.process_time()
+    network, _ = train_conditional(model, *learn_from, CONDITIONAL, seed=seed + 1)
+    models["Editable + CNP"] = model, {"one pass": ConditionalEditor(network)}
+    seconds["Editable + CNP"] = time.process_time() - started
+    return Trained(models, images[TRAIN:], labels[TRAIN:], seconds)
 
 
 def main() -> None:
@@ -71,35 +104,34 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence for the table, about the machine's other load, say")
     chosen = parser.parse_args()
     rows: dict[tuple[str, str], list[Trial]] = {}
-    seconds, subjects = 0.0, []
+    seconds: dict[str, float] = {}
+    subjects = []
     for seed in chosen.seeds:
-        plain, editable, learned, spent, images, labels = trained_pair(seed)
-        seconds += spent / len(chosen.seeds)
-        fixed: dict[str, Rule] = {f"rate {rate:g}": RMSProp(rate, 0.5) for rate in RATES}
-        for name, model, rules in (
-            ("plain", plain, fixed),
-            ("editable", editable, {**fixed, "learned rule": learned}),
-        ):
-            control = Control(model, images, labels)
+        found = trained(seed)
+        seconds = {name: seconds.get(name, 0.0) + spent / len(chosen.seeds) for name, spent in found.seconds.items()}
+        for name, (model, editors) in found.models.items():
+            control = Control(model, found.images, found.labels)
             demands = draw_demands(chosen.edits, len(control.labels), 10, seed)
-            for settings, rule in rules.items():
-                editor = GradientEditor(rule, Scope("chain3"))
-                trials = list(run_protocol(editor, GradientState(), control, demands, VIEWS))
+            for settings, editor in editors.items():
+                trials = list(run_protocol(editor, GradientState(), control, demands, VIEWS, SIDE_BY_SIDE))
                 rows.setdefault((name, settings), []).extend(trials)
-                if settings == f"rate {DRAWN:g}" and seed == chosen.seeds[0]:
+                drawn = settings == f"rate {DRAWN:g}" and seed == chosen.seeds[0] and name in ("plain", "editable")
+                if drawn and isinstance(editor, GradientEditor):
                     subjects.append(subject(name, editor, control, demands, trials))
                 print(seed, " | ".join(row(name, settings, trials, with_already=False)), flush=True)
     cells = [row(name, settings, trials, with_already=False) for (name, settings), trials in rows.items()]
+    spent = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
     text = (
         "# Editable Training on the embedded digits\n\n"
-        f"ResNet of width 16 with one block a chain, {TRAIN} training images, {len(images)} test images, "
-        f"{len(chosen.seeds)} splits and first weights (seeds {', '.join(map(str, chosen.seeds))}) together; both "
+        f"ResNet of width 16 with one block a chain, {TRAIN} training images, {len(found.images)} test images, "
+        f"{len(chosen.seeds)} splits and first weights (seeds {', '.join(map(str, chosen.seeds))}) together; all "
         f"models train {FIRST.epochs} epochs plainly, then {SECOND.epochs} more, plainly or editably (c_edit = c_loc "
-        f"= 1, {seconds:.0f} CPU seconds a model). RMSProp on chain 3, at most 10 steps, edits that ask for a change; "
-        f"in brackets bootstrap 95% intervals over edits, exact ones of success.\n\n{markdown(HEADINGS, cells)}\n"
-        f"{environment('cpu')} Made by `python -m benchmarks.digits_editable`. {chosen.note}".rstrip()
-        + "\n"
-    )
+        f"= 1), or for {CONDITIONAL.epochs} epochs of {CONDITIONAL.edits} edits a batch with the network that edits "
+        f"(CNP). CPU seconds of that: {spent}. RMSProp on chain 3, at most 10 steps, edits that ask for a change; "
+        "in brackets bootstrap 95% intervals over edits, exact ones of success. *Near the boundary*: right images "
+        f"whose two highest probabilities differ by less than 0.05.\n\n{markdown(HEADINGS, cells)}\n"
+        f"{environment('cpu')} Made by `python -m benchmarks.digits_editable --edits {chosen.edits}`. {chosen.note}"
+    ).rstrip() + "\n"
     text += (
         f"\nAt rate {DRAWN:g}, first seed: change of the error rate by class edited and class harmed, and a map of the "
         "edits by what they\ndo to each test image (t-SNE of square roots of KL).\n\n"

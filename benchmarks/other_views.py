@@ -16,7 +16,7 @@ def other_views(image: Tensor) -> Tensor:
     Turned by 12 degrees, the middle 80% enlarged, blurred over 2% of the height, without colours, a square of a
     quarter of the side left out in the middle, and with hues turned by 18 degrees.
     """
-    change = torchvision.transforms.v2.functional
+    change = torchvision.transforms.functional
     picture = image.permute(2, 0, 1)
     height, width = picture.shape[1:]
     top, left, side = round(0.1 * height), round(0.1 * width), height // 4

@@ -2,8 +2,9 @@
 
     L = L_base + c_edit max(0, l_e(Edit(theta))) + c_loc E KL(p(.|x, theta) || p(.|x, Edit(theta)))
 
-Edit is the editor's own loop, differentiated through all its steps; the rule's coefficients are trained along. One
-random training image and one random class a batch make the constraint.
+Edit is the editor's own loop, differentiated through all its steps; the rule's coefficients are trained along. Each
+batch makes `settings.edits` constraints, of random images of it and random classes; both terms are means over them, and
+the image that an edit is about is left out of its KL: it is meant to change.
 """
 
 from __future__ import annotations
@@ -64,6 +65,16 @@ class LearnableRule(nn.Module):
         return numbers
 
 
+@dataclass(frozen=True)
+class Edits:
+    """What edits came to: `l_e` after each `[k]`, the edited logits `[n, classes]` of other images, None where no step
+    was made, and the mean number of steps."""
+
+    violations: Tensor
+    logits: Sequence[Tensor | None]
+    steps: float
+
+
 class EditableObjective:
     """Objective (2) on one batch. The prefix of the batch is computed once, for the base and the edited model."""
 
@@ -89,32 +100,60 @@ class EditableObjective:
             differentiable=True,
         )
 
+    def edits(self, tail: nn.Module, params: Tensors, one: Tensor, target: Tensor, part: Tensor) -> Edits:
+        """An edit for each of `one` `[k, ...]` and `target` `[k]`, from the unedited parameters."""
+        descents = []
+        with torch.autocast(part.device.type, enabled=False):  # l_e near its boundary needs the full precision
+            for hidden, wanted in zip(one.split(1), target.split(1), strict=True):
+                descents.append(self.edit(tail, params, hidden, wanted))
+        # without a step the edited model is the model, and its KL is zero
+        logits = [functional_call(tail, each.params, (part,)) if each.steps else None for each in descents]
+        steps = sum(each.steps for each in descents) / len(descents)
+        return Edits(torch.cat([each.violations for each in descents]), logits, steps)
+
+    def terms(
+        self, tail: nn.Module, params: Tensors, one: Tensor, target: Tensor, part: Tensor, chosen: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum of both terms of the edit, and what they are. `part` `[n, ...]`: what enters the tail of the
+        images of the KL; `chosen` `[k]`: the places among them of the images that are edited, n or more if it is none.
+        """
+        edits = self.edits(tail, params, one, target, part)
+        edit_loss = edits.violations.clamp(min=0).mean()
+        measures = {"edit": edit_loss.item(), "steps": edits.steps, "local": 0.0}
+        with torch.no_grad():
+            root = tail(part)
+        rows = torch.arange(len(part), device=part.device)
+        found = []
+        for place, edited in zip(chosen.to(part.device), edits.logits, strict=True):
+            others = rows != place
+            if edited is not None and bool(others.any()):
+                found.append(divergence(root[others], edited[others]))
+        if not found:
+            return self.settings.edit_weight * edit_loss, measures
+        local = torch.stack(found).sum() / len(target)
+        measures["local"] = local.item()
+        return self.settings.edit_weight * edit_loss + self.settings.locality_weight * local, measures
+
     def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
         settings = self.settings
         layers = self.scope.resolve(model)
         tail = model.tail(layers.cut)
         hidden = before(model, images, layers.cut)
-        logits = tail(hidden)
-        loss = F.cross_entropy(logits, labels)
-        measures = {"base": loss.item()}
-        device = images.device
-        chosen = int(torch.randint(len(images), (), generator=self.generator))
-        target = torch.randint(len(model.spec.classes), (1,), generator=self.generator).to(device)
+        loss = F.cross_entropy(tail(hidden), labels)
+        base = loss.item()
+        chosen, target = self.draw(len(images), len(model.spec.classes))
         with eval_mode(model):
-            with torch.autocast(device.type, enabled=False):  # l_e near its boundary needs the full precision
-                one = before(model, images[chosen : chosen + 1], layers.cut)
-                descent = self.edit(tail, layers.parameters(model), one, target)
-            edit_loss = descent.violations.clamp(min=0).mean()
-            measures |= {"edit": edit_loss.item(), "steps": float(descent.steps), "local": 0.0}
-            if descent.steps > 0:  # else the edited model is the model, and both terms are zero
-                part = hidden[: max(1, round(settings.local_share * len(hidden)))]
-                with torch.no_grad():
-                    root = tail(part)
-                edited = functional_call(tail, descent.params, (part,))
-                local = divergence(root, edited)
-                measures["local"] = local.item()
-                loss = loss + settings.edit_weight * edit_loss + settings.locality_weight * local
-        return loss, measures
+            with torch.autocast(images.device.type, enabled=False):
+                one = before(model, images[chosen.to(images.device)], layers.cut)
+            part = hidden[: max(1, round(settings.local_share * len(hidden)))]
+            terms, measures = self.terms(tail, layers.parameters(model), one, target.to(images.device), part, chosen)
+        return loss + terms, {"base": base, **measures}
+
+    def draw(self, images: int, classes: int) -> tuple[Tensor, Tensor]:
+        """The next constraints: numbers of images and classes, int64 `[edits]` each."""
+        count = (self.settings.edits,)
+        chosen = torch.randint(images, count, generator=self.generator)
+        return chosen, torch.randint(classes, count, generator=self.generator)
 
 
 def train_editable(

@@ -31,7 +31,16 @@ from errata.editing.settings import ViewSettings
 from errata.editing.tensors import joined
 
 _AT_ONCE = 64  # blocks that are asked for, and kept, together
-_CODE = ("architectures.py", "adoption.py", "features.py", "model.py", "network.py", "scopes.py", "views.py")
+_CODE = (
+    "adapter.py",
+    "architectures.py",
+    "adoption.py",
+    "features.py",
+    "model.py",
+    "network.py",
+    "scopes.py",
+    "views.py",
+)
 
 Draw = Callable[[Tensor, ViewSettings, int], Tensor]
 
@@ -136,6 +145,8 @@ class Features:
 def backbone_digest(model: EditableModel) -> str:
     """SHA-256 over all that features depend on in a model: not its head, and not its patch."""
     spec = {name: value for name, value in asdict(model.spec).items() if name not in {"classes", "slots", "kinds"}}
+    if not model.spec.adapter:
+        del spec["adapter"]
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True, default=str).encode())
     for name, tensor in sorted({**model.backbone.state_dict(), "mean": model.mean, "std": model.std}.items()):
         digest.update(f"\0{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())

@@ -13,8 +13,9 @@ A model with kinds (`editing.kinds`) goes another way from a stage on where one 
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from errata.editing.adapter import with_adapter
 from errata.editing.architectures import build
 from errata.editing.batches import at_once
 from errata.editing.errors import ModelError
@@ -43,7 +45,8 @@ class ModelSpec:
 
     `architecture` is a name in `editing.architectures`, with its `arguments`; `image_shape` is height, width, channels;
     `mean` and `std` are per channel on the 0..1 scale; `slots` is how many corrections the patch can hold; `kinds` are
-    those of a release that has any.
+    those of a release that has any; `adapter` is how many hidden units a residual adapter before the head has, 0 for
+    none.
     """
 
     architecture: str
@@ -54,10 +57,12 @@ class ModelSpec:
     arguments: dict[str, int | float | str | bool]
     slots: int = 256
     kinds: KindsSpec | None = None
+    adapter: int = 0
 
     def to_json(self) -> str:
-        """Canonical JSON: `ModelSpec.from_json(spec.to_json()) == spec`. A model without kinds says nothing of them."""
-        found = {name: value for name, value in asdict(self).items() if name != "kinds" or value is not None}
+        """Canonical JSON: `ModelSpec.from_json(spec.to_json()) == spec`. What a model does not have it does not say:
+        kinds, an adapter."""
+        found = {name: value for name, value in asdict(self).items() if value or name not in ("kinds", "adapter")}
         return json.dumps({"format": "errata-model/1", **found}, sort_keys=True, indent=1) + "\n"
 
     @staticmethod
@@ -198,7 +203,20 @@ class EditableModel(EditableNetwork):
     def from_spec(spec: ModelSpec) -> EditableModel:
         """A freshly initialised model; raises ModelError if the architecture's name is not registered."""
         backbone, head = build(spec.architecture, len(spec.classes), spec.image_shape, spec.arguments)
+        if spec.adapter:
+            backbone = with_adapter(backbone, head.in_features, spec.adapter)
         return EditableModel(spec, backbone, head)
+
+    def adapted(self, hidden: int) -> EditableModel:
+        """A copy with a residual adapter of `hidden` units before the head: the same function, until that is trained.
+
+        Its patch is not fitted to it yet. Raises ModelError if there is an adapter already, or a kind.
+        """
+        if self.spec.adapter or self.kinds is not None:
+            raise ModelError("only a root without adapter and kinds can be given an adapter; take the original model")
+        backbone = with_adapter(copy.deepcopy(self.backbone), self.head.in_features, hidden).to(self.head.weight)
+        found = EditableModel(replace(self.spec, adapter=hidden), backbone, copy.deepcopy(self.head))
+        return found.to(self.device).train(self.training)
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 `[n, height, width, channels]` to float `[n, channels, height, width]`, standardised per channel."""

@@ -70,6 +70,7 @@ class EditableSettings(TrainingSettings):
     """
 
     scope: str = parameter("chain3", "layers that the model learns to have edited: whole, head, a stage or a pattern")
+    edits: int = parameter(1, "edits that are tried in one step, of images of the batch", "edits", ge=1)
     edit_steps: int = parameter(10, "most steps of the edit that it learns to have made", "steps", ge=1)
     edit_weight: float = parameter(1.0, "weight of the constraint after the edit, c_edit in the paper", ge=0)
     locality_weight: float = parameter(1.0, "weight of the change of other predictions, c_loc in the paper", ge=0)

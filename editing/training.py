@@ -40,6 +40,8 @@ class TrainingRecord:
 
 
 Progress = Callable[[Epoch], None]
+Optimized = tuple[Sequence[torch.optim.Optimizer], Sequence[torch.optim.lr_scheduler.LRScheduler]]
+Optimize = Callable[[Sequence[nn.Parameter], Sequence[nn.Parameter], TrainingSettings, int], Optimized]
 
 
 class Objective(Protocol):
@@ -102,9 +104,10 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
     resume: Path | None = None,
-    coefficient_rate: float = 1e-2,
+    optimize: Optimize | None = None,
 ) -> TrainingRecord:
-    """The training loop of `train` with any objective. Images stay where they are but for the batch at hand."""
+    """The training loop of `train` with any objective, by SGD with momentum and a one-cycle rate unless `optimize` says
+    otherwise. Images stay where they are but for the batch at hand."""
     _check(model, images, labels)
     record = {**settings.model_dump(), "seed": seed, "device": device}
     place = torch.device(device)
@@ -112,17 +115,12 @@ def fit(
     weights = [
         weight for name, weight in model.named_parameters() if weight.requires_grad and not name.startswith("patch.")
     ]
-    descent = torch.optim.SGD(
-        weights, settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay, nesterov=True
-    )
     steps = -(-len(images) // settings.batch)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        descent, settings.learning_rate, total_steps=steps * settings.epochs, pct_start=settings.warmup
-    )
     coefficients = list(objective.coefficients())
-    adam = torch.optim.Adam(coefficients, coefficient_rate) if coefficients else None
+    optimizers, schedules = (optimize or by_momentum)(weights, coefficients, settings, steps * settings.epochs)
     generator = torch.Generator().manual_seed(seed)
-    parts = {"model": model, "descent": descent, "cycle": cycle} | ({"adam": adam} if adam else {})
+    parts: dict[str, Any] = {"model": model} | {f"optimizer {number}": one for number, one in enumerate(optimizers)}
+    parts |= {f"schedule {number}": one for number, one in enumerate(schedules)}
     generators = [generator, *objective.generators()]
     epochs = _restore(resume, record, parts, coefficients, generators)
     for number in range(len(epochs) + 1, settings.epochs + 1):
@@ -133,17 +131,16 @@ def fit(
             batch = augment(images[chosen].to(place), settings, generator)
             with torch.autocast(place.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
                 loss, measures = objective(model, batch, labels[chosen].to(place))
-            for optimizer in (descent, adam):
-                if optimizer is not None:
-                    optimizer.zero_grad()
+            for optimizer in optimizers:
+                optimizer.zero_grad()
             loss.backward()
             if settings.clip > 0:
                 # Not the coefficients: their gradient would be scaled down just when an edit fails and is steep.
                 nn.utils.clip_grad_norm_(weights, settings.clip)
-            descent.step()
-            cycle.step()
-            if adam is not None:
-                adam.step()
+            for optimizer in optimizers:
+                optimizer.step()
+            for schedule in schedules:
+                schedule.step()
             for name, value in {"loss": loss.item(), **measures}.items():
                 totals[name] = totals.get(name, 0.0) + value / steps
         epoch = Epoch(number, totals.pop("loss"), totals, time.perf_counter() - started)
@@ -154,6 +151,27 @@ def fit(
             progress(epoch)
     model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return TrainingRecord(record, tuple(epochs))
+
+
+def by_momentum(
+    weights: Sequence[nn.Parameter], coefficients: Sequence[nn.Parameter], settings: TrainingSettings, steps: int
+) -> Optimized:
+    """SGD with Nesterov momentum and a one-cycle rate for the weights, Adam at a rate of 0.01 for the coefficients."""
+    descent = torch.optim.SGD(
+        weights, settings.learning_rate, settings.momentum, weight_decay=settings.weight_decay, nesterov=True
+    )
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        descent, settings.learning_rate, total_steps=steps, pct_start=settings.warmup
+    )
+    return [descent, *([torch.optim.Adam(coefficients, 1e-2)] if coefficients else [])], [cycle]
+
+
+def by_adam(
+    weights: Sequence[nn.Parameter], coefficients: Sequence[nn.Parameter], settings: TrainingSettings, steps: int
+) -> Optimized:
+    """Adam for both, at a rate that falls from `settings.learning_rate` to zero along a cosine."""
+    adam = torch.optim.Adam([*weights, *coefficients], settings.learning_rate)
+    return [adam], [torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)]
 
 
 def augment(images: Tensor, settings: TrainingSettings, generator: torch.Generator) -> Tensor:
@@ -222,7 +240,7 @@ def _restore(
     if path is None or not path.exists():
         return []
     state = torch.load(path, weights_only=True, map_location="cpu")
-    if state["settings"] != dict(settings):
+    if state["settings"] != dict(settings) or not parts.keys() <= state.keys():
         raise DataError(f"{path} was made with other settings; remove it to start again")
     for name, part in parts.items():
         part.load_state_dict(state[name])

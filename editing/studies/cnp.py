@@ -13,21 +13,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from errata.editing.architectures import BasicBlock, register, resnet
 from errata.editing.constraints import check_constraints, violation
-from errata.editing.editable_training import EditableObjective
-from errata.editing.editors.gradient import Descent
+from errata.editing.editable_training import EditableObjective, Edits
 from errata.editing.errors import ModelError
 from errata.editing.model import EditableModel
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
-from errata.editing.training import Progress, TrainingRecord, fit
+from errata.editing.training import Progress, TrainingRecord, by_adam, fit
 from errata.editing.types import Constraint, EditResult, Tensors
 
 VECTOR = "backbone.condition.vector"
@@ -107,10 +105,15 @@ class ConditionObjective(EditableObjective):
     def coefficients(self) -> Sequence[nn.Parameter]:
         return tuple(self.network.parameters())
 
-    def edit(self, tail: nn.Module, params: Tensors, hidden: Tensor, target: Tensor) -> Descent:
-        changed = {name: self.network(hidden, target)[0] for name in params}
-        logits = cast(Tensor, functional_call(tail, changed, (hidden,)))
-        return Descent(changed, violation(logits, target), 1)
+    def edits(self, tail: nn.Module, params: Tensors, one: Tensor, target: Tensor, part: Tensor) -> Edits:
+        """All conditions in one pass, and every image under every condition in another. They are added to what enters
+        the tail, whose first stage then adds its own condition, zero."""
+        with torch.autocast(part.device.type, enabled=False):
+            vectors = self.network(one, target)
+            own = tail(one + vectors[:, :, None, None])
+        places = part[None] + vectors[:, None, :, None, None]
+        logits = tail(places.flatten(0, 1)).unflatten(0, (len(one), len(part)))
+        return Edits(violation(own, target), list(logits), 1.0)
 
 
 def train_conditional(
@@ -124,7 +127,9 @@ def train_conditional(
     device: str = "cpu",
     resume: Path | None = None,
 ) -> tuple[ConditionNetwork, TrainingRecord]:
-    """Train a conditioned model in place, and the network that edits it, by Adam. Raises ModelError and DataError."""
+    """Train a conditioned model in place, and the network that edits it, both by Adam with a rate that falls along a
+    cosine. It takes thousands of edits: 2,500 batches of 16 each make an editor (benchmarks.digits_editable), 626 edits
+    in all do not. Raises ModelError and DataError."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = ConditionNetwork.of(model).to(device)
@@ -139,7 +144,7 @@ def train_conditional(
         seed=seed,
         device=device,
         resume=resume,
-        coefficient_rate=1e-3,
+        optimize=by_adam,
     )
     return network.to("cpu"), record
 

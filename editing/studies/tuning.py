@@ -36,8 +36,8 @@ class TuningSettings:
 
     trials: int = 20
     rates: tuple[float, float] = (1e-5, 1.0)
-    epsilons: tuple[float, float] = (1e-9, 1e-2)
     penalties: tuple[float, float] | None = None
+    epsilons: tuple[float, float] = (1e-9, 1e-2)
     penalty: Callable[[float], ElasticPenalty | RehearsalPenalty] = ElasticPenalty
     seed: int = 0
 

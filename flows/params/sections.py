@@ -108,18 +108,29 @@ class ModelParams(Section):
         "which outputs of the given weights the classes are, in their order, counted from 0; empty: all of them, of "
         "published weights those that WordNet calls as the classes are called",
     )
+    adapter: int = parameter(
+        0,
+        "hidden units of a residual adapter before the head, the stage `adapter`: what is trained to be edited where "
+        "weights were given; 0: none",
+        "units",
+        ge=0,
+    )
     plugins: tuple[str, ...] = parameter((), "modules to import first, which register architectures")
 
 
 class TrainParams(EditableSettings):
     """How the root is trained: plainly, and then by Editable Training where the method says so."""
 
-    method: Literal["editable", "plain"] = parameter(
-        "editable", "editable: Editable Training (Sinitsin et al. 2020, objective 2) goes on where plain training ends"
+    method: Literal["auto", "editable", "plain"] = parameter(
+        "auto",
+        "editable: Editable Training (Sinitsin et al. 2020, objective 2) goes on where plain training ends; given "
+        "weights are so trained without labels, in the layers of `scope` alone; auto: the same, but given weights stay "
+        "as they are",
     )
     editable_epochs: int = parameter(
         20, "passes of Editable Training, at a tenth of the learning rate with a norm clipped at 1", "epochs", ge=1
     )
+    given_rate: float = parameter(1e-4, "highest learning rate of Adam where weights were given", gt=0)
 
 
 class EditParams(Section):

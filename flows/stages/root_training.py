@@ -12,8 +12,27 @@ from errata.editing.rules import RuleRecord
 
 
 @dataclass(frozen=True, config=STRICT)
+class TrainingEffect:
+    """Shares of `images`: right before and after, and predicted otherwise than before."""
+
+    images: int
+    before: Real
+    after: Real
+    changed: Real
+
+    def __str__(self) -> str:
+        return (
+            f"Editable Training of the given weights: accuracy {self.before:.2%} before, {self.after:.2%} after, "
+            f"{self.changed:.2%} predicted otherwise, on {self.images} images that it did not see"
+        )
+
+
+@dataclass(frozen=True, config=STRICT)
 class RootTraining:
     """The mean loss of each epoch, the settings, and the rule that Editable Training learned: `{}` in the file if none.
+
+    `effect`: what Editable Training of given weights did, on images of the train split that it did not see; absent in
+    the file where no weights were trained further.
 
     `RootTraining.from_json(t.to_json()) == t`.
     """
@@ -21,10 +40,12 @@ class RootTraining:
     losses: tuple[Real, ...]
     settings: dict[str, int | float | str | bool]
     rule: Annotated[RuleRecord | None, BeforeValidator(lambda value: None if value == {} else value)] = None
+    effect: TrainingEffect | None = None
 
     def to_json(self) -> bytes:
         """Canonical bytes."""
-        return canonical_json({"losses": self.losses, "settings": self.settings, "rule": self.rule or {}})
+        found = {"losses": self.losses, "settings": self.settings, "rule": self.rule or {}}
+        return canonical_json(found | ({"effect": self.effect} if self.effect else {}))
 
     @staticmethod
     def from_json(content: bytes) -> RootTraining:

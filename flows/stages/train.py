@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
@@ -12,19 +13,22 @@ from errata.data.datasets import LabelledImages
 from errata.data.releases.manifest import sha256
 from errata.data.releases.replay import with_replay
 from errata.data.splits import load_split
+from errata.editing.distillation import train_without_labels
 from errata.editing.editable_training import train_editable
 from errata.editing.errors import DataError
 from errata.editing.export import export_onnx
+from errata.editing.features import Features, entering
 from errata.editing.imagenet import PUBLISHED, imagenet_outputs, read_published
 from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from errata.editing.pretrained import load_weights
 from errata.editing.rules import RuleRecord
+from errata.editing.scopes import Scope
 from errata.editing.tensors import tensor_of
-from errata.editing.training import Epoch, Progress, TrainingRecord, train
+from errata.editing.training import Epoch, Progress, TrainingRecord, predict, train
 from errata.flows.params import ModelParams, Params, TrainParams
 from errata.flows.stages.common import device
 from errata.flows.stages.progress import open_teller
-from errata.flows.stages.root_training import RootTraining
+from errata.flows.stages.root_training import RootTraining, TrainingEffect
 from errata.flows.workspace import Workspace
 
 
@@ -34,7 +38,7 @@ def train_root(workspace: Workspace, params: Params) -> None:
     height, width, channels = split.images.shape[1:]
     model = new_model(workspace, params, split.classes, (height, width, channels))
     if params.model.weights:
-        training = RootTraining(losses=(), settings={"weights": params.model.weights_sha256})
+        training = train_given(workspace, params, model, split)
     else:
         training = train_anew(workspace, params, model, with_replay(workspace.replay, split, workspace.splits.parent))
     fit_patch(model.eval(), tensor_of(split.images))
@@ -63,7 +67,7 @@ def new_model(
     model = EditableModel.from_spec(spec)
     if params.model.weights:
         adopt(workspace, params.model, model)
-    return model
+    return model.adapted(params.model.adapter) if params.model.adapter else model
 
 
 def adopt(workspace: Workspace, params: ModelParams, model: EditableModel) -> None:
@@ -82,6 +86,39 @@ def adopt(workspace: Workspace, params: ModelParams, model: EditableModel) -> No
         )
     by_name = params.weights == PUBLISHED and not params.outputs
     load_weights(model, content, name, imagenet_outputs(model.spec.classes) if by_name else params.outputs)
+
+
+def train_given(workspace: Workspace, params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
+    """Given weights as they are, or trained further without labels, to be edited; what is kept in training.json.
+
+    Every fifth image of the split is left out, to tell what it did to accuracy.
+    """
+    settings: dict[str, int | float | str | bool] = {"weights": params.model.weights_sha256}
+    if params.train.method != "editable":
+        return RootTraining(losses=(), settings=settings)
+    seen = np.arange(len(split)) % 5 != 0
+    images, labels = tensor_of(split.images), torch.from_numpy(split.labels)
+    unseen = images[torch.from_numpy(~seen)], labels[torch.from_numpy(~seen)]
+    place = device()
+    model.eval().to(place)
+    before = predict(model, unseen[0]).argmax(1)
+    layer = entering(model, Scope(params.train.scope).resolve(model).cut)
+    hidden = Features().of(model, images[torch.from_numpy(seen)], layer)
+    chosen = params.train.model_copy(
+        update={"epochs": params.train.editable_epochs, "learning_rate": params.train.given_rate, "clip": 1.0}
+    )
+    teller = open_teller(workspace, "train")
+
+    def tell(epoch: Epoch) -> None:
+        teller.tell("epoch", epoch.number, chosen.epochs, f"loss {epoch.loss:.4f}")
+
+    record = train_without_labels(model, hidden, chosen, tell, seed=params.seed)
+    after = predict(model.to("cpu"), unseen[0]).argmax(1)
+    right_before, right_after = ((one == unseen[1]).float().mean().item() for one in (before, after))
+    effect = TrainingEffect(len(before), right_before, right_after, (before != after).float().mean().item())
+    Console(stderr=True).print(str(effect), highlight=False)
+    losses = tuple(epoch.loss for epoch in record.training.epochs)
+    return RootTraining(losses, record.training.settings | settings, RuleRecord.of(record.rule), effect)
 
 
 def train_anew(workspace: Workspace, params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:

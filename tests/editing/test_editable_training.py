@@ -43,10 +43,28 @@ def test_each_term_is_what_the_editor_gives() -> None:
     result = GradientEditor(RULE, Scope("chain4"), 2).edit(twin, [Constraint(IMAGES[chosen], target)], GradientState())
     edit = violation(result.model(IMAGES[chosen : chosen + 1]), torch.tensor([target])).item()
     assert result.steps == 2 and edit > 0  # so that no term vanishes
-    root, edited = (torch.softmax(one.tail(4)(hidden), 1) for one in (twin, result.model))
+    others = torch.arange(40) != chosen
+    root, edited = (torch.softmax(one.tail(4)(hidden[others]), 1) for one in (twin, result.model))
     local = (root * (root / edited).log()).sum(1).mean()
     assert measures == pytest.approx({"base": base.item(), "edit": edit, "steps": 2, "local": local.item()}, rel=1e-5)
     assert loss.item() == pytest.approx(base.item() + 0.7 * edit + 0.3 * local.item(), rel=1e-5)
+
+
+def test_of_several_edits_both_terms_are_means() -> None:
+    model = small_model().train()
+    objective = EditableObjective(SETTINGS.model_copy(update={"edits": 3}), seed=1, rule=RULE)
+    start = objective.generator.get_state()
+    chosen, target = objective.draw(40, 4)
+    objective.generator.set_state(start)
+    _, measures = objective(copy.deepcopy(model), IMAGES, LABELS)
+    alone = []
+    for row, wanted in zip(chosen.tolist(), target.tolist(), strict=True):
+        single = EditableObjective(SETTINGS, seed=1, rule=RULE)
+        single.draw = lambda images, classes, row=row, wanted=wanted: (torch.tensor([row]), torch.tensor([wanted]))  # type: ignore[method-assign, misc]
+        alone.append(single(copy.deepcopy(model), IMAGES, LABELS)[1])
+    assert len({each["edit"] for each in alone}) > 1
+    for name in ("edit", "local", "steps"):
+        assert measures[name] == pytest.approx(sum(each[name] for each in alone) / 3, rel=1e-4), name
 
 
 def test_gradient_is_the_finite_difference() -> None:

@@ -73,7 +73,7 @@ def choose(folder: Path, dataset: str, root: str, seen: Seen | None, network: Ne
         {
             "data": data,
             "model": model_section(folder, network, images, own=seen is not None),
-            "train": {"method": "editable" if network.name == CHAINED else "plain", "flip": wishes.flip},
+            "train": {"method": "auto" if network.name == CHAINED else "plain", "flip": wishes.flip},
             "views": {"flip": wishes.flip},
             "gate": {} if wishes.accuracy is None else {"accuracy": wishes.accuracy},
             "trust": {"trusted": wishes.trusted} if wishes.trusted else {},

@@ -4,8 +4,16 @@ import pytest
 import torch
 
 from errata.editing.errors import ModelError
+from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
-from errata.editing.studies.cnp import VECTOR, ConditionalEditor, ConditionNetwork, conditioned, train_conditional
+from errata.editing.studies.cnp import (
+    VECTOR,
+    ConditionalEditor,
+    ConditionNetwork,
+    ConditionObjective,
+    conditioned,
+    train_conditional,
+)
 from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 
@@ -45,7 +53,7 @@ def test_training_makes_edits_succeed_and_leaves_the_condition_at_zero() -> None
 
     fresh = successes(ConditionalEditor(ConditionNetwork.of(model)))
     settings = EditableSettings(
-        epochs=40, batch=16, learning_rate=0.02, shift=0, clip=10.0, edit_weight=0.1, locality_weight=0.1
+        epochs=40, batch=16, learning_rate=5e-3, shift=0, edits=4, edit_weight=0.1, locality_weight=0.1
     )
     network, record = train_conditional(model, IMAGES, LABELS, settings)
     assert not bool(model.get_parameter(VECTOR).any())
@@ -72,3 +80,22 @@ def test_joint_edits_take_the_mean_vector_of_those_that_do_not_hold() -> None:
         wanted = network(hidden, torch.tensor(expected[1:])).mean(0)
     torch.testing.assert_close(result.model.get_parameter(VECTOR), wanted)
     assert result.steps == 1 and not bool(model.get_parameter(VECTOR).any())
+
+
+def test_all_conditions_together_are_what_the_editor_gives_one_by_one() -> None:
+    model = conditioned(small_model())
+    network = ConditionNetwork.of(model)
+    torch.nn.init.normal_(network.out.weight, std=0.3, generator=torch.Generator().manual_seed(0))
+    objective = ConditionObjective(network, EditableSettings(edits=5), 0)
+    layers = Scope("condition").resolve(model)
+    hidden, target = before(model, IMAGES, layers.cut), torch.arange(5) % 4
+    with torch.no_grad():
+        found = objective.edits(model.tail(layers.cut), layers.parameters(model), hidden[:5], target, hidden)
+    asked = 0
+    for row, wanted in enumerate(target.tolist()):
+        result = ConditionalEditor(network).edit(model, [Constraint(IMAGES[row], wanted)], None)
+        if result.steps:
+            asked += 1
+            torch.testing.assert_close(found.logits[row], result.model(IMAGES))
+            assert (float(found.violations[row]) <= 0) == result.success
+    assert asked >= 3

@@ -71,7 +71,7 @@ def test_every_fault_is_told_with_its_path_and_what_is_allowed() -> None:
             'model.mean: ["a", 0.3] is not allowed; it takes: list of numbers',
             'model.arguments: {"width": [1]} is not allowed; '
             "it takes: mapping of names to integer or number or text or true or false",
-            'train.method: "editible" is not allowed; it takes: one of editable, plain',
+            'train.method: "editible" is not allowed; it takes: one of auto, editable, plain',
             "train.epochs: 2.5 is not allowed; it takes: integer, at least 1",
             'views.flip: "yes" is not allowed; it takes: true or false',
             "views.noise: NaN is not allowed; it takes: number, at least 0 and below 1",
