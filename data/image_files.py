@@ -74,14 +74,14 @@ def webdataset(root: Path, columns: Sequence[str]) -> Iterator[Row]:
         try:
             with tarfile.open(shard, "r:") as archive:
                 members = (member for member in archive if member.isfile())
-                for key, sample in groupby(members, lambda member: _key_and_suffix(member.name)[0]):
-                    parts = {_key_and_suffix(each.name)[1]: _content(archive, each) for each in sample}
+                for key, sample in groupby(members, lambda member: key_and_suffix(member.name)[0]):
+                    parts = {key_and_suffix(each.name)[1]: _content(archive, each) for each in sample}
                     yield _sample(f"{shard}: {key}", parts, columns)
         except (OSError, tarfile.TarError) as error:
             raise DataError(f"{shard}: {error}; give tar files as WebDataset writes them") from error
 
 
-def _key_and_suffix(name: str) -> tuple[str, str]:
+def key_and_suffix(name: str) -> tuple[str, str]:
     """WebDataset splits a name at the first dot behind its last slash."""
     folder, slash, file = name.rpartition("/")
     key, _, suffix = file.partition(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 INBOX = "reports/inbox/"
+BULK = "reports/bulk/"
 QUARANTINE = "reports/quarantine/"
 SETTLED = "reports/settled/"
 DEFERRED = "reports/deferred/"

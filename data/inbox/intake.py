@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from errata.data import layout
 from errata.data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
-from errata.data.inbox.batches import BatchLimits, file_singly, is_single
+from errata.data.inbox.batch_rows import BatchLimits
+from errata.data.inbox.batches import file_singly, is_single
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report
@@ -77,7 +78,7 @@ def read_inbox(
     answer.
     """
     settings = settings or IntakeSettings()
-    yield from file_singly(storage, settings.batch)
+    yield from file_singly(storage, settings.batch, settings.erased)
     known = frozenset(classes)
 
     def fetch(key: str) -> _Fetched | Refusal | None:

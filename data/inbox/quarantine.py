@@ -61,6 +61,11 @@ def quarantine(storage: Storage, refusal: Refusal, when: datetime) -> None:
     storage.delete(inbox)
 
 
+def keep_refused(storage: Storage, refusal: Refusal, content: bytes, when: datetime) -> None:
+    """Keep what was refused before it ever came to the inbox."""
+    _replace(storage, layout.quarantined_report(refusal.report_id), _record(refusal, when, content))
+
+
 def _record(refusal: Refusal, when: datetime, content: bytes | None) -> Quarantined:
     record = Quarantined(id=refusal.report_id, reason=refusal.reason, detail=refusal.detail, when=when)
     if content is None:

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from errata.data import layout
 from errata.data.belief.track_record import track_records
 from errata.data.belief.trust import aggregate
 from errata.data.images import Pixels
 from errata.data.inbox import intake
+from errata.data.inbox.batches import waiting
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.control_guard import ControlGuard
 from errata.data.inbox.intake import Accepted
@@ -73,12 +73,12 @@ def collect(night: Night, parent: Parent) -> Batch:
 
 def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], Decision]) -> Batch:
     """What the inbox alone comes to. `standing`: decisions of people on claims, by correction and class."""
-    if next(iter(night.storage.keys(layout.INBOX)), None) is None:
+    if next(waiting(night.storage), None) is None:
         return Batch()  # at once: what checks a table takes seconds to be imported
     from errata.data.expectations.tables import ReportRow  # noqa: PLC0415
 
     moment = datetime.now(UTC)
-    settings = intake.IntakeSettings(erased=erased_digests(night.storage))
+    settings = intake.IntakeSettings(batch=night.workspace.params.batches, erased=erased_digests(night.storage))
     suite = load_report_suite(night, parent, moment)  # a fault in it is told before images are fetched and looked at
     estimator = DoubtEstimator(night.workspace, parent)
     refused: list[Refusal] = []

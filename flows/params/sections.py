@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from errata.data.belief.trust import TrustSettings
+from errata.data.inbox.batch_rows import BatchLimits
 from errata.data.records import Sha256
 from errata.editing.imagenet import PUBLISHED, WEIGHTS
 from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
@@ -324,6 +325,7 @@ class Params(Section):
     views: ViewSettings = ViewSettings()
     edit: EditParams = EditParams()
     gate: GateParams = GateParams()
+    batches: BatchLimits = BatchLimits()
     trust: TrustSettings = TrustSettings()
     deferral: DeferralParams = DeferralParams()
     approval: ApprovalParams = ApprovalParams()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from errata.data import layout
-from errata.data.inbox.batches import is_single
+from errata.data.inbox.batches import batches
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.manifest import Live
 from errata.data.storage.base import Storage
@@ -79,7 +79,7 @@ def spent_images(storage: Storage, kept: Iterable[StoredBundle], before: datetim
     erased = erased_digests(storage)
     found = {layout.stem(key) for key in storage.keys(layout.IMAGES)}
     gone = found & erased
-    if any(not is_single(key) for key in storage.keys(layout.INBOX)):
+    if next(batches(storage), None):
         return [layout.image(each) for each in sorted(gone)]  # a batch may speak of any image
     released = {each.version: datetime.fromisoformat(each.at) for each in reversed(log_entries(storage))}
     behind = {report for each in kept for held in (*each.edited, *each.taught) for report in held.reports}

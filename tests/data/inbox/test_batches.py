@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from errata.data import layout
-from errata.data.inbox.batches import BatchLimits, file_singly
+from errata.data.inbox.batch_rows import BatchLimits
+from errata.data.inbox.batches import file_singly
 from errata.data.inbox.refusals import Reason
 from errata.data.reports import make_report
 from errata.data.storage import LocalStorage, Storage

@@ -12,7 +12,7 @@ import pytest
 
 from errata.data import layout
 from errata.data.images import ImageLimits, encode_png, pixel_digest
-from errata.data.inbox.batches import BatchLimits
+from errata.data.inbox.batch_rows import BatchLimits
 from errata.data.inbox.intake import Accepted, IntakeSettings, read_inbox
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.reports import Report, make_report
