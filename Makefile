@@ -16,7 +16,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 
-.PHONY: run test docs test-slow test-s3 check serve setup photos mlflow telemetry translation lock clean help
+.PHONY: run test docs test-slow test-s3 check serve setup photos mlflow telemetry translation scale lock clean help
 .DEFAULT_GOAL := help
 
 help: ## what each target does
@@ -52,6 +52,9 @@ telemetry: setup ## install the extra `telemetry` as well: spans for OpenTelemet
 
 translation: setup ## install the extra `translation` as well: sentencepiece and sacreBLEU, for benchmarks/translation.py
 	@$(LOCKED) requirements-translation.lock
+
+scale: setup ## install the extra `scale` as well: Ray, for work on more than one machine (74 MB)
+	@$(LOCKED) requirements-scale.lock
 
 run: setup ## a day with Errata: root model, real mistakes, a night, a corrected model
 	@$(BIN)/errata demo

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from errata.editing.engine import chosen_engine
 from errata.editing.model import EditableModel
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.protocol import Control, Demand, Trial, run_protocol
@@ -33,7 +34,9 @@ def run_row(
     if len(trials) < len(demands):
         measured_on = control()
         state = prepare(measured_on.root)
-        for trial in run_protocol(editor, state, measured_on, demands[len(trials) :], views, SIDE_BY_SIDE):
+        for trial in run_protocol(
+            editor, state, measured_on, demands[len(trials) :], views, SIDE_BY_SIDE, chosen_engine()
+        ):
             trials.append(trial)
             add_line(path, header, trial)
     return trials[: len(demands)]

@@ -17,18 +17,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from errata.editing.batches import at_once
+from errata.editing.engine import Engine, ThisProcess
+from errata.editing.errors import ModelError
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork
 from errata.editing.scopes import before, stages
 from errata.editing.settings import ViewSettings
-from errata.editing.tensors import joined
+from errata.editing.tensors import joined, tensor_of
 
 _AT_ONCE = 64  # blocks that are asked for, and kept, together
 _CODE = (
@@ -94,18 +97,19 @@ def entering(model: EditableNetwork, cut: int) -> Layer:
 class Features:
     """Computes layers in canonical blocks, or takes them from `kept`, which serves the backbone of digest `root` only.
 
-    By default nothing is kept. `tell` hears of what, how many of how many are done.
+    By default nothing is kept. `tell` hears of what, how many of how many are done. The `engine` computes the blocks.
     """
 
     kept: Kept = field(default_factory=Nothing)
     root: str = ""
     tell: Callable[[str, int, int], None] = lambda _what, _done, _total: None
+    engine: Engine = field(default_factory=ThisProcess)
 
     def of(self, model: EditableNetwork, images: Tensor, layer: Layer = FEATURES) -> Tensor:
         """The rows of uint8 `[n, height, width, channels]`: `[n, d]` on the model's device."""
         parts = images.split(at_once(images.shape[1:]))
         names = [_digest_of(part) for part in parts]
-        return joined(self._blocks(model, layer, names, lambda one: parts[one]), len(images))
+        return joined(self._blocks(model, layer, names, parts), len(images))
 
     def of_views(
         self, model: EditableNetwork, images: Tensor, draw: Draw, settings: ViewSettings, seed: int,
@@ -114,32 +118,83 @@ class Features:
         """The rows of the views that `draw` makes of each image: `[n, views, d]`. Views that are kept are not drawn."""
         drawing = f"{draw.__module__}.{draw.__qualname__} {seed} {json.dumps(settings.model_dump(), sort_keys=True)}"
         names = [f"{drawing} {_digest_of(image)}" for image in images]
-        blocks = self._blocks(model, layer, names, lambda one: draw(images[one], settings, seed))
+        blocks = self._blocks(model, layer, names, images, lambda image: draw(image, settings, seed))
         return joined((block[None] for block in blocks), len(images))
 
     def _blocks(
-        self, model: EditableNetwork, layer: Layer, names: Sequence[str], images_of: Callable[[int], Tensor]
+        self,
+        model: EditableNetwork,
+        layer: Layer,
+        names: Sequence[str],
+        parts: Sequence[Tensor] | Tensor,
+        images_of: Callable[[Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
-        """One block for each name, whose images `images_of` its number gives; few are asked for and kept at a time."""
+        """One block for each name, of the images that `images_of` makes of its part; few are asked for and kept at a
+        time."""
         device = model.device
         serves = (
             layer.keep and bool(self.root) and isinstance(model, EditableModel) and backbone_digest(model) == self.root
         )
         prefix = f"{self.root} {_arithmetic(device.type)} {layer.name} "
         keys = [hashlib.sha256(f"{prefix}{name}".encode()).hexdigest() for name in names] if serves else []
+        compute = _Compute(model, layer, images_of, torch.get_num_threads(), _arithmetic(device.type))
         for start in range(0, len(names), _AT_ONCE):
+            numbers = range(start, min(start + _AT_ONCE, len(names)))
             known, new = self.kept.get(keys[start : start + _AT_ONCE]) if serves else {}, dict[str, bytes]()
-            for number in range(start, min(start + _AT_ONCE, len(names))):
-                block = _unpacked(known.pop(keys[number])) if serves and keys[number] in known else None
-                if block is None:
-                    with torch.no_grad():
-                        block = layer.compute(model, images_of(number).to(device))
+            missing = (_Part(parts[number]) for number in numbers if not serves or keys[number] not in known)
+            computed = self.engine.map(compute, missing)
+            for number in numbers:
+                if serves and keys[number] in known:
+                    block = _unpacked(known[keys[number]])
+                else:
+                    block = next(computed)
                     if serves:
                         new[keys[number]] = _packed(block)
                 self.tell("batches of images", number + 1, len(names))
                 yield block.to(device)
             if new:
                 self.kept.put(new)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some images of a set; they travel without the others."""
+
+    images: Tensor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self.images.detach().cpu().numpy(),)
+
+
+def _arrived(images: NDArray[np.uint8]) -> _Part:
+    return _Part(tensor_of(images))
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """What an engine does to a part of the images, to the bit, wherever it does it.
+
+    Raises ModelError on a machine whose arithmetic is not that of the machine that asked.
+    """
+
+    model: EditableNetwork
+    layer: Layer
+    images_of: Callable[[Tensor], Tensor] | None
+    threads: int
+    arithmetic: str
+
+    def __call__(self, part: _Part) -> Tensor:
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+        device = self.model.device
+        if (here := _arithmetic(device.type)) != self.arithmetic:
+            raise ModelError(
+                f"a machine of the cluster computes otherwise than this one ({here.partition(' ')[2]}, here "
+                f"{self.arithmetic.partition(' ')[2]}); take machines of one kind with one installation"
+            )
+        images = part.images if self.images_of is None else self.images_of(part.images)
+        with torch.no_grad():
+            return self.layer.compute(self.model, images.to(device))
 
 
 def backbone_digest(model: EditableModel) -> str:

@@ -20,6 +20,20 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side, and a fork of a p
 
 
 @pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A Ray cluster of a head that computes nothing and two nodes, all on this machine."""
+    ray = pytest.importorskip("ray", reason="needs the extra `scale`: make scale")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    utils = pytest.importorskip("ray.cluster_utils")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
 def mock_s3_server() -> Iterator[FaultyS3]:
     server = FaultyS3()
     server.start()

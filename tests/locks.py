@@ -7,7 +7,8 @@ python -m tests.locks https://download.pytorch.org/whl/cpu        `make lock` do
     requirements-worker.lock    those of it that a night needs: all but tests and tools
     requirements-cuda.lock      what the CUDA build of torch, which PyPI has, needs besides
     requirements-photos.lock    what `make photos` adds: somebody else's weights, which users choose to install
-    requirements-mlflow.lock, requirements-telemetry.lock, requirements-translation.lock    what those extras add
+    requirements-mlflow.lock, requirements-telemetry.lock, requirements-translation.lock,
+    requirements-scale.lock    what those extras add
 
 The digests are those of PyPI, for all platforms. torch has other builds under the same version, in indexes of
 its own: their digests come from the index that is named, and those that the lock has stay while the version does.
@@ -30,7 +31,7 @@ LOCK, SERVICE_LOCK, WORKER_LOCK, CUDA_LOCK = (
     REPOSITORY / f"requirements{name}.lock" for name in ("", "-service", "-worker", "-cuda")
 )
 CHOSEN = {  # extras that are not set up, each with a lock of its own
-    name: REPOSITORY / f"requirements-{name}.lock" for name in ("photos", "mlflow", "telemetry", "translation")
+    name: REPOSITORY / f"requirements-{name}.lock" for name in ("photos", "mlflow", "telemetry", "translation", "scale")
 }
 PHOTOS_LOCK = CHOSEN["photos"]
 # The same for every Python 3.11 on Linux: what another platform needs besides belongs to that platform's lock.

@@ -17,7 +17,7 @@ FORBIDDEN = {
     "flows": {"serving", "benchmarks"},
 }
 EDITING_SEEN_BY = {
-    "data": {"editing.errors", "editing.settings", "editing.vision"},
+    "data": {"editing.engine", "editing.errors", "editing.settings", "editing.vision"},
     "serving": {"editing.errors", "editing.classifier"},
 }
 FLOORS = {  # of a package, from the top: a room takes from itself and from lower floors only

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,11 +25,13 @@ from errata.data.inbox.claim import Claim
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report
 from errata.data.storage.base import Storage
+from errata.editing.engine import Engine, ThisProcess
 from errata.editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
 
 Predict = Callable[[Pixels], NDArray[np.integer[Any]]]
 IsControl = Callable[[Pixels], NDArray[np.bool_]]
 _ERASED = "this photo was erased because somebody asked for it; it is not taken again"
+_BLOCK = 128  # reports that are read together
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -70,27 +73,42 @@ def read_inbox(
     classes: Sequence[str],
     image_shape: tuple[int, int, int],
     settings: IntakeSettings | None = None,
+    engine: Engine | None = None,
 ) -> Iterator[Accepted | Refusal]:
     """Every report in the inbox, in the order of identities: as it can be used, or why it cannot.
 
     Batches are filed as single reports first (`data.inbox.batches`); else nothing is changed: `data.inbox.quarantine`
-    empties the inbox. An object that cannot be read is refused, and stays. Raises StoreUnusable if the store does not
-    answer.
+    empties the inbox. An object that cannot be read is refused, and stays. The `engine`, by default this process, reads
+    some reports at a time. Raises StoreUnusable if the store does not answer.
     """
     settings = settings or IntakeSettings()
     yield from file_singly(storage, settings.batch, settings.erased)
-    known = frozenset(classes)
+    singles = (key for key in storage.keys(layout.INBOX) if is_single(key))
+    blocks = iter(lambda: tuple(islice(singles, _BLOCK)), ())
+    read = partial(_read, storage, frozenset(classes), image_shape, settings)
+    yield from chain.from_iterable((engine or ThisProcess()).map(read, blocks))
+
+
+def _read(
+    storage: Storage,
+    classes: frozenset[str],
+    image_shape: tuple[int, int, int],
+    settings: IntakeSettings,
+    keys: Sequence[str],
+) -> list[Accepted | Refusal]:
+    """What some keys of the inbox come to."""
 
     def fetch(key: str) -> _Fetched | Refusal | None:
-        return _fetch(storage, key, known, settings)
+        return _fetch(storage, key, classes, settings)
 
+    found: list[Accepted | Refusal] = []
     with ThreadPoolExecutor(8, thread_name_prefix="intake") as pool:
-        singles = (key for key in storage.keys(layout.INBOX) if is_single(key))
-        for fetched in _ahead(pool, fetch, singles, settings.fetch_ahead):
+        for fetched in _ahead(pool, fetch, keys, settings.fetch_ahead):
             if isinstance(fetched, _Fetched):
-                yield _decode(fetched, image_shape, settings)
+                found.append(_decode(fetched, image_shape, settings))
             elif fetched is not None:
-                yield fetched
+                found.append(fetched)
+    return found
 
 
 def _fetch(storage: Storage, key: str, classes: frozenset[str], settings: IntakeSettings) -> _Fetched | Refusal | None:

@@ -52,6 +52,10 @@ class S3Storage:
     def url(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """On another machine it has that machine's credentials."""
+        return S3Storage, (self._bucket, self._prefix.rstrip("/"), None, self._page_size)
+
     def get(self, key: str, *, sha256: str | None = None, at_most: int | None = None) -> bytes:
         content, _ = self._content(key, at_most)
         return check_digest(content, sha256, f"{self.url}/{key}")

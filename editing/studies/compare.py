@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from errata.editing.engine import Engine
 from errata.editing.errors import MeasurementError
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.protocol import Control, Demand, Summary, Trial, run_protocol, summarise
@@ -25,12 +26,14 @@ def compare(
     calibration: Tensor,
     demands: Sequence[Demand],
     views: ViewSettings,
+    engine: Engine | None = None,
 ) -> dict[str, list[Trial]]:
     """Every editor's trials on the same `demands` and control images; images uint8 `[n, height, width, channels]`."""
-    return {
-        name: list(run_protocol(editor, editor.prepare(control.root, reference, calibration), control, demands, views))
-        for name, editor in editors.items()
-    }
+    found = {}
+    for name, editor in editors.items():
+        state = editor.prepare(control.root, reference, calibration)
+        found[name] = list(run_protocol(editor, state, control, demands, views, engine=engine))
+    return found
 
 
 _PLACES = tuple((up, right) for up in (8, -8, 18, -18, 28, -28, 38, -38) for right in (True, False))  # of a label

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from errata.editing.editors.gradient import GradientEditor
+from errata.editing.engine import Engine, ThisProcess
 from errata.editing.errors import MeasurementError
 from errata.editing.metrics import Estimate, PairedOutcomes, bootstrap_mean, compare_predictions, exact_rate
 from errata.editing.model import EditableModel
@@ -155,13 +156,30 @@ def run_protocol(
     demands: Iterable[Demand],
     views: ViewSettings | None = None,
     side_by_side: int = 1,
+    engine: Engine | None = None,
 ) -> Iterator[Trial]:
     """One trial a demand, each from the unedited root; `state` is what `editor.prepare` returned for the root.
 
     `side_by_side`: how many edits a gradient editor makes in one computation, which is faster and takes the memory of
-    as many editable layers; the trials are the same but for rounding.
+    as many editable layers; the trials are the same but for rounding. The `engine`, by default this process, makes so
+    many at a time.
     """
-    for demand, result in _results(editor, state, control, demands, side_by_side):
+    remaining = iter(demands)
+    together = iter(lambda: tuple(islice(remaining, side_by_side)), ())
+    trials = partial(_trials, editor, state, control, views)
+    yield from chain.from_iterable((engine or ThisProcess()).map(trials, together))
+
+
+def _trials(
+    editor: Editor[Any], state: Any, control: Control, views: ViewSettings | None, demands: Sequence[Demand]
+) -> list[Trial]:
+    return list(_tried(editor, state, control, views, demands))
+
+
+def _tried(
+    editor: Editor[Any], state: Any, control: Control, views: ViewSettings | None, demands: Sequence[Demand]
+) -> Iterator[Trial]:
+    for demand, result in _results(editor, state, control, demands):
         image = control.images[demand.image]
         after = control.classes(result.model)
         outcomes: PairedOutcomes = compare_predictions(control.root_classes, after, control.labels)
@@ -187,16 +205,14 @@ def run_protocol(
 
 
 def _results(
-    editor: Editor[Any], state: Any, control: Control, demands: Iterable[Demand], side_by_side: int
+    editor: Editor[Any], state: Any, control: Control, demands: Sequence[Demand]
 ) -> Iterator[tuple[Demand, EditResult]]:
-    remaining = iter(demands)
-    while some := list(islice(remaining, side_by_side)):
-        constraints = [Constraint(control.images[one.image], one.expected, str(one.image)) for one in some]
-        if isinstance(editor, GradientEditor) and len(some) > 1:
-            yield from zip(some, edit_side_by_side(editor, control.root, constraints, state), strict=True)
-        else:
-            for demand, constraint in zip(some, constraints, strict=True):
-                yield demand, editor.edit(control.root, [constraint], state)
+    constraints = [Constraint(control.images[one.image], one.expected, str(one.image)) for one in demands]
+    if isinstance(editor, GradientEditor) and len(demands) > 1:
+        yield from zip(demands, edit_side_by_side(editor, control.root, constraints, state), strict=True)
+    else:
+        for demand, constraint in zip(demands, constraints, strict=True):
+            yield demand, editor.edit(control.root, [constraint], state)
 
 
 @torch.no_grad()

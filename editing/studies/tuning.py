@@ -13,6 +13,7 @@ import numpy as np
 
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
+from errata.editing.engine import Engine
 from errata.editing.errors import MeasurementError
 from errata.editing.rules import UNBOUNDED, Rule
 from errata.editing.scopes import Scope
@@ -61,6 +62,7 @@ def tune(
     settings: TuningSettings,
     steps: int = 10,
     report: Callable[[str], None] | None = None,
+    engine: Engine | None = None,
 ) -> Tuned:
     """Search `rule`'s coefficients and one of `scopes`, starting at `rule` itself.
 
@@ -84,9 +86,8 @@ def tune(
         editor = GradientEditor(_suggest(trial, rule, settings), Scope(scope), steps, penalty=penalty)
         trials: list[Trial] = []
         failures = 0
-        for one in run_protocol(
-            editor, editor.prepare(control.root, control.images, control.images), control, open_ones
-        ):
+        state = editor.prepare(control.root, control.images, control.images)
+        for one in run_protocol(editor, state, control, open_ones, engine=engine):
             trials.append(one)
             failures += not one.success
             if failures > (1 - SUCCESS) * len(open_ones):

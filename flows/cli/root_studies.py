@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from errata.data.splits import load_split
+from errata.editing.engine import chosen_engine
 from errata.editing.errors import DataError
 from errata.editing.model import load_model
 from errata.editing.rules import RULES
@@ -62,7 +63,7 @@ def compare_editors(workspace: Workspace, names: Sequence[str], edits: int) -> d
     reference, calibration = (_images(workspace, name) for name in ("reference", "calibration"))
     images = len(grounds.control.images)
     demands = draw_demands(min(edits, images), images, grounds.classes, params.seed)
-    return compare(chosen, grounds.control, reference, calibration, demands, params.views)
+    return compare(chosen, grounds.control, reference, calibration, demands, params.views, chosen_engine())
 
 
 def tune_rule(
@@ -77,7 +78,7 @@ def tune_rule(
     start = RULES[name]()
     rate = float(start.learning_rate)  # type: ignore[attr-defined] # every rule has one
     settings = TuningSettings(trials, (rate / 100, rate * 100), seed=workspace.params.seed)
-    return tune(start, scopes, grounds.control, demands, settings, workspace.params.edit.steps, report)
+    return tune(start, scopes, grounds.control, demands, settings, workspace.params.edit.steps, report, chosen_engine())
 
 
 def _images(workspace: Workspace, split: str) -> Tensor:

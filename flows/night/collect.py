@@ -30,6 +30,7 @@ from errata.data.releases.erasure import erased_digests
 from errata.data.releases.kind_inputs import stored_inputs
 from errata.data.splits import load_split, read_record
 from errata.data.spool import spooled
+from errata.editing.engine import chosen_engine
 from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import predicted_classes
 from errata.flows.night.check_reports import check_reports, load_report_suite
@@ -85,7 +86,7 @@ def believed(night: Night, parent: Parent, standing: Mapping[tuple[str, str], De
     rows: dict[str, ReportRow] = {}
 
     def usable() -> Iterator[Accepted]:
-        for each in intake.read_inbox(night.storage, parent.classes, parent.image_shape, settings):
+        for each in intake.read_inbox(night.storage, parent.classes, parent.image_shape, settings, chosen_engine()):
             if isinstance(each, Refusal):
                 refused.append(each)
             else:

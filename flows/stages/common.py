@@ -11,6 +11,7 @@ import torch
 
 from errata.data.kept_blocks import KeptBlocks
 from errata.editing.devices import choose_device
+from errata.editing.engine import chosen_engine
 from errata.editing.errors import DataError
 from errata.editing.features import Features, backbone_digest
 from errata.editing.model import EditableModel
@@ -46,4 +47,4 @@ def open_features(workspace: Workspace, root: EditableModel, stage: str) -> Feat
     for other in workspace.features.glob("*.sqlite"):
         if other != path:
             other.unlink(missing_ok=True)
-    return Features(KeptBlocks(path), digest, open_teller(workspace, stage).tell)
+    return Features(KeptBlocks(path), digest, open_teller(workspace, stage).tell, chosen_engine())

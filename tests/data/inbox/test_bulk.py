@@ -166,9 +166,10 @@ def test_each_row_is_filed_or_refused_by_itself_over_several_nights(storage: Sto
     assert list(storage.keys(layout.BULK)) == left
 
 
-def test_images_beside_go_last_and_a_crash_among_them_costs_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [50, COUNT - 1], ids=["among the images", "at the batch itself"])
+def test_images_beside_go_last_and_a_crash_among_them_costs_nothing(tmp_path: Path, before: int) -> None:
     class Failing(LocalStorage):
-        deletions = 50
+        deletions = before
 
         def delete(self, key: str) -> None:
             if key.startswith(layout.BULK):

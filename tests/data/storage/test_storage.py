@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import threading
 from collections.abc import Callable
 
@@ -219,3 +220,10 @@ def test_a_stream_is_the_same_bytes_in_small_pieces(storage: Storage) -> None:
         next(storage.stream("k", at_most=100))
     with pytest.raises(NotStored):
         next(storage.stream("none"))
+
+
+def test_a_store_goes_to_other_processes(storage: Storage) -> None:
+    """Workers of an engine get the store that was meant, with credentials of their own."""
+    storage.put_once("reports/inbox/a", b"a")
+    there: Storage = pickle.loads(pickle.dumps(storage))  # noqa: S301 - one's own bytes
+    assert (there.url, there.get("reports/inbox/a")) == (storage.url, b"a")
