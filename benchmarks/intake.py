@@ -89,7 +89,7 @@ def engine_of(workers: int) -> Iterator[Engine]:
 
     from errata.editing.ray_engine import RayEngine  # noqa: PLC0415
 
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield RayEngine()
     ray.shutdown()
 

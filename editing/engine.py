@@ -1,7 +1,7 @@
 """Where work is done that falls into parts: in this process, or on the machines of a Ray cluster.
 
     ERRATA_ENGINE unset or empty    this process
-    ERRATA_ENGINE=ray               Ray on this machine, or the cluster that RAY_ADDRESS names
+    ERRATA_ENGINE=ray               the Ray cluster that RAY_ADDRESS names or that runs here, else one of its own
     ERRATA_ENGINE=ray://host:10001  that cluster (or host:6379, from one of its machines)
 
 Results come in the order of the items and are the same from either, so a release does not know where it was made.

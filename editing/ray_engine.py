@@ -20,7 +20,7 @@ _known: tuple[str, Any] = ("", None)  # of this worker: the function that it was
 
 
 class RayEngine:
-    """Joins the cluster at `address`; without one the cluster of RAY_ADDRESS, or one of its own on this machine.
+    """Joins the cluster at `address`; without one that of RAY_ADDRESS or of this machine, else it makes one here.
 
     Every machine needs the same installation of Errata. Raises StoreUnusable if there is no cluster at the address.
     """
