@@ -72,12 +72,14 @@ def kind_edit(alpha: float) -> Callable[[Bench], Edit]:
 
     def make(bench: Bench) -> Edit:
         state, settings = bench.kind_state, SETTINGS.model_copy(update={"alpha": alpha})
+        assert state.concepts is not None
+        controls = state.concepts.controls
 
         def edit(draw: Draw) -> EditableModel:
             seen = bench.root.patch.directions(bench.pool.features[list(draw.chosen)])
-            detector = fit_detectors([seen], state.sight.controls, settings)
+            detector = fit_detectors([seen], controls, settings)
             firing = float(detector.firing[0])
-            kind = Kind((), detector.weight[0], detector.threshold[0], firing, bench.tuned_head(draw))
+            kind = Kind((), detector.weight[0], detector.threshold[0], firing, bench.tuned_head(draw), concept=True)
             return with_kinds(bench.root, [kind], state)
 
         return edit

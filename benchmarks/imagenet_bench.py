@@ -21,12 +21,12 @@ from errata.data.kept_blocks import KeptBlocks
 from errata.editing.editors.detectors import background
 from errata.editing.features import Features, backbone_digest
 from errata.editing.imagenet import WEIGHTS, imagenet_outputs, read_published
+from errata.editing.kinds.concepts import ConceptSight
 from errata.editing.kinds.find import KindState
-from errata.editing.kinds.sight import Sight
 from errata.editing.kinds.tail import tune_tail
 from errata.editing.model import EditableModel, ModelSpec
 from errata.editing.pretrained import load_weights
-from errata.editing.scopes import Scope, stages
+from errata.editing.scopes import Scope
 from errata.editing.settings import KindSettings, ViewSettings
 from errata.editing.types import Tensors
 from errata.editing.views import fitting_views, unseen_views
@@ -118,10 +118,10 @@ class Bench:
     @cached_property
     def kind_state(self) -> KindState:
         """Detectors that look at the features themselves: what photos are of, not how they were taken."""
-        slots = self.root.patch
-        reference, calibration = (slots.directions(each.features) for each in (self.reference, self.calibration))
-        sight = Sight((stages(self.root)[-1][0],), slots, background(reference, calibration, SETTINGS.eps))
-        return KindState(sight, Scope("head").resolve(self.root), self.reference.images)
+        slots, known = self.root.patch, self.reference.features
+        controls = background(slots.directions(known), slots.directions(self.calibration.features), SETTINGS.eps)
+        layers = Scope("head").resolve(self.root)
+        return KindState(None, layers, self.reference.images, ConceptSight(slots, controls, known))
 
     def draws(self, concepts: int, halves: int) -> Iterator[Draw]:
         """Random halves: of all mistakes, and of those on each of the classes that have most (or 24 of them)."""
@@ -189,7 +189,7 @@ def predicted(model: EditableModel, features: Tensor) -> Tensor:
     """The class of each row of the root's features `[n, d]`: int64 `[n]`; a model's kinds see them as detectors do."""
     logits = model.classify(features)
     if model.kinds is not None:
-        kind = model.kinds.which(model.kinds.directions(features))
+        kind = model.kinds.which(None, model.patch.directions(features))
         for number in range(len(model.kinds)):
             own = [model.kinds.replaced_by(number)[name] for name in HEAD]
             logits = torch.where((kind == number)[:, None], nn.functional.linear(features, *own), logits)

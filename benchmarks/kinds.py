@@ -79,7 +79,9 @@ class Bench:
         if (name + part, what) not in self._known:
             images = self.parts.control.images if name == "control" else getattr(self.images(name), part).images
             if what == "directions":
-                found = self.kind_state.sight.directions(self.root, images)
+                sight = self.kind_state.sight
+                assert sight is not None
+                found = sight.directions(self.root, images)
             elif what == "features":
                 found = self._features(name + part, images)
             else:

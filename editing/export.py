@@ -34,7 +34,7 @@ from errata.editing.kinds.graft import DOMAIN, PLACEHOLDER, graft_tails
 from errata.editing.model import EditableModel
 from errata.editing.network import BareTail
 from errata.editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
-from errata.editing.scopes import before
+from errata.editing.scopes import before, stages
 from errata.editing.tensors import tensor_of
 
 __all__ = [
@@ -73,13 +73,13 @@ class _Deployed(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        patch, kinds = self.model.patch, self.model.kinds
+        patch = self.model.patch
         seen = self.model.see(images)
         bare = self.model.head(seen.features)
-        for number in range(len(kinds) if kinds is not None else 0):
+        for number, entering in enumerate(seen.entering):
             bare = torch.onnx.ops.symbolic(
                 f"{DOMAIN}::{PLACEHOLDER}",
-                (seen.entering, bare, seen.kind),
+                (entering, bare, seen.kind),
                 {"kind": number},
                 dtype=bare.dtype,
                 shape=bare.shape,
@@ -115,16 +115,20 @@ def onnx_bytes(model: EditableModel, metadata: Mapping[str, str]) -> bytes:
     if model.kinds is None:
         return _finished(_simplified(_traced(_Deployed(model), example, "images", OUTPUTS)), metadata)
     whole = _simplified(_traced(_Deployed(model), example, "images", (*OUTPUTS, KIND)))
-    cut = model.kinds.spec.cut
-    bare = BareTail(model.backbone, model.head, cut)
-    with torch.no_grad():
-        hidden = before(model, example, cut)
-    tail = _simplified(_traced(bare, hidden, "hidden", ("logits",)))
+    cuts = model.kinds.spec.cuts(len(stages(model)))
+    tails = {cut: _tail(model, example, cut) for cut in sorted(set(cuts))}
     replaced = [
         {name: value.cpu().numpy() for name, value in model.kinds.replaced_by(number).items()}
         for number in range(len(model.kinds))
     ]
-    return _finished(graft_tails(whole, tail, replaced), metadata)
+    return _finished(graft_tails(whole, [tails[cut] for cut in cuts], replaced), metadata)
+
+
+def _tail(model: EditableModel, example: Tensor, cut: int) -> Any:
+    """The graph of `model` from stage `cut` on, without its slots."""
+    with torch.no_grad():
+        hidden = before(model, example, cut)
+    return _simplified(_traced(BareTail(model.backbone, model.head, cut), hidden, "hidden", ("logits",)))
 
 
 def with_weights(source: Path | bytes, model: EditableModel, metadata: Mapping[str, str]) -> bytes:

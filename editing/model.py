@@ -172,10 +172,10 @@ class Tail(BareTail):
 @plain_dataclass(frozen=True)
 class Seen:
     """What passes through a backbone, of images `[n]`: `features` `[n, d]`; of a model with kinds also what enters
-    their tails, `[n, ...]`, and the number of the kind that fires, int64 `[n]`, -1 where none does."""
+    the tail of each, `[n, ...]`, and the number of the kind that fires, int64 `[n]`, -1 where none does."""
 
     features: Tensor
-    entering: Tensor | None = None
+    entering: tuple[Tensor, ...] = ()
     kind: Tensor | None = None
 
 
@@ -241,20 +241,25 @@ class EditableModel(EditableNetwork):
         for name, stage in stages_of(self.backbone):
             hidden.append(stage(hidden[-1]))
             outputs[name] = hidden[-1]
-        statistics = channel_statistics([outputs[name] for name in self.kinds.spec.seen])
-        kind = self.kinds.which(self.kinds.directions(statistics))
-        return Seen(hidden[-1], hidden[self.kinds.spec.cut], kind)
+        spec, early, concepts = self.kinds.spec, None, None
+        if spec.images:
+            early = self.kinds.directions(channel_statistics([outputs[name] for name in spec.seen]))
+        if spec.concepts:
+            concepts = self.patch.directions(hidden[-1])
+        cuts = spec.cuts(len(outputs))
+        return Seen(hidden[-1], tuple(hidden[cut] for cut in cuts), self.kinds.which(early, concepts))
 
     def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Penultimate features `[n, d]`, which are the root's where a kind fires as well, and logits `[n, classes]`."""
         seen = self.see(images)
         logits: Tensor = self.head(seen.features)
-        if self.kinds is not None and seen.kind is not None and seen.entering is not None:
-            tail = BareTail(self.backbone, self.head, self.kinds.spec.cut)
-            for number in range(len(self.kinds)):
+        if self.kinds is not None and seen.kind is not None:
+            cuts = self.kinds.spec.cuts(len(stages_of(self.backbone)))
+            for number, (cut, entering) in enumerate(zip(cuts, seen.entering, strict=True)):
                 fired = (seen.kind == number).nonzero()[:, 0]
                 if len(fired):
-                    own = functional_call(tail, self.kinds.replaced_by(number), (seen.entering[fired],))
+                    tail = BareTail(self.backbone, self.head, cut)
+                    own = functional_call(tail, self.kinds.replaced_by(number), (entering[fired],))
                     logits = logits.index_copy(0, fired, own)
         return seen.features, logits + self.patch(seen.features)
 

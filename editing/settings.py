@@ -80,11 +80,30 @@ class EditableSettings(TrainingSettings):
     learn_rule: bool = parameter(True, "train the coefficients of the edit's update rule too")
 
 
+class ConceptSettings(Section):
+    """Kinds of concept: mistakes on what images show, such as one thing in an unusual setting.
+
+    They are looked for among corrections that fit no kind of image; features tell them apart, and the head alone is
+    tuned.
+    """
+
+    most: int = parameter(0, "most kinds of concept; 0: none is looked for", "kinds", ge=0)
+    alpha: float = parameter(
+        0.008, "control images on which one may fire; 0: on no calibration image", "share", ge=0, lt=1
+    )
+    steps: int = parameter(80, "steps of Adam", "steps", ge=1)
+    learning_rate: float = parameter(1e-3, "of Adam", gt=0)
+    tuned_share: float = parameter(
+        0.65, "how far it goes from the head before it was tuned to that after", "share", gt=0, le=1
+    )
+    locality: float = parameter(1.0, "weight of the divergence from the root on control images", ge=0)
+
+
 class KindSettings(Section):
     """How kinds are found among corrections, when one fires, and how its change of the network is tuned."""
 
     members: int = parameter(8, "fewest corrections that one is fitted to; fewer stay pictures", "corrections", ge=2)
-    most: int = parameter(8, "most kinds", "kinds", ge=1)
+    most: int = parameter(8, "most kinds of image; 0: none is looked for", "kinds", ge=0)
     held_out: float = parameter(
         0.3, "corrections that no kind is fitted to: they prove what it does for others", "share", gt=0, lt=1
     )
@@ -115,3 +134,9 @@ class KindSettings(Section):
         ge=0,
     )
     locality: float = parameter(1.0, "weight of the divergence from the root on control images", ge=0)
+    concept: ConceptSettings = ConceptSettings()
+
+    @property
+    def of_concepts(self) -> KindSettings:
+        """These settings with those of kinds of concept in place of the same of kinds of image."""
+        return self.model_copy(update=self.concept.model_dump())

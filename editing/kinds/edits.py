@@ -1,8 +1,10 @@
 """What a model carries of its kinds: when each fires, and the parameters and buffers that it replaces where it does.
 
-Detectors look at `z = M (s - m) / |M (s - m)|`, the direction of whitened statistics `s` of early stages: mean and
-deviation of each channel over all places. A kind fires where `w^T z > b`; where several do, the one that exceeds its
-threshold most acts alone. `w` is scaled to a standard deviation of 1 on calibration images, so that they compare.
+Detectors of a kind of image look at `z = M (s - m) / |M (s - m)|`, the direction of whitened statistics `s` of early
+stages: mean and deviation of each channel over all places. Those of a kind of concept look at the direction of the
+features, as slots do, and such a kind replaces the head alone. A kind fires where `w^T z > b`; where several do, the
+one that exceeds its threshold most acts alone. `w` is scaled to a standard deviation of 1 on calibration images, so
+that they compare.
 """
 
 from __future__ import annotations
@@ -20,14 +22,25 @@ from torch.nn import functional
 class KindsSpec:
     """Everything about a model's kinds but numbers.
 
-    `seen` are the stages whose outputs detectors look at, `width` is the length of their statistics; `replaced` has for
-    each kind the names of the parameters and buffers that it replaces, `cut` the first stage that holds one.
+    `replaced` has for each kind the names of the parameters and buffers that it replaces; the last `concepts` of them
+    are kinds of concept. Of the others, `seen` are the stages whose outputs detectors look at, `width` is the length of
+    their statistics, `cut` the first stage that holds a replaced tensor.
     """
 
     seen: tuple[str, ...]
     width: int
     cut: int
     replaced: tuple[tuple[str, ...], ...]
+    concepts: int = 0
+
+    @property
+    def images(self) -> int:
+        """How many are kinds of image: those come first."""
+        return len(self.replaced) - self.concepts
+
+    def cuts(self, stages: int) -> tuple[int, ...]:
+        """For each kind the stage of a backbone of so many from which on it goes its own way."""
+        return (self.cut,) * self.images + (stages,) * self.concepts
 
 
 def channel_statistics(hidden: Sequence[Tensor]) -> Tensor:
@@ -54,6 +67,8 @@ class KindEdits(nn.Module):
     whitening: Tensor
     weight: Tensor
     threshold: Tensor
+    concept_weight: Tensor
+    concept_threshold: Tensor
 
     def __init__(self, spec: KindsSpec, tensors: Mapping[str, Tensor]) -> None:
         """All zeros; the model's own `tensors`, parameters and buffers by name, give the replaced ones their shapes."""
@@ -61,8 +76,12 @@ class KindEdits(nn.Module):
         self.spec = spec
         self.register_buffer("centre", torch.zeros(spec.width))
         self.register_buffer("whitening", torch.eye(spec.width))
-        self.register_buffer("weight", torch.zeros(len(spec.replaced), spec.width))
-        self.register_buffer("threshold", torch.zeros(len(spec.replaced)))
+        self.register_buffer("weight", torch.zeros(spec.images, spec.width))
+        self.register_buffer("threshold", torch.zeros(spec.images))
+        if spec.concepts:
+            features = tensors["head.weight"].shape[1]
+            self.register_buffer("concept_weight", torch.zeros(spec.concepts, features))
+            self.register_buffer("concept_threshold", torch.zeros(spec.concepts))
         for kind, names in enumerate(spec.replaced):
             for name in names:
                 self.register_buffer(_buffer(kind, name), torch.zeros_like(tensors[name].detach()))
@@ -78,9 +97,18 @@ class KindEdits(nn.Module):
         """What detectors look at: unit vectors `[n, s]` of `statistics` `[n, s]`."""
         return functional.normalize((statistics - self.centre) @ self.whitening, dim=1)
 
-    def which(self, directions: Tensor) -> Tensor:
-        """The number of the kind that fires on each of `directions` `[n, s]`, -1 where none does: int64 `[n]`."""
-        beyond = functional.linear(directions, self.weight, -self.threshold)
+    def which(self, directions: Tensor | None, concepts: Tensor | None = None) -> Tensor:
+        """The number of the kind that fires on each image, -1 where none does: int64 `[n]`.
+
+        `directions` `[n, s]` is what detectors of kinds of image look at, `concepts` `[n, d]` of features what those of
+        concepts do; either may be left out of a model that has no such kind.
+        """
+        scores = []
+        if directions is not None:
+            scores.append(functional.linear(directions, self.weight, -self.threshold))
+        if concepts is not None:
+            scores.append(functional.linear(concepts, self.concept_weight, -self.concept_threshold))
+        beyond = torch.cat(scores, dim=1)
         return torch.where(beyond.amax(dim=1) > 0, beyond.argmax(dim=1), -1)
 
 

@@ -14,34 +14,36 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from errata.editing.constraints import check_constraints
 from errata.editing.demands import canonical_order
+from errata.editing.editors.detectors import Background
+from errata.editing.features import Features
 from errata.editing.kinds.batch_norm import own_statistics, with_tensors
+from errata.editing.kinds.concepts import ConceptSight, open_concepts
 from errata.editing.kinds.edits import KindEdits, KindsSpec
 from errata.editing.kinds.grouping import Regrouping, find_groups, fit_detectors, regrouped
 from errata.editing.kinds.sight import Sight, open_sight
-from errata.editing.kinds.tail import tune_tail
+from errata.editing.kinds.tail import evenly, tune_tail, tuned
 from errata.editing.model import EditableModel
-from errata.editing.network import stages_of
+from errata.editing.network import BareTail, stages_of
 from errata.editing.scopes import EditableLayers, Scope, stage_of
 from errata.editing.settings import KindSettings, ViewSettings
 from errata.editing.types import Constraint, Tensors
 from errata.editing.views import fitting_views
 
-MOST_CONTROL = 4096  # reference images, evenly drawn, to which a change is held: what enters its layers is kept of each
-
 
 @dataclass(frozen=True)
 class KindState:
-    """What depends on the root only: what detectors look at, the layers that kinds tune, and control images."""
+    """What depends on the root only: what detectors of both sorts of kind look at, where they are looked for, the
+    layers that kinds of image tune, and control images."""
 
-    sight: Sight
+    sight: Sight | None
     layers: EditableLayers
     reference: Tensor
+    concepts: ConceptSight | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class Kind:
     """A detector `weight` `[s]` with its `threshold`, and what is put in place of the model's tensors where it fires.
 
     `fitted` are the keys of the corrections that it was fitted to; `firing` is the share of calibration images on which
-    it fires.
+    it fires. That of a `concept` looks at features.
     """
 
     fitted: tuple[str, ...]
@@ -57,21 +59,45 @@ class Kind:
     threshold: Tensor
     firing: float
     replaced: Tensors = field(repr=False)
+    concept: bool = False
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Corrections of `model` by their `keys`, uint8 `images` `[n, h, w, c]` and `expected` classes int64 `[n]`: the
+    `known` ones, which may be fitted, and the `other` ones, which are held out, both as rows in canonical order."""
+
+    model: EditableModel
+    keys: list[str]
+    images: Tensor
+    expected: Tensor
+    known: list[int]
+    other: list[int]
+
+    def without(self, gone: Tensor) -> _Given:
+        """The same without the rows for which `gone` `[n]` is true."""
+        known, other = ([row for row in rows if not bool(gone[row])] for rows in (self.known, self.other))
+        return replace(self, known=known, other=other)
 
 
 @dataclass(frozen=True)
 class KindFinder:
-    """Finds kinds by `settings`; `views` of each correction are fitted. `seed` draws views and steps."""
+    """Finds kinds by `settings`; `views` of each correction are fitted. `seed` draws views and steps; `features`
+    computes those of the root, or has them."""
 
     settings: KindSettings = field(default_factory=KindSettings)
     views: ViewSettings = field(default_factory=ViewSettings)
     seed: int = 0
+    features: Features = field(default_factory=Features)
 
     def prepare(self, model: EditableModel, reference: Tensor, calibration: Tensor) -> KindState:
         """From control images uint8 `[n, h, w, c]`. Raises DataError if they are too few, ScopeError."""
-        sight = open_sight(model, reference, calibration, self.settings.stages, self.settings.eps)
-        every = -(-len(reference) // MOST_CONTROL)
-        return KindState(sight, self._scope(model).resolve(model), reference[::every])
+        sight, concepts, eps = None, None, self.settings.eps
+        if self.settings.most:
+            sight = open_sight(model, reference, calibration, self.settings.stages, eps)
+        if self.settings.concept.most:
+            concepts = open_concepts(model, self.features, reference, calibration, eps)
+        return KindState(sight, self._scope(model).resolve(model), evenly(reference), concepts)
 
     def _scope(self, model: EditableModel) -> Scope:
         """The layers that a kind tunes."""
@@ -101,45 +127,89 @@ class KindFinder:
             return ()
         images, expected = check_constraints(model, constraints)
         order = canonical_order(constraints)
-        known = [index for index in order if not self.held_out(constraints[index].key)]
-        other = [index for index in order if self.held_out(constraints[index].key)]
-        seen = state.sight.directions(model, images)
-        groups = find_groups(seen[known], seen[other], state.sight.controls, self.settings)
-        groups = regrouped(groups, [constraints[index].key for index in known], seen[known], regroupings)
-        groups = [group for group in groups if len(group) >= self.settings.members]
-        kinds = []
-        for members in self._recognised(groups, seen[known], state.sight):
-            chosen = [known[row] for row in members]
-            detector = fit_detectors([seen[chosen]], state.sight.controls, self.settings)
-            keys = tuple(constraints[index].key for index in chosen)
-            replaced = own_statistics(model, images[chosen], self.settings.batch_norm_share)
+        given = _Given(
+            model,
+            [each.key for each in constraints],
+            images,
+            expected,
+            [index for index in order if not self.held_out(constraints[index].key)],
+            [index for index in order if self.held_out(constraints[index].key)],
+        )
+        kinds: list[Kind] = []
+        if state.sight:
+            kinds, given = self._of_images(given, state, state.sight, regroupings)
+        if state.concepts:
+            kinds += self._of_concepts(given, state.concepts, regroupings)
+        return tuple(sorted(kinds, key=lambda kind: (kind.concept, kind.fitted)))
+
+    def _of_images(
+        self, given: _Given, state: KindState, sight: Sight, regroupings: Sequence[Regrouping]
+    ) -> tuple[list[Kind], _Given]:
+        """Kinds of image, and the corrections that are of none."""
+        seen = sight.directions(given.model, given.images)
+        kinds, fires = [], torch.zeros(len(given.keys), dtype=torch.bool, device=seen.device)
+        for chosen in _members(given, seen, sight.controls, self.settings, regroupings):
+            detector = fit_detectors([seen[chosen]], sight.controls, self.settings)
+            keys = tuple(given.keys[index] for index in chosen)
+            replaced = own_statistics(given.model, given.images[chosen], self.settings.batch_norm_share)
             if self.settings.steps:
-                views = torch.cat([fitting_views(images[index], self.views, self.seed) for index in chosen])
+                views = torch.cat([fitting_views(given.images[index], self.views, self.seed) for index in chosen])
                 replaced |= tune_tail(
-                    model,
-                    with_tensors(model, replaced),
+                    given.model,
+                    with_tensors(given.model, replaced),
                     state.layers,
                     views,
-                    expected[chosen].repeat_interleave(len(views) // len(chosen)),
+                    given.expected[chosen].repeat_interleave(len(views) // len(chosen)),
                     state.reference,
                     self.settings,
                     self._seed_of(keys),
                 )
             kinds.append(Kind(keys, detector.weight[0], detector.threshold[0], float(detector.firing[0]), replaced))
-        return tuple(sorted(kinds, key=lambda kind: kind.fitted))
+            fires |= seen @ detector.weight[0] > detector.threshold[0]
+            fires[chosen] = True
+        return kinds, given.without(fires)
 
-    def _recognised(self, groups: list[np.ndarray], seen: Tensor, sight: Sight) -> list[list[int]]:
-        """The rows of each group that its own detector fires on, where they still are enough."""
-        if not groups:
+    def _of_concepts(self, given: _Given, sight: ConceptSight, regroupings: Sequence[Regrouping]) -> list[Kind]:
+        """Kinds of concept."""
+        if len(given.known) < self.settings.members:
             return []
-        detectors = fit_detectors([seen[torch.from_numpy(group)] for group in groups], sight.controls, self.settings)
-        fires = seen @ detectors.weight.T > detectors.threshold
-        found = [[int(row) for row in group if bool(fires[row, number])] for number, group in enumerate(groups)]
-        return [rows for rows in found if len(rows) >= self.settings.members]
+        model, settings = given.model, self.settings.of_concepts
+        views = self.features.of_views(model, given.images, fitting_views, self.views, self.seed)
+        seen = sight.slots.directions(views[:, 0])  # of the image itself, which is the first view
+        head = {"head.weight": model.head.weight, "head.bias": model.head.bias}
+        tail = BareTail(model.backbone, model.head, len(stages_of(model.backbone)))
+        with torch.no_grad():
+            root = model.head(sight.reference).log_softmax(1)
+        kinds = []
+        for chosen in _members(given, seen, sight.controls, settings, regroupings):
+            detector = fit_detectors([seen[chosen]], sight.controls, settings)
+            keys = tuple(given.keys[index] for index in chosen)
+            hidden, expected = views[chosen].flatten(0, 1), given.expected[chosen].repeat_interleave(views.shape[1])
+            replaced = tuned(tail, head, hidden, expected, sight.reference, root, settings, self._seed_of(keys))
+            firing = float(detector.firing[0])
+            kinds.append(Kind(keys, detector.weight[0], detector.threshold[0], firing, replaced, concept=True))
+        return kinds
 
     def _seed_of(self, keys: tuple[str, ...]) -> int:
         """A seed of the kind's own, so that another kind's corrections do not change it."""
         return int.from_bytes(hashlib.sha256(repr((self.seed, keys)).encode()).digest()[:7], "big")
+
+
+def _members(
+    given: _Given, seen: Tensor, controls: Background, settings: KindSettings, regroupings: Sequence[Regrouping]
+) -> list[list[int]]:
+    """The corrections of each kind, by what detectors see of all of them, `[n, s]`: those of its group on which the
+    group's own detector fires, where they still are enough."""
+    known = seen[given.known]
+    groups = find_groups(known, seen[given.other], controls, settings)
+    groups = regrouped(groups, [given.keys[index] for index in given.known], known, regroupings)
+    groups = [group for group in groups if len(group) >= settings.members]
+    if not groups:
+        return []
+    detectors = fit_detectors([known[torch.from_numpy(group)] for group in groups], controls, settings)
+    fires = known @ detectors.weight.T > detectors.threshold
+    found = [[given.known[row] for row in group if bool(fires[row, number])] for number, group in enumerate(groups)]
+    return [rows for rows in found if len(rows) >= settings.members]
 
 
 def with_kinds(model: EditableModel, kinds: Sequence[Kind], state: KindState) -> EditableModel:
@@ -149,18 +219,26 @@ def with_kinds(model: EditableModel, kinds: Sequence[Kind], state: KindState) ->
     made.spec = replace(model.spec, kinds=None)
     if not kinds:
         return made
+    images, concepts = ([each for each in kinds if each.concept == concept] for concept in (False, True))
     spec = KindsSpec(
-        seen=state.sight.seen,
-        width=len(kinds[0].weight),
-        cut=min(stage_of(made, name) for each in kinds for name in each.replaced),
-        replaced=tuple(tuple(each.replaced) for each in kinds),
+        seen=state.sight.seen if images and state.sight else (),
+        width=len(images[0].weight) if images else 0,
+        cut=min((stage_of(made, name) for each in images for name in each.replaced), default=0),
+        replaced=tuple(tuple(each.replaced) for each in (*images, *concepts)),
+        concepts=len(concepts),
     )
     edits = KindEdits(spec, made.state_dict()).to(made.head.weight)
-    edits.centre.copy_(state.sight.slots.centre)
-    edits.whitening.copy_(state.sight.slots.whitening)
-    edits.weight.copy_(torch.stack([each.weight for each in kinds]))
-    edits.threshold.copy_(torch.stack([each.threshold for each in kinds]))
-    for number, kind in enumerate(kinds):
+    if images and state.sight:
+        edits.centre.copy_(state.sight.slots.centre)
+        edits.whitening.copy_(state.sight.slots.whitening)
+        edits.weight.copy_(torch.stack([each.weight for each in images]))
+        edits.threshold.copy_(torch.stack([each.threshold for each in images]))
+    if concepts and state.concepts:
+        made.patch.centre.copy_(state.concepts.slots.centre)
+        made.patch.whitening.copy_(state.concepts.slots.whitening)
+        edits.concept_weight.copy_(torch.stack([each.weight for each in concepts]))
+        edits.concept_threshold.copy_(torch.stack([each.threshold for each in concepts]))
+    for number, kind in enumerate((*images, *concepts)):
         for name, value in edits.replaced_by(number).items():
             value.copy_(kind.replaced[name])
     made.kinds = edits

@@ -21,10 +21,10 @@ DOMAIN, PLACEHOLDER = "errata", "KindTail"
 SHARED = "model."  # what the names of the model's weights begin with in `proto`
 
 
-def graft_tails(proto: Any, tail: Any, replaced: Sequence[Mapping[str, NDArray[Any]]]) -> Any:
-    """`proto` with the graph of `tail` in place of each placeholder, in order.
+def graft_tails(proto: Any, tails: Sequence[Any], replaced: Sequence[Mapping[str, NDArray[Any]]]) -> Any:
+    """`proto` with the graph of one of `tails` in place of each placeholder, in order.
 
-    `replaced` has for each kind the weights, by their names in `tail`, that are its own; they become initializers
+    `replaced` has for each kind the weights, by their names in its tail, that are its own; they become initializers
     `kind0.NAME` and so on. Others are the model's, under the same name in both behind `SHARED`.
     """
     from onnx import numpy_helper  # noqa: PLC0415
@@ -33,12 +33,12 @@ def graft_tails(proto: Any, tail: Any, replaced: Sequence[Mapping[str, NDArray[A
     made = type(proto)()
     made.CopyFrom(proto)
     del made.graph.node[:], made.graph.initializer[:]
-    kinds = iter(enumerate(replaced))
+    kinds = iter(enumerate(zip(tails, replaced, strict=True)))
     for node in proto.graph.node:
         if node.domain != DOMAIN:
             made.graph.node.append(node)
             continue
-        number, own = next(kinds)
+        number, (tail, own) = next(kinds)
         at = f"kind{number}."
         names = {tail.graph.input[0].name: f"{at}hidden", tail.graph.output[0].name: f"{at}logits"}
         for tensor in tail.graph.initializer:

@@ -20,6 +20,13 @@ from errata.editing.scopes import EditableLayers
 from errata.editing.settings import KindSettings
 from errata.editing.types import Tensors
 
+MOST_CONTROL = 4096  # reference images to which a change is held: what enters its layers is kept of each
+
+
+def evenly(reference: Tensor) -> Tensor:
+    """The reference images to which changes are held, evenly drawn."""
+    return reference[:: -(-len(reference) // MOST_CONTROL)]
+
 
 def tune_tail(
     model: EditableModel,
@@ -42,15 +49,31 @@ def tune_tail(
         bare = BareTail(model.backbone, model.head, 0)
         parts = control.split(at_once(control.shape[1:]))
         root = torch.cat([bare(model.normalise(part.to(hidden.device))).log_softmax(1) for part in parts])
-    params = {name: value.detach().clone().requires_grad_() for name, value in layers.parameters(shifted).items()}
+    return tuned(tail, layers.parameters(shifted), hidden, expected, other, root, settings, seed)
+
+
+def tuned(
+    tail: BareTail,
+    untuned: Tensors,
+    hidden: Tensor,
+    expected: Tensor,
+    control: Tensor,
+    root: Tensor,
+    settings: KindSettings,
+    seed: int,
+) -> Tensors:
+    """The parameters `untuned` of a `tail`, tuned on what enters it: `hidden` `[n, ...]` of classes `expected` int64
+    `[n]`, and `control` `[m, ...]`, of which the root's log-probabilities are `root` `[m, classes]`.
+    """
+    params = {name: value.detach().clone().requires_grad_() for name, value in untuned.items()}
     constants = {name: value.detach() for name, value in tail.named_parameters() if name not in params}
     optimiser = torch.optim.Adam(params.values(), lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(seed)
     with torch.enable_grad():
         for _ in range(settings.steps):
             mine = torch.randint(len(hidden), (settings.batch,), generator=generator).to(hidden.device)
-            theirs = torch.randint(len(other), (settings.batch,), generator=generator).to(hidden.device)
-            logits = functional_call(tail, {**constants, **params}, (torch.cat([hidden[mine], other[theirs]]),))
+            theirs = torch.randint(len(control), (settings.batch,), generator=generator).to(hidden.device)
+            logits = functional_call(tail, {**constants, **params}, (torch.cat([hidden[mine], control[theirs]]),))
             loss = functional.cross_entropy(logits[: len(mine)], expected[mine])
             now = logits[len(mine) :].log_softmax(1)
             loss = loss + settings.locality * functional.kl_div(
@@ -59,7 +82,6 @@ def tune_tail(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    untuned = layers.parameters(shifted)
     return {
         name: torch.lerp(untuned[name].detach(), value.detach(), settings.tuned_share) for name, value in params.items()
     }

@@ -55,7 +55,8 @@ class Candidate:
         """What slots were written on: the root, with the candidate's kinds if it has any."""
         if self.edited.kinds is None:
             return self.root
-        return with_tensors(self.edited, self.root.state_dict())
+        looks = {"patch.centre", "patch.whitening"}  # which kinds of concept look at as well
+        return with_tensors(self.edited, {k: v for k, v in self.root.state_dict().items() if k not in looks})
 
 
 def load_candidate(workspace: Workspace) -> Candidate:

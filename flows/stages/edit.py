@@ -42,7 +42,9 @@ def edit(workspace: Workspace, params: Params) -> None:
         root.to(device())
         based, kinds, why = root, tuple[KindRecord, ...](), kinds_reason(params)
         if not why:
-            based, kinds = use_kinds(root, evidence(workspace, constraints, root), reference, calibration, params)
+            based, kinds = use_kinds(
+                root, evidence(workspace, constraints, root), reference, calibration, params, features
+            )
         result = editor.edit(based, constraints, editor.prepare(root, reference, calibration))
         model = result.model.to("cpu")
         record = EditRecord(

@@ -21,6 +21,7 @@ from errata.data.releases.kind_inputs import NEITHER, KindDecision
 from errata.data.releases.ledger import Ledger, Pixels, read_ledger
 from errata.editing.batches import at_once
 from errata.editing.errors import DataError
+from errata.editing.features import Features
 from errata.editing.kinds.find import Kind, KindFinder, with_kinds
 from errata.editing.kinds.grouping import Regrouping
 from errata.editing.model import EditableModel, batched_both
@@ -31,6 +32,7 @@ from errata.flows.params import GateParams, Params
 from errata.flows.workspace import Workspace
 
 DISSOLVED = "a person dissolved it"
+NOTHING_KEPT = Features()
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,18 @@ class Evidence:
 
 
 def use_kinds(
-    root: EditableModel, evidence: Evidence, reference: Tensor, calibration: Tensor, params: Params
+    root: EditableModel,
+    evidence: Evidence,
+    reference: Tensor,
+    calibration: Tensor,
+    params: Params,
+    features: Features = NOTHING_KEPT,
 ) -> tuple[EditableModel, tuple[KindRecord, ...]]:
     """The root with those kinds of the corrections that prove themselves, and what came of each that was found.
 
     One that is left out may have fired where another would have: so what is left is measured again, until all pass.
     """
-    finder, gate = KindFinder(params.edit.kind, params.views, params.seed), params.gate
+    finder, gate = KindFinder(params.edit.kind, params.views, params.seed, features), params.gate
     state = finder.prepare(root, reference, calibration)
     found = finder.find(root, evidence.constraints, state, regroupings(evidence.decisions))
     if not found:
@@ -115,7 +122,7 @@ class _Judge:
             name, dissolved = self._decided(frozenset((*kind.fitted, *theirs)), in_force)
             records.append(
                 KindRecord(
-                    name=name or f"kind {hashlib.sha256(repr(kind.fitted).encode()).hexdigest()[:8]}",
+                    name=name or first_name(kind),
                     kind=number,
                     fitted=kind.fitted,
                     held_out=theirs,
@@ -140,6 +147,12 @@ class _Judge:
                 elif each.action in {"dissolved", "restored"}:
                     dissolved = each.action == "dissolved"
         return name, dissolved
+
+
+def first_name(kind: Kind) -> str:
+    """What a kind is called until a person names it: its sort, and a digest of the corrections it was fitted to."""
+    digest = hashlib.sha256(repr(kind.fitted).encode()).hexdigest()[:8]
+    return f"{'concept' if kind.concept else 'kind'} {digest}"
 
 
 def questions(

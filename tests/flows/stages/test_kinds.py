@@ -14,6 +14,7 @@ from errata.editing.model import EditableModel
 from errata.editing.settings import KindSettings, ViewSettings
 from errata.flows.params import EditParams, Params
 from errata.flows.stages.kinds import Evidence, use_kinds
+from tests.editing.kinds import concept
 from tests.editing.kinds.pale import CALIBRATION, FINDER, REFERENCE, classes, mistakes, pale_images
 from tests.editing.models import small_images, small_model
 
@@ -151,3 +152,19 @@ def test_a_person_splits_a_kind_and_merges_it_again() -> None:
     assert all(part <= set(halves[0]) or part <= set(halves[1]) for part in parts)
     (whole,) = fitted(apart, KindDecision("merged", tuple(members), "pale"))
     assert whole == fitted()[0]
+
+
+def test_a_kind_of_concept_is_held_against_the_same_and_is_told_apart_by_its_name() -> None:
+    mine = concept.unseen()[0]
+    labels = np.full(len(mine), concept.CLAIMED, np.int64)
+    params = Params(edit=EditParams(kind=concept.FINDER.settings), views=concept.VIEWS)
+    evidence = Evidence(concept.claims(), mine, labels)
+    model, (record,) = use_kinds(small_model(), evidence, *concept.control(), params)
+    assert (record.kind, record.why) == (0, "") and record.name.startswith("concept ")
+    assert record.held_out and not set(record.held_out) & set(record.fitted)
+    assert record.mended > 0 and record.increase < 0 and record.labelled > len(mine) / 2
+    assert model.kinds is not None and model.kinds.spec.concepts == 1
+    without, (refused,) = use_kinds(
+        small_model(), replace(evidence, images=mine[:0], labels=labels[:0]), *concept.control(), params
+    )
+    assert without.kinds is None and "no labelled image" in refused.why
