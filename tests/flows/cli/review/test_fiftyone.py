@@ -34,7 +34,7 @@ def decided(folder: Path, *samples: dict[str, Any]) -> None:
     """Write what FiftyOne exports: its own identities and types in every sample, and empty fields as null."""
     folder.mkdir(exist_ok=True)
     oid = {"$oid": "673f1c2a9b1d8e0001a2b3c4"}
-    common = {"_id": oid, "_dataset_id": oid, "_media_type": "image", "tags": [], "decision": None}
+    common: dict[str, Any] = {"_id": oid, "_dataset_id": oid, "_media_type": "image", "tags": [], "decision": None}
     content = {"samples": [{**common, "filepath": "data/x.png", **sample} for sample in samples]}
     (folder / "samples.json").write_text(json.dumps(content))
 
@@ -49,7 +49,12 @@ def test_the_queue_goes_there_and_comes_back_as_reports(desk: Desk, typed: Any, 
     assert (sample["claim"]["label"], sample["prediction"]["label"]) == (CLAIMED, predicted(9))
     assert (sample["said_by"], sample["doubt"], sample["errata_image"]) == ("José, bob", 0.125, report.image)
 
-    label = {"_id": {"$oid": "673f1c2a9b1d8e0001a2b3c5"}, "_cls": "Classification", "tags": [], "confidence": None}
+    label: dict[str, Any] = {
+        "_id": {"$oid": "673f1c2a9b1d8e0001a2b3c5"},
+        "_cls": "Classification",
+        "tags": [],
+        "confidence": None,
+    }
     image = {"errata_image": report.image}
     folder = tmp_path / "decided"
     decided(folder, {**image, "decision": {**label, "label": OTHER}}, {**image, "tags": ["looked at"]})
