@@ -120,8 +120,8 @@ class Bench:
     def half(self, number: int, reference: int, calibration: int) -> Half:
         """A random half of the mistakes, and a random split of the control photos."""
         generator = torch.Generator().manual_seed(number)
-        wrong = (~self.right).nonzero()[:, 0]
-        wrong = wrong[torch.randperm(len(wrong), generator=generator)].tolist()
+        mistakes = (~self.right).nonzero()[:, 0]
+        wrong = mistakes[torch.randperm(len(mistakes), generator=generator)].tolist()
         order = torch.randperm(len(self.control.labels), generator=generator).tolist()
         return Half(
             number,
