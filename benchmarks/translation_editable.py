@@ -25,7 +25,7 @@ from errata.editing.demands import gather
 from errata.editing.editable_training import LearnableRule, divergence
 from errata.editing.editors.gradient import descend
 from errata.editing.network import EditableNetwork, Tensors, eval_mode
-from errata.editing.rules import RMSProp, Rule
+from errata.editing.rules import RMSProp, Rule, RuleRecord
 from errata.editing.scopes import Scope
 from errata.editing.sequences import BeamSearch, SequenceConstraint
 
@@ -122,5 +122,5 @@ def _objective(
 
 def learned_rule(path: Path, rule: RMSProp) -> RMSProp:
     """The rule as numbers, kept beside the network."""
-    kept = kept_value(path, lambda: {"learning_rate": rule.learning_rate, "beta": rule.beta})
-    return RMSProp(kept["learning_rate"], kept["beta"])
+    kept = kept_value(path, lambda: RuleRecord.of(rule).model_dump())
+    return cast(RMSProp, RuleRecord.model_validate(kept).rule())
