@@ -54,10 +54,10 @@ def bars(criteria: Sequence[Criterion]) -> list[Bar]:
 
 
 def room(criterion: Criterion) -> float | None:
-    """The share of what the limit allows that is left: see `Bar`."""
+    """The share of what the limit allows that is left: see `Bar`; all of it where the bound is below zero."""
     allowed = criterion.limit if criterion.direction == "at most" else 1 - criterion.limit
     used = criterion.bound if criterion.direction == "at most" else 1 - criterion.bound
-    return 1 - used / allowed if allowed > 0 and math.isfinite(used) else None
+    return min(1.0, 1 - used / allowed) if allowed > 0 and math.isfinite(used) else None
 
 
 def decision(gate_result: GateResult) -> str:
