@@ -140,7 +140,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gate", type=float, required=True, help="processor seconds for each control image")
     chosen = parser.parse_args(arguments)
-    sys.stdout.write(page(Constant(chosen.gate, "processor s an image", "gate-size.md: 512 features, 3 kB of pixels")))
+    sys.stdout.write(
+        page(Constant(chosen.gate, "processor s an image", "gate-size.md: evaluate and judge, 512 features"))
+    )
 
 
 if __name__ == "__main__":
