@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from errata.editing.classifier import Predictions
 from errata.editing.features import Draw, Features, after_the_backbone
@@ -58,12 +60,22 @@ class Shortcut:
         return Predictions(logits, probabilities, slot, np.full_like(slot, -1))
 
     def _part(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        patch = self.model.patch
-        slots = patch.activations(features)
-        logits = self.model.head(features) + slots @ patch.value
-        given = slots * patch.value.T[logits.argmax(dim=1)]
-        decided = torch.where(slots > 0, given, -torch.inf).argmax(dim=1)
+        patch, logits = self.model.patch, self.model.head(features)
+        used = self._used
+        if not len(used):
+            return logits, torch.softmax(logits, dim=1), torch.full_like(logits[:, 0], -1, dtype=torch.int64)
+        value = patch.value[used]
+        slots = torch.relu(F.linear(patch.directions(features), patch.weight[used], -patch.threshold[used]))
+        logits = logits + slots @ value
+        given = slots * value.T[logits.argmax(dim=1)]
+        decided = used[torch.where(slots > 0, given, -torch.inf).argmax(dim=1)]
         return logits, torch.softmax(logits, dim=1), torch.where(slots.amax(dim=1) > 0, decided, -1)
+
+    @cached_property
+    def _used(self) -> Tensor:
+        """The slots that are anything but zeros: the others never fire."""
+        patch = self.model.patch
+        return ((patch.weight != 0).any(1) | (patch.value != 0).any(1) | (patch.threshold != 0)).nonzero()[:, 0]
 
 
 def shortcut(source: Path | bytes, root: EditableModel, features: Features) -> Shortcut | None:
