@@ -2,9 +2,9 @@
 
 Both folders have a folder of photos for each class, called by ImageNet's identifiers; the classes of the control photos
 are those that EfficientNet-Lite0 (the extra `photos`) is restricted to. Of the root's mistakes on the concept 24 drawn
-at random are corrected, all others are held out; a third of the control photos each are reference, calibration and
-control, or as many as you say, drawn anew for each half. Features are computed once and kept in the cache, finished
-rows too: stop and start it at any time.
+at random are corrected, all others are held out; the control photos are split anew for each half into reference,
+calibration and control. Features are computed once and kept in the cache, finished rows too: stop and start it at any
+time.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def cells(name: str, outcomes: Sequence[Outcome]) -> list[str]:
 
     firing = " / ".join(f"{100 * np.mean([getattr(one, what) for one in outcomes]):.1f}%" for what in FIRING)
     seconds = f"{np.mean([one.seconds for one in outcomes]):.0f}"
-    return [name, spread("hold"), spread("others"), spread("spoilt", 1), spread("flips", 2), firing, seconds]
+    return [name, spread("hold"), spread("others", 1), spread("spoilt", 1), spread("flips", 2), firing, seconds]
 
 
 FIRING = ("fires", "false_fires")
@@ -251,7 +251,7 @@ def report(bench: Bench, halves: Sequence[Half], found: dict[str, list[Outcome]]
 
 
 def main() -> None:
-    """Measure all rows, and write the page."""
+    """Measure the rows, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.concepts", description=__doc__)
     parser.add_argument("--control", type=Path, required=True, help="a folder of photos for each class")
     parser.add_argument("--concept", type=Path, required=True, help="the same, of the concept")
@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--halves", type=int, default=10, help="random halves")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS), help="which rows")
     parser.add_argument("--cache", type=Path, default=Path("artifacts/benchmarks/concepts"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/concepts-table.md"))
+    parser.add_argument("--out", type=Path, default=Path("artifacts/benchmarks/concepts/table.md"))
     chosen = parser.parse_args()
     bench = Bench(chosen.control, chosen.concept, chosen.cache)
     numbers = range(chosen.first, chosen.first + chosen.halves)
