@@ -56,8 +56,8 @@ def test_the_live_release_is_registered_once_with_card_measurements_and_alias(
     assert model.tags["mlflow.model.isExternal"] == "true", "its files are the store's, not MLflow's"
     manifest = read_manifest(storage, 1)
     assert model.params["root"] == manifest.root
-    rows = {row["name"]: row["value"] for row in json.loads(read_file(storage, manifest, "gate.json"))["criteria"]}
-    assert {each.key: each.value for each in model.metrics}["accuracy"] == pytest.approx(rows["accuracy"])
+    accuracy = json.loads(read_file(storage, manifest, "gate.json"))["criteria"]["accuracy"]["value"]
+    assert {each.key: each.value for each in model.metrics}["accuracy"] == pytest.approx(accuracy)
 
     folder = Path(mlflow.artifacts.download_artifacts(each.source))
     assert (folder / "mlbom.cdx.json").read_bytes() == read_file(storage, manifest, "mlbom.cdx.json")
