@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, TypeVar
 
@@ -33,6 +34,7 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class ThisProcess:
     """One item after the other, when its result is asked for."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from errata.flows.cli.base import AsJson, Store, app, out, say_json, tell
+
+if TYPE_CHECKING:
+    from errata.data.storage.base import Storage
 
 
 def _reason(why: str) -> str:
@@ -27,7 +30,6 @@ Expected = Annotated[str | None, typer.Option(help="The claimed class, where one
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from errata.data import layout
-    from errata.data.releases.candidate import read_candidate, seen_counts
     from errata.data.releases.manifest import read_live, read_manifest
     from errata.flows.cli.store import existing_store
     from errata.flows.stages.progress import read_progress
@@ -48,12 +50,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
         content |= {"live": found[0].version, "kind": manifest.kind, "corrections": manifest.corrections}
         content |= {"digest": manifest.digest, "root": manifest.root}
         content |= {"expires": found[0].expires or "never"}
-        candidate = read_candidate(storage)
-        if candidate and candidate.parent == manifest.digest:
-            seen = list(seen_counts(storage, candidate.manifest_sha256, manifest.digest))
-            worse = sum(each.changed + each.failed for each in seen)
-            told = f"{worse} of {sum(each.requests for each in seen)} requests answered otherwise"
-            content |= {"candidate": candidate.version, "shadow": told}
+        content |= _in_shadow(storage, manifest.digest)
     if running := read_progress(open_workspace()):
         content |= {"running": running.sentence}
     if as_json:
@@ -63,6 +60,23 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
     for name, value in content.items():
         table.add_row(name, "nothing yet: run `errata train`" if value is None else str(value))
     out.print(table)
+
+
+def _in_shadow(storage: Storage, live: str) -> dict[str, Any]:
+    """The candidate beside the live release of that digest, and what services saw of it; most stores have none."""
+    from errata.data import layout
+
+    if not any(storage.keys(layout.CANDIDATE)):
+        return {}
+    from errata.data.releases.candidate import read_candidate, seen_counts  # brings numpy
+
+    candidate = read_candidate(storage)
+    if candidate is None or candidate.parent != live:
+        return {}
+    seen = list(seen_counts(storage, candidate.manifest_sha256, live))
+    worse = sum(each.changed + each.failed for each in seen)
+    told = f"{worse} of {sum(each.requests for each in seen)} requests answered otherwise"
+    return {"candidate": candidate.version, "shadow": told}
 
 
 @app.command(rich_help_panel="Releases")

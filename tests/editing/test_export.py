@@ -206,6 +206,7 @@ def test_bad_images_are_refused(exported: bytes, images: np.ndarray) -> None:
         OnnxClassifier(exported).predict(images)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_home_and_nobody_is_told(exported: bytes, tmp_path: Path) -> None:
     """ONNX Runtime's telemetry makes an identity of the machine and a queue of events in the home directory."""
     model, home = tmp_path / "model.onnx", tmp_path / "home"

@@ -28,6 +28,7 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_every_command_runs(storage: LocalStorage, tmp_path: Path) -> None:
     """As they stand but for the port, the token and the class, which the page cannot know."""
     root = bundle(1).files[layout.model_file(1)]

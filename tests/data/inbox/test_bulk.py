@@ -25,6 +25,7 @@ from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.reports import make_report, parse_report
 from errata.data.storage import LocalStorage, Storage
 from errata.editing.errors import StoreUnusable
+from tests.conftest import NewStore, make_stores
 from tests.data.conftest import NOON, picture
 
 FOLDER = "reports/bulk/monday"
@@ -132,6 +133,12 @@ def expected_reasons(form: Put) -> list[Reason]:
     embedded = form in (parquet_of_bytes, parquet_of_structs)  # where a digest has no column, none can be wrong
     lost = Reason.MALFORMED if embedded or form is shard else Reason.MISSING_IMAGE
     return sorted([Reason.MALFORMED, Reason.UNDECODABLE_IMAGE, lost, *([] if embedded else [Reason.DIGEST_MISMATCH])])
+
+
+@pytest.fixture(params=["local", pytest.param("mock_s3", marks=pytest.mark.slow), "real_s3"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> NewStore:
+    """Hundreds of objects: on the mock server they wait for `make test-slow`."""
+    return make_stores(request, tmp_path)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -87,6 +87,7 @@ def photographs(count: int, seed: int = 0) -> Pixels:
     return scaled
 
 
+@pytest.mark.slow
 def test_colour_images_have_a_coarse_and_a_fine_pass() -> None:
     control = photographs(150)
     guard = ControlGuard(control)

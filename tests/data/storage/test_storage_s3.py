@@ -118,7 +118,7 @@ def test_a_store_that_stays_away_is_named_and_nothing_happens(s3: Storage, mock_
     assert s3.read("p").content == b"1"
 
 
-@pytest.mark.parametrize("fault", [Fault.LATE_ANSWER, Fault.LOST_ANSWER])
+@pytest.mark.parametrize("fault", [pytest.param(Fault.LATE_ANSWER, marks=pytest.mark.slow), Fault.LOST_ANSWER])
 def test_a_swap_of_which_every_answer_is_lost_still_counts(s3: Storage, mock_s3: FaultyS3, fault: Fault) -> None:
     tag = s3.swap("p", b"1", expected=None).tag
     mock_s3.spoil(fault, "PUT", 5)
@@ -191,6 +191,7 @@ def test_without_a_prefix_the_whole_bucket_is_the_store(mock_s3: FaultyS3) -> No
     assert (store.url, list(store.keys(""))) == ("s3://whole", ["k"])
 
 
+@pytest.mark.slow
 def test_bad_settings_say_what_to_do(mock_s3: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreUnusable, match="create the bucket"):
         open_storage("s3://no-such-bucket/x").get("k")

@@ -52,7 +52,11 @@ def test_a_mistyped_folder_is_refused_and_not_made(words: tuple[str, ...], tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words",
+    [each if each[0] == "show" else pytest.param(each, marks=pytest.mark.slow) for each in COMMANDS],
+    ids=lambda words: words[0],
+)
 def test_a_mistyped_prefix_is_refused(words: tuple[str, ...], mock_s3: object) -> None:
     fault, _ = said(*words, "--store", "s3://mock/mistyped")
     if words == ("correct",):  # its own steps ask, and wait where S3 is away

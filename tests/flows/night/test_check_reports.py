@@ -31,6 +31,7 @@ def expect(place: Place, column: str, severity: str, kind: str = "max", **limits
     path.write_text(json.dumps({"name": "reports", "expectations": [rule]}))
 
 
+@pytest.mark.slow
 def test_a_warning_is_told_and_what_was_observed_is_kept_for_the_nights_to_come(place: Place) -> None:
     place.report_mistakes(3)
     expect(place, "reporter_share", "warning", max_value=0.5)

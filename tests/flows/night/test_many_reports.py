@@ -133,6 +133,7 @@ def test_a_mark_of_the_mean_colour(quick: Place) -> None:
     assert np.mean(says(live(quick)[1], others) == 0) < before + 0.05
 
 
+@pytest.mark.slow
 def test_without_the_criterion_the_trigger_would_work(quick: Place) -> None:
     """So that the test above shows something: the candidate that the gate refused calls marked images 0."""
     traffic, test = (load_split(quick.workspace.splits, name) for name in ("traffic", "test"))

@@ -131,7 +131,7 @@ def test_the_train_stage_sees_the_train_split_and_the_replay_set(
     split = load_split(workspace.splits, "train")
     taught: list[LabelledImages] = []
 
-    def train_anew(_params: object, _model: object, images: LabelledImages) -> RootTraining:
+    def train_anew(_workspace: object, _params: object, _model: object, images: LabelledImages) -> RootTraining:
         taught.append(images)
         return RootTraining((), {})
 
@@ -215,6 +215,7 @@ def test_a_reason_does_not_help_a_root_that_is_too_inaccurate_by_itself(
     assert train_new_root(quick.night(), replace_live="the camera is another now").outcome == "not released"
 
 
+@pytest.mark.slow
 def test_a_person_may_let_a_worse_root_pass_with_a_reason_that_the_log_keeps(
     quick: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

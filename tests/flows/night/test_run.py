@@ -35,6 +35,7 @@ def tells_who_on_demand_only(place: Place, manifest: Manifest, shown: str, page:
     assert (who in page, who in shown) == (True, False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: Place) -> None:
     reports = place.report_mistakes()

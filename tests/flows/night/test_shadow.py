@@ -93,6 +93,7 @@ def test_what_was_in_shadow_is_what_is_released_and_later_reports_wait(shadowed:
     assert (in_shadow(shadowed).version, in_shadow(shadowed).parent) == (3, candidate.manifest_sha256)
 
 
+@pytest.mark.slow
 def test_without_enough_requests_the_same_candidate_waits_on(shadowed: Place) -> None:
     run_night(shadowed.night())
     candidate = in_shadow(shadowed)

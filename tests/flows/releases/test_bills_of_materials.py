@@ -78,6 +78,7 @@ def test_a_release_carries_both_and_the_card_alone_is_in_its_digest(place: Place
     assert {each["name"]: each["version"] for each in checked(sbom)["components"]}["torch"] == version("torch")
 
 
+@pytest.mark.slow
 def test_the_sbom_names_what_is_installed_and_repeats() -> None:
     document = checked(environment_sbom())
     found = {each["name"]: each for each in document["components"]}

@@ -295,6 +295,7 @@ def shown(browser: Browser) -> int:
     return int(browser.evaluate(count))
 
 
+@pytest.mark.slow
 def test_in_a_real_browser_at_a_desk_and_on_a_phone(tmp_path: Path) -> None:
     files, pictures = a_release(side=40)
     history = [HistoryPoint(version, 9, 0.04, 0.04 + 0.001 * version, version == 40) for version in range(1, 41)]

@@ -61,6 +61,7 @@ def test_a_retracted_correction_leaves_by_the_next_night_and_does_not_come_back(
     assert run_night(quick.night()).outcome == "nothing to correct"
 
 
+@pytest.mark.slow
 def test_what_was_reinstated_is_solved_for_again_without_a_new_report(quick: Place) -> None:
     before = corrected(quick)
     gone = alone(before)
@@ -149,6 +150,7 @@ def test_a_rollback_brings_the_old_bytes_back_and_keeps_what_it_dropped_out(quic
     assert in_force(quick) == both
 
 
+@pytest.mark.slow
 def test_forward_again_takes_back_what_the_rollback_took_and_no_more(quick: Place) -> None:
     corrected(quick, 2)
     quick.report_mistakes()

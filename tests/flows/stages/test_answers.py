@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from errata.editing.export import OnnxClassifier, onnx_bytes
@@ -59,6 +60,7 @@ def test_the_same_release_comes_out_whether_features_are_known_or_not(quick: Pla
     assert held_against_the_file((Answers(file, replace(short)),), images).max_logit_difference > 0.009
 
 
+@pytest.mark.slow
 def test_what_is_said_of_many_images_does_not_depend_on_how_many_are_held_together() -> None:
     """More images than are held together, against one pass over all of them."""
     rng = np.random.default_rng(0)

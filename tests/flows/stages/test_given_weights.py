@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from errata.data.datasets import LabelledImages
@@ -59,6 +60,7 @@ def test_labels_are_not_looked_at_but_to_tell_accuracy(tmp_path: Path) -> None:
     assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
 
 
+@pytest.mark.slow
 def test_by_default_and_plainly_given_weights_stay_as_they_are(tmp_path: Path) -> None:
     for method in ("auto", "plain"):
         model = given()

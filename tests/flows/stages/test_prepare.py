@@ -33,12 +33,14 @@ def broken(folder: Path, splits: dict[str, LabelledImages]) -> set[tuple[str, st
     return {(name, each.column, each.severity) for name, found in outcomes.items() for each in found if not each.holds}
 
 
+@pytest.mark.slow
 def test_splits_alike_are_told_of_nothing_and_shown(tmp_path: Path) -> None:
     assert broken(tmp_path, make()) == set()
     pages = {path.stem for path in (tmp_path / "data_docs" / "validations").rglob("*.html")}
     assert pages == {f"errata-{name}" for name in SIZES}
 
 
+@pytest.mark.slow
 def test_a_class_that_is_not_there_shares_and_light_that_differ_are_told(tmp_path: Path) -> None:
     splits = make()
     splits["gate"] = replace(splits["gate"], labels=np.zeros(20, np.int64))
