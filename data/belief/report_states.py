@@ -20,10 +20,10 @@ from functools import cached_property
 
 from errata.data import layout
 from errata.data.belief.waiting import Waiting, last_waiting
-from errata.data.inbox.batches import is_single
 from errata.data.inbox.deferred import deferral_of
 from errata.data.inbox.quarantine import Quarantined, read_quarantined
 from errata.data.inbox.refusals import Reason
+from errata.data.inbox.what_waits import is_single
 from errata.data.releases.erasure import Erasure, erasures
 from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import read_file, read_live, read_manifest

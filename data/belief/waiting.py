@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata.data import layout
-from errata.data.inbox.batches import is_single
+from errata.data.inbox.what_waits import is_single
 from errata.data.records import STRICT, canonical_json, parse_record
 from errata.data.storage.base import Storage
 from errata.editing.errors import NotStored, Superseded

@@ -19,7 +19,6 @@ to its end, stays and is refused by name after what could be filed.
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ from errata.data.inbox.filed_rows import RowFiler, content, put_document
 from errata.data.inbox.packed_rows import parquet_rows, shard_rows
 from errata.data.inbox.quarantine import keep_refused
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.inbox.what_waits import BATCH_ENDINGS, batches
 from errata.data.reports import parse_report
 from errata.data.storage.base import Storage
 from errata.editing.errors import (
@@ -47,12 +47,10 @@ from errata.editing.errors import (
     Unreadable,
 )
 
-_SINGLE = re.compile(re.escape(layout.INBOX) + r"[0-9a-f]{64}\.json")
 _WINDOW = 256  # rows that are filed together, and then marked as filed
 _WINDOW_BYTES = 16 * 2**20  # of their images
 _STREAMED = {".jsonl": lines_of, ".csv": table_rows}
 _PACKED = {".parquet": parquet_rows, ".tar": shard_rows}
-_ENDINGS = (*_STREAMED, *_PACKED)
 
 
 class Marker(BaseModel):
@@ -73,30 +71,9 @@ class _Stays:
     why: str
 
 
-def is_single(key: str) -> bool:
-    """Whether an inbox key has the form of one report under its identity."""
-    return _SINGLE.fullmatch(key) is not None
-
-
 def batch_id(key: str) -> str:
     """What stands for the identity of a batch that cannot be filed to its end."""
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def batches(storage: Storage) -> Iterator[str]:
-    """The keys of all batches that wait."""
-    yield from (key for key in storage.keys(layout.INBOX) if not is_single(key))
-    yield from _bulk(storage)
-
-
-def _bulk(storage: Storage) -> Iterator[str]:
-    yield from (key for key in storage.keys(layout.BULK) if key.endswith(_ENDINGS))
-
-
-def waiting(storage: Storage) -> Iterator[str]:
-    """The keys of all that a night has to look at: reports and batches."""
-    yield from storage.keys(layout.INBOX)
-    yield from _bulk(storage)
 
 
 def file_singly(
@@ -143,7 +120,7 @@ class _Batch:
 
     def file(self, share: int) -> None:
         """File up to `share` rows after those that are filed already. When all are filed, remove the batch."""
-        if not self._key.endswith(_ENDINGS):
+        if not self._key.endswith(BATCH_ENDINGS):
             put_document(self._storage, *_named(self._storage.get(self._key, at_most=self._limits.max_line_bytes)))
             self.filed_now = 1
             self._storage.delete(self._key)

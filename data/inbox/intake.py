@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from errata.data import layout
 from errata.data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
 from errata.data.inbox.batch_rows import BatchLimits
-from errata.data.inbox.batches import file_singly, is_single
+from errata.data.inbox.batches import file_singly
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.inbox.what_waits import is_single
 from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report
 from errata.data.storage.base import Storage
 from errata.editing.engine import Engine, ThisProcess

@@ -30,6 +30,7 @@ Expected = Annotated[str | None, typer.Option(help="The claimed class, where one
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
     from errata.data import layout
+    from errata.data.inbox.what_waits import waiting
     from errata.data.releases.manifest import read_live, read_manifest
     from errata.flows.cli.store import existing_store
     from errata.flows.stages.progress import read_progress
@@ -41,7 +42,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
     content: dict[str, Any] = {
         "store": storage.url,
         "live": None,
-        "waiting": sum(1 for _ in storage.keys(layout.INBOX)),
+        "waiting": sum(1 for _ in waiting(storage)),
         "quarantined": sum(1 for _ in storage.keys(layout.QUARANTINE)),
         "open_erasures": sorted(each for what, each in erasures if what == "asked" and ("done", each) not in erasures),
     }

@@ -19,12 +19,12 @@ from errata.data.belief.track_record import track_records
 from errata.data.belief.trust import aggregate
 from errata.data.images import Pixels
 from errata.data.inbox import intake
-from errata.data.inbox.batches import waiting
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.control_guard import ControlGuard
 from errata.data.inbox.intake import Accepted
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.inbox.validation import validate_reports
+from errata.data.inbox.what_waits import waiting
 from errata.data.releases.correction_images import correction_image
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.kind_inputs import stored_inputs

@@ -9,7 +9,7 @@ from errata.data import layout
 from errata.data.belief.names import same_reporter
 from errata.data.belief.trust import TrustSettings
 from errata.data.belief.waiting import Waiting, still_waiting
-from errata.data.inbox.batches import is_single
+from errata.data.inbox.what_waits import is_single
 from errata.data.releases.manifest import sha256
 from errata.data.reports import MAX_REPORT_BYTES, Report, claim_digest, parse_report
 from errata.editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable

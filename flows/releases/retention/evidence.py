@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from errata.data import layout
-from errata.data.inbox.batches import is_single
 from errata.data.inbox.quarantine import read_quarantined
+from errata.data.inbox.what_waits import is_single
 from errata.data.reports import parse_report
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, DataError, NotStored, Unreadable

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from errata.data import layout
-from errata.data.inbox.batches import batches
+from errata.data.inbox.what_waits import batches
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.manifest import Live
 from errata.data.storage.base import Storage

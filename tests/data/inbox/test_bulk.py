@@ -18,10 +18,11 @@ import pytest
 from errata.data import layout
 from errata.data.images import encode_png
 from errata.data.inbox.batch_rows import BatchLimits
-from errata.data.inbox.batches import batch_id, file_singly, waiting
+from errata.data.inbox.batches import batch_id, file_singly
 from errata.data.inbox.intake import Accepted, IntakeSettings, read_inbox
 from errata.data.inbox.quarantine import read_quarantined
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.inbox.what_waits import waiting
 from errata.data.reports import make_report, parse_report
 from errata.data.storage import LocalStorage, Storage
 from errata.editing.errors import StoreUnusable

@@ -75,8 +75,10 @@ def test_an_empty_folder_waits_for_its_first_release(tmp_path: Path) -> None:
 def test_a_store_with_reports_alone_is_one(new_store: NewStore) -> None:
     storage = new_store()
     file_report(storage, png(), "7")
+    storage.put_once(f"{layout.BULK}monday/7.png", png())
+    storage.put_once(f"{layout.BULK}monday/reports.jsonl", b"{}\n")
     result = CliRunner().invoke(app, ["status", "--store", storage.url, "--json"])
-    assert (result.exit_code, json.loads(result.stdout)["waiting"]) == (0, 1)
+    assert (result.exit_code, json.loads(result.stdout)["waiting"]) == (0, 2)
 
 
 def test_a_first_release_makes_its_store(tmp_path: Path) -> None:
