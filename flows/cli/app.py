@@ -21,6 +21,7 @@ from errata.flows.cli import (
     init,
     kinds,
     labelling,
+    live,
     nights,
     pages,
     registry,
@@ -44,6 +45,7 @@ __all__ = [
     "init",
     "kinds",
     "labelling",
+    "live",
     "main",
     "nights",
     "pages",
@@ -56,8 +58,10 @@ __all__ = [
 ]
 
 
-PANELS = ("Work", "Reports", "Releases", "Studies")  # of the help, in this order
-app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))
+PANELS = ("Work", "Reports", "Releases", "Studies")  # of the help, in this order; what is live comes before what was
+app.registered_commands.sort(
+    key=lambda command: (PANELS.index(str(command.rich_help_panel)), command.callback is not live.status)
+)
 
 
 def _say_version(wanted: bool) -> None:

@@ -1,19 +1,16 @@
-"""Commands about releases: what is live, what was, and whether it is whole."""
+"""Commands about releases: what was released, and whether it is whole."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from errata.flows.cli.base import AsJson, Store, app, out, say_json, tell
-
-if TYPE_CHECKING:
-    from errata.data.storage.base import Storage
 
 
 def _reason(why: str) -> str:
@@ -24,60 +21,6 @@ def _reason(why: str) -> str:
 
 Why = Annotated[str, typer.Option("--why", callback=_reason, help="The reason, for the log")]
 Expected = Annotated[str | None, typer.Option(help="The claimed class, where one image has had several")]
-
-
-@app.command(rich_help_panel="Releases")
-def status(store: Store = None, as_json: AsJson = False) -> None:
-    """What is live, and what waits."""
-    from errata.data import layout
-    from errata.data.inbox.what_waits import waiting
-    from errata.data.releases.manifest import read_live, read_manifest
-    from errata.flows.cli.store import existing_store
-    from errata.flows.stages.progress import read_progress
-    from errata.flows.workspace import open_workspace
-
-    storage = existing_store(store)
-    found = read_live(storage)
-    erasures = {(layout.stem(key), key.split("/")[1]) for key in storage.keys(layout.ERASED)}
-    content: dict[str, Any] = {
-        "store": storage.url,
-        "live": None,
-        "waiting": sum(1 for _ in waiting(storage)),
-        "quarantined": sum(1 for _ in storage.keys(layout.QUARANTINE)),
-        "open_erasures": sorted(each for what, each in erasures if what == "asked" and ("done", each) not in erasures),
-    }
-    if found:
-        manifest = read_manifest(storage, found[0].version, found[0].manifest_sha256)
-        content |= {"live": found[0].version, "kind": manifest.kind, "corrections": manifest.corrections}
-        content |= {"digest": manifest.digest, "root": manifest.root}
-        content |= {"expires": found[0].expires or "never"}
-        content |= _in_shadow(storage, manifest.digest)
-    if running := read_progress(open_workspace()):
-        content |= {"running": running.sentence}
-    if as_json:
-        say_json(content)
-        return
-    table = Table(show_header=False)
-    for name, value in content.items():
-        table.add_row(name, "nothing yet: run `errata train`" if value is None else str(value))
-    out.print(table)
-
-
-def _in_shadow(storage: Storage, live: str) -> dict[str, Any]:
-    """The candidate beside the live release of that digest, and what services saw of it; most stores have none."""
-    from errata.data import layout
-
-    if not any(storage.keys(layout.CANDIDATE)):
-        return {}
-    from errata.data.releases.candidate import read_candidate, seen_counts  # brings numpy
-
-    candidate = read_candidate(storage)
-    if candidate is None or candidate.parent != live:
-        return {}
-    seen = list(seen_counts(storage, candidate.manifest_sha256, live))
-    worse = sum(each.changed + each.failed for each in seen)
-    told = f"{worse} of {sum(each.requests for each in seen)} requests answered otherwise"
-    return {"candidate": candidate.version, "shadow": told}
 
 
 @app.command(rich_help_panel="Releases")
