@@ -46,12 +46,16 @@ def test_a_stage_says_the_same_and_ends_the_same(tmp_path: Path) -> None:
     assert SERVER not in os.environ
 
 
+def children() -> set[int]:
+    """The processes that this one started and has not waited for."""
+    return {int(child) for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
+
+
 def test_where_the_server_has_gone_the_command_runs_the_stage_itself(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seed: one\n")
+    before = children()  # what other tests left in this process
     with warm_stages():
-        (server,) = [
-            int(child) for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-        ]
+        (server,) = children() - before
         os.kill(server, signal.SIGKILL)
         assert hand_over("edit") is None
         assert stage(tmp_path, "edit")[0] == 1
