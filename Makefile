@@ -50,7 +50,7 @@ mlflow: setup ## install the extra `mlflow` as well: releases in MLflow's regist
 telemetry: setup ## install the extra `telemetry` as well: spans for OpenTelemetry
 	@$(LOCKED) requirements-telemetry.lock
 
-translation: setup ## install the extra `translation` as well: sentencepiece and sacreBLEU, for benchmarks/translation.py
+translation: setup ## install the extra `translation` as well: sentencepiece and sacreBLEU, for benchmarks/translation/__main__.py
 	@$(LOCKED) requirements-translation.lock
 
 scale: setup ## install the extra `scale` as well: Ray, for work on more than one machine (74 MB)

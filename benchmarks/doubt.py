@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.cifar_data import Images, load_cifar10
-from benchmarks.cifar_models import plain_model
+from benchmarks.cifar10.data import Images, load_cifar10
+from benchmarks.cifar10.models import plain_model
 from benchmarks.report import environment, markdown
 from errata.data.belief.doubt import Opinion, estimate_doubts
 from errata.data.belief.image_evidence import ImageEvidence

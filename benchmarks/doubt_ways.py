@@ -27,8 +27,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.cifar_data import Images, load_cifar10
-from benchmarks.cifar_models import plain_model
+from benchmarks.cifar10.data import Images, load_cifar10
+from benchmarks.cifar10.models import plain_model
 from benchmarks.doubt import Claims, Classes, Floats, at_three_per_cent, human_labels, interval
 from benchmarks.report import environment, markdown
 from errata.data.belief.doubt import Opinion, estimate_doubts

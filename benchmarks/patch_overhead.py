@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from onnx.utils import Extractor
 
-from benchmarks.cifar_data import MEAN, STD
+from benchmarks.cifar10.data import MEAN, STD
 from errata.editing.export import onnx_bytes
 from errata.editing.model import EditableModel, ModelSpec
 

@@ -32,7 +32,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.cifar_models import fresh_model
+from benchmarks.cifar10.models import fresh_model
 from errata.data import layout
 from errata.data.images import encode_png
 from errata.data.releases.edit_record import EditRecord, SlotRecord

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.concepts import Bench, cells, fires, measured, report
-from benchmarks.imagenet_bench import predicted
+from benchmarks.imagenet.bench import predicted
+from benchmarks.kinds.concepts import Bench, cells, fires, measured, report
 from errata.editing.batches import at_once
 from tests.photos import write_photos
 

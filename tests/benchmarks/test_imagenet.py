@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.imagenet import ROWS, measured, report
-from benchmarks.imagenet_bench import CORRECTIONS, SHAPE, Bench, predicted
+from benchmarks.imagenet.__main__ import ROWS, measured, report
+from benchmarks.imagenet.bench import CORRECTIONS, SHAPE, Bench, predicted
 from errata.data.datasets import load_dataset
 from tests.photos import PLACES, write_photos
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.cifar_data import Images
-from benchmarks.cifar_resnet import PaddedShortcut, load_resnet
-from benchmarks.kind_images import UNSEEN, Parts
-from benchmarks.kinds import Bench, Row
+from benchmarks.cifar10.data import Images
+from benchmarks.cifar10.resnet import PaddedShortcut, load_resnet
+from benchmarks.kinds.__main__ import Bench, Row
+from benchmarks.kinds.images import UNSEEN, Parts
 from errata.editing.architectures import build
 from errata.editing.kinds.batch_norm import own_statistics
 from errata.editing.kinds.find import Kind, with_kinds

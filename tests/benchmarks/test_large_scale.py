@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.large_scale_bench import Case, KnownViews, OnFeatures, judge
-from benchmarks.large_scale_photos import PARTS, features_of, split_photos
+from benchmarks.large_scale.bench import Case, KnownViews, OnFeatures, judge
+from benchmarks.large_scale.photos import PARTS, features_of, split_photos
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.errors import DataError

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from benchmarks.other_views import FAMILIES, other_views
+from benchmarks.large_scale.other_views import FAMILIES, other_views
 
 
 def test_each_family_does_what_its_name_says() -> None:

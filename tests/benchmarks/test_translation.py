@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import translation
-from benchmarks.translation_bench import SEARCH, bleu
-from benchmarks.translation_demands import Phrases, paraphrases, sampled
-from benchmarks.translation_editable import Further, train_further
-from benchmarks.translation_model import Pair, Schedule, Size, Vocabulary, Writer, rows, train, wrapped
-from benchmarks.translation_search import translations
+from benchmarks.translation import __main__ as translation
+from benchmarks.translation.bench import SEARCH, bleu
+from benchmarks.translation.demands import Phrases, paraphrases, sampled
+from benchmarks.translation.editable import Further, train_further
+from benchmarks.translation.model import Pair, Schedule, Size, Vocabulary, Writer, rows, train, wrapped
+from benchmarks.translation.search import translations
 
 SIZE = Size(vocabulary=40, width=16, inner=32, heads=2)
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed_protocol --width 16`: what the protocol and Editable Training cost, as ratios in one run.
+"""`python -m benchmarks.cifar10.speed_protocol --width 16`: what the protocol and Editable Training cost, as ratios.
 
 The yardstick is an edit by the plain way: the whole network is run again on every control image, in batches of 512 and
 float32, and every step of the edit runs the whole network too. CPU seconds are compared, not wall seconds, so that a
@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
-from benchmarks.cifar_models import fresh_model, plain_model
+from benchmarks.cifar10.data import VIEWS, Cifar10, load_cifar10
+from benchmarks.cifar10.models import fresh_model, plain_model
 from benchmarks.report import environment, markdown
 from errata.editing.constraints import violation
 from errata.editing.editable_training import EditableObjective
@@ -90,7 +90,7 @@ def step_seconds(width: int, images: torch.Tensor, objective: Objective) -> floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed_protocol", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cifar10.speed_protocol", description=__doc__)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("ERRATA_DATA", "artifacts/data")))
@@ -128,7 +128,7 @@ def main() -> None:
         "edit the plain way runs the whole network again at every step and on every control image. "
         f"{environment('cpu')}"
     )
-    made = f"Made by `python -m benchmarks.speed_protocol --width {chosen.width}`. {chosen.note}".rstrip()
+    made = f"Made by `python -m benchmarks.cifar10.speed_protocol --width {chosen.width}`. {chosen.note}".rstrip()
     table = markdown(("what", "CPU seconds", "speed against the first of its kind", "goal"), rows)
     text = f"# Speed of the protocol and of Editable Training\n\n{about} {made}\n\n{table}"
     print(text)

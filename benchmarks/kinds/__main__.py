@@ -2,10 +2,10 @@
 
 The network is a ResNet-20 for CIFAR-10 whose weights are in FILE: those of the public repository
 akamaster/pytorch_resnet_cifar10 (BSD-2-Clause; for measuring only, nothing of it is part of Errata) err on 8% of the
-test images. A kind is images seen through one corruption (`benchmarks.kind_images`). Mistakes are drawn from the kind's
-pool and corrected to their true labels; an edit is judged on 1,000 images of the kind that no editor saw, right and
-wrong ones alike, and on 5,000 control images. Images and finished rows are kept in the cache: stop and start it at any
-time.
+test images. A kind is images seen through one corruption (`benchmarks.kinds.images`). Mistakes are drawn from the
+kind's pool and corrected to their true labels; an edit is judged on 1,000 images of the kind that no editor saw, right
+and wrong ones alike, and on 5,000 control images. Images and finished rows are kept in the cache: stop and start it at
+any time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cifar_data import VIEWS, Images, load_cifar10
-from benchmarks.cifar_resnet import load_resnet
-from benchmarks.kind_images import SEVERITIES, UNSEEN, KindImages, Parts, kind_images
-from benchmarks.kind_tables import GOALS, MIXED, ORDINARY, SETTINGS, Mixture, Outcome, cells, report
+from benchmarks.cifar10.data import VIEWS, Images, load_cifar10
+from benchmarks.cifar10.resnet import load_resnet
+from benchmarks.kinds.images import SEVERITIES, UNSEEN, KindImages, Parts, kind_images
+from benchmarks.kinds.tables import GOALS, MIXED, ORDINARY, SETTINGS, Mixture, Outcome, cells, report
 from benchmarks.rows import add_line, read_lines
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.large_scale_bench import Outcome
+from benchmarks.large_scale.bench import Outcome
 from benchmarks.report import environment, markdown, number, per_cent
 from errata.editing.metrics import Estimate, bootstrap_mean, exact_rate
 

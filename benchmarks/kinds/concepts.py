@@ -1,4 +1,4 @@
-"""`python -m benchmarks.concepts --control FOLDER --concept FOLDER`: corrections of one concept in an unusual setting.
+"""`python -m benchmarks.kinds.concepts --control FOLDER --concept FOLDER`: a concept in an unusual setting.
 
 Both folders have a folder of photos for each class, called by ImageNet's identifiers; the classes of the control photos
 are those that EfficientNet-Lite0 (the extra `photos`) is restricted to. Of the root's mistakes on the concept 24 drawn
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.imagenet_bench import CORRECTIONS, SHAPE, Part, before_and_after, predicted, published_root, share
+from benchmarks.imagenet.bench import CORRECTIONS, SHAPE, Part, before_and_after, predicted, published_root, share
 from benchmarks.report import environment, markdown
 from benchmarks.rows import add_line, read_lines
 from errata.data.datasets import load_dataset
@@ -252,7 +252,7 @@ def report(bench: Bench, halves: Sequence[Half], found: dict[str, list[Outcome]]
 
 def main() -> None:
     """Measure the rows, and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.concepts", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kinds.concepts", description=__doc__)
     parser.add_argument("--control", type=Path, required=True, help="a folder of photos for each class")
     parser.add_argument("--concept", type=Path, required=True, help="the same, of the concept")
     parser.add_argument("--reference", type=int, default=250, help="of the control photos")

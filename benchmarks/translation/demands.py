@@ -9,7 +9,7 @@ from functools import cached_property
 
 import torch
 
-from benchmarks.translation_model import PADDING, START
+from benchmarks.translation.model import PADDING, START
 from errata.editing.network import EditableNetwork
 from errata.editing.sequences import BeamSearch, Tokens
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import environment, markdown, number, per_cent
-from benchmarks.translation_bench import Trial
+from benchmarks.translation.bench import Trial
 from errata.editing.metrics import Estimate, bootstrap_mean, exact_rate
 
 KINDS = {"sample": "A sample at temperature 1.2", "reference": "The reference, where the network says something else"}

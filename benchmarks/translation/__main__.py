@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.translation_bench import REFERENCE, SEARCH, VALIDATION, AnyEditor, Bench, Subject
-from benchmarks.translation_editable import Further, learned_rule, train_further
-from benchmarks.translation_model import LENGTH, Corpus, Schedule, Size, train
-from benchmarks.translation_page import KINDS, Row, write_page
+from benchmarks.translation.bench import REFERENCE, SEARCH, VALIDATION, AnyEditor, Bench, Subject
+from benchmarks.translation.editable import Further, learned_rule, train_further
+from benchmarks.translation.model import LENGTH, Corpus, Schedule, Size, train
+from benchmarks.translation.page import KINDS, Row, write_page
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.sentences import CalibratedSentences

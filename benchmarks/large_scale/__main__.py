@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.large_scale_bench import Case, Edit, KnownViews, OnFeatures, Outcome, judge
-from benchmarks.large_scale_page import page
-from benchmarks.large_scale_photos import PARTS, features_of, split_photos, through
-from benchmarks.other_views import other_views
+from benchmarks.large_scale.bench import Case, Edit, KnownViews, OnFeatures, Outcome, judge
+from benchmarks.large_scale.other_views import other_views
+from benchmarks.large_scale.page import page
+from benchmarks.large_scale.photos import PARTS, features_of, split_photos, through
 from benchmarks.rows import add_line, kept_value, read_lines
 from errata.editing.distillation import train_without_labels
 from errata.editing.editors.gradient import GradientEditor

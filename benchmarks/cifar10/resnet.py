@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.cifar_data import CLASSES
+from benchmarks.cifar10.data import CLASSES
 from errata.editing.architectures import BasicBlock, GlobalMean, register
 from errata.editing.model import EditableModel, ModelSpec
 from errata.editing.pretrained import load_weights

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from benchmarks.rows import add_line, kept_value, read_lines
-from benchmarks.translation_demands import Demand, Phrases, paraphrases, sampled, words_of
-from benchmarks.translation_model import END, LENGTH, PADDING, START, Corpus, read_side, rows
-from benchmarks.translation_search import translations
+from benchmarks.translation.demands import Demand, Phrases, paraphrases, sampled, words_of
+from benchmarks.translation.model import END, LENGTH, PADDING, START, Corpus, read_side, rows
+from benchmarks.translation.search import translations
 from errata.editing.editors.sentences import CalibratedSentences
 from errata.editing.sentence_slots import SlottedNetwork
 from errata.editing.sequences import BeamSearch, SequenceConstraint, Tokens

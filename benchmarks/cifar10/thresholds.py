@@ -1,6 +1,6 @@
-"""`python -m benchmarks.thresholds`: how far slots' thresholds are raised towards the scores of the views (`edit.tau`).
+"""`python -m benchmarks.cifar10.thresholds`: how far thresholds are raised towards the scores of views (`edit.tau`).
 
-    python -m benchmarks.thresholds --cifar ROOT --root MODEL
+    python -m benchmarks.cifar10.thresholds --cifar ROOT --root MODEL
 
 Corrections are real mispredictions with their true labels, all those of a part at once (at most 500), judged on the
 part's other images and on eight views of each that were never fitted. Settings are chosen on the validation part; the
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.cifar_data import VIEWS, Images, load_cifar10
+from benchmarks.cifar10.data import VIEWS, Images, load_cifar10
 from benchmarks.report import environment, markdown
 from errata.data.datasets import load_dataset
 from errata.data.splits import make_splits
@@ -158,7 +158,7 @@ def row(images: str, part: str, setting: tuple[float, float], found: Sequence[Ou
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.thresholds", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cifar10.thresholds", description=__doc__)
     parser.add_argument("--cifar", type=Path, default=None, help="the folder of CIFAR-10; without it digits alone")
     parser.add_argument("--root", type=Path, default=None, help="a saved network that has learned its first 40,000")
     parser.add_argument("--cache", type=Path, default=Path("artifacts/benchmarks/thresholds"))
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [row(*key, setting, each) for key, settings in found.items() for setting, each in settings.items()]
     chosen.out.mkdir(parents=True, exist_ok=True)
     title = "# Thresholds raised towards the views\n\n"
-    command = "python -m benchmarks.thresholds --cifar ROOT --root MODEL"
+    command = "python -m benchmarks.cifar10.thresholds --cifar ROOT --root MODEL"
     text = f"{(__doc__ or '').split(chr(10) * 2)[2]}\n\nMade by `{command}`. {environment('cpu')}\n\n"
     (chosen.out / "thresholds-rows.md").write_text(title + text + markdown(HEADINGS, rows))
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.imagenet_bench import MIXED, SETTINGS, SHAPE, VIEWS, Bench, Draw, Edit, Outcome, predicted, share
+from benchmarks.imagenet.bench import MIXED, SETTINGS, SHAPE, VIEWS, Bench, Draw, Edit, Outcome, predicted, share
 from benchmarks.report import environment, markdown
 from benchmarks.rows import add_line, read_lines
 from errata.data.datasets import load_dataset

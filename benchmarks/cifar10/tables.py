@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cifar_data import VIEWS, Cifar10
+from benchmarks.cifar10.data import VIEWS, Cifar10
 from benchmarks.report import HEADINGS, environment, markdown, row
 from benchmarks.rows import kept_value, run_row
 from errata.editing.editors.ewc import ElasticPenalty

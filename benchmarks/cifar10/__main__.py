@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import cifar_models, cifar_paper, joint
-from benchmarks.cifar_data import load_cifar10
-from benchmarks.cifar_tables import Bench
+from benchmarks.cifar10 import joint, models, paper
+from benchmarks.cifar10.data import load_cifar10
+from benchmarks.cifar10.tables import Bench
 from errata.editing.model import EditableModel
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     data = load_cifar10(chosen.data_root)
     bench = Bench(chosen.cache, chosen.out, data, chosen.width, edits, chosen.device, chosen.note)
     folder = chosen.cache / f"plain-{chosen.width}"
-    plain = cifar_models.plain_model(folder, chosen.width, bench.data, chosen.device)
+    plain = models.plain_model(folder, chosen.width, bench.data, chosen.device)
     for part in chosen.parts:
         if part == JOINT:
             paths = ["--data-root", str(chosen.data_root), "--cache", str(chosen.cache), "--out", str(chosen.out)]
@@ -45,11 +45,11 @@ def main() -> None:
 
 JOINT = "joint"  # many corrections at once: a benchmark of its own
 PARTS: dict[str, Callable[[Bench, EditableModel], None]] = {
-    "table1": cifar_paper.table1,
-    "table3": cifar_paper.table3,
-    "table2": cifar_paper.table2,
-    "analysis": cifar_paper.analysis,
-    "frontier": cifar_paper.frontier,
+    "table1": paper.table1,
+    "table3": paper.table3,
+    "table2": paper.table2,
+    "analysis": paper.analysis,
+    "frontier": paper.frontier,
 }
 
 if __name__ == "__main__":

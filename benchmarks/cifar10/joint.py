@@ -1,4 +1,4 @@
-"""`python -m benchmarks.joint`: many corrections at once, real mispredictions of CIFAR-10 with their true labels.
+"""`python -m benchmarks.cifar10.joint`: many corrections at once, real mispredictions with their true labels.
 
 Corrections are drawn from the test images that the root gets wrong; an edit is judged on *all other* test images, and
 on eight views of each corrected image that were never fitted. Editors may fit to 10,000 training images (reference) and
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
-from benchmarks.cifar_models import plain_model
+from benchmarks.cifar10.data import VIEWS, Cifar10, load_cifar10
+from benchmarks.cifar10.models import plain_model
 from benchmarks.report import environment, markdown
 from benchmarks.rows import add_line, read_lines
 from errata.editing.editors.gradient import GradientEditor
@@ -224,7 +224,7 @@ def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.joint", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cifar10.joint", description=__doc__)
     parser.add_argument("--width", type=int, default=64, help="of the ResNet-18")
     parser.add_argument("--root", type=Path, default=None, help="a saved model instead of the benchmark's own")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="to train on")

@@ -19,8 +19,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.rows import kept_value
-from benchmarks.translation_demands import sampled
-from benchmarks.translation_model import PADDING, Pair, batches, translation_loss
+from benchmarks.translation.demands import sampled
+from benchmarks.translation.model import PADDING, Pair, batches, translation_loss
 from errata.editing.demands import gather
 from errata.editing.editable_training import LearnableRule, divergence
 from errata.editing.editors.gradient import descend

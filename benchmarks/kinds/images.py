@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cifar_data import Images
+from benchmarks.cifar10.data import Images
 
 SEVERITIES = {
     "gaussian_noise": 1,

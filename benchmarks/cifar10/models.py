@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 
-from benchmarks.cifar_data import CLASSES, MEAN, STD, Cifar10
+from benchmarks.cifar10.data import CLASSES, MEAN, STD, Cifar10
 from errata.editing.editable_training import train_editable
 from errata.editing.model import EditableModel, ModelSpec, load_model, save_model
 from errata.editing.rules import RMSProp, Rule

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.translation_model import PADDING, Writer
+from benchmarks.translation.model import PADDING, Writer
 from errata.editing.network import EditableNetwork
 from errata.editing.sequences import BeamSearch, Tokens
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import Any
 
-from benchmarks.cifar_data import CLASSES, VIEWS
-from benchmarks.cifar_models import conditional_model, editable_model
-from benchmarks.cifar_tables import Bench, Row, elastic_editor, gradient_row, measured, tuned_rule, write_table
+from benchmarks.cifar10.data import CLASSES, VIEWS
+from benchmarks.cifar10.models import conditional_model, editable_model
+from benchmarks.cifar10.tables import Bench, Row, elastic_editor, gradient_row, measured, tuned_rule, write_table
 from benchmarks.report import environment
 from benchmarks.rows import read_row
 from errata.editing.editors.gradient import GradientEditor, GradientState

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.kind_images import SEVERITIES
+from benchmarks.kinds.images import SEVERITIES
 from benchmarks.report import environment, markdown
 from errata.editing.settings import KindSettings
 

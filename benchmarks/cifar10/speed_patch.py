@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed_patch`: what a joint patch costs, stage by stage, and what its slots cost at inference.
+"""`python -m benchmarks.cifar10.speed_patch`: what a joint patch costs, by stages, and its slots at inference.
 
 Claims measured here: 1,000 corrections with 20,000 calibration images, features included, in under 60 s on 2 cores (at
 width 16), linear in the number of corrections, under 4 GB; 1,000 slots add little to a prediction in ONNX Runtime.
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.cifar_data import VIEWS, Cifar10, load_cifar10
-from benchmarks.cifar_models import plain_model
+from benchmarks.cifar10.data import VIEWS, Cifar10, load_cifar10
+from benchmarks.cifar10.models import plain_model
 from benchmarks.report import environment, markdown
 from errata.editing.classifier import OnnxClassifier
 from errata.editing.editors.detectors import calibrate, directions
@@ -97,7 +97,7 @@ def latency(root: EditableModel, slots: int, batch: int, repeats: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed_patch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cifar10.speed_patch", description=__doc__)
     parser.add_argument("--width", type=int, default=16, help="of the ResNet-18")
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("ERRATA_DATA", "artifacts/data")))
     parser.add_argument("--cache", type=Path, default=Path("artifacts/benchmarks"))
