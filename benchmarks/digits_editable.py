@@ -22,7 +22,6 @@ from torch import Tensor
 
 from benchmarks.report import HEADINGS, environment, markdown, row
 from benchmarks.rows import SIDE_BY_SIDE
-from errata.editing.editable_training import train_editable
 from errata.editing.editors.gradient import GradientEditor, GradientState
 from errata.editing.model import EditableModel, ModelSpec
 from errata.editing.rules import RMSProp
@@ -31,7 +30,8 @@ from errata.editing.settings import EditableSettings, ViewSettings
 from errata.editing.studies.analysis import Subject, draw_harm, draw_maps, edit_map, harm_matrix, kl_profiles
 from errata.editing.studies.cnp import ConditionalEditor, conditioned, train_conditional
 from errata.editing.studies.protocol import Control, Demand, Trial, draw_demands, run_protocol
-from errata.editing.training import train
+from errata.editing.training.editable import train_editable
+from errata.editing.training.plain import train
 from errata.editing.types import Editor
 
 CLASSES = tuple("0123456789")

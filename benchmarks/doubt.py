@@ -34,7 +34,7 @@ from errata.data.datasets import load_dataset
 from errata.data.splits import make_splits
 from errata.editing.model import EditableModel, ModelSpec, batched_features
 from errata.editing.settings import TrainingSettings
-from errata.editing.training import train
+from errata.editing.training.plain import train
 
 Floats = NDArray[np.float64]
 Classes = NDArray[np.int64]

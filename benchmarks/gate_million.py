@@ -30,8 +30,8 @@ from errata.data.releases.ledger import Ledger, write_ledger
 from errata.data.releases.looks import Looks
 from errata.data.splits import SplitEntry, record_splits, splits_digest, write_split
 from errata.data.storage import open_storage
-from errata.editing.architectures import register
 from errata.editing.model import load_model
+from errata.editing.networks.architectures import register
 from errata.flows.gate.judge import LiveModel, judge_candidate
 from errata.flows.stages.__main__ import run
 from errata.flows.stages.answers import open_answers

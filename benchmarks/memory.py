@@ -32,7 +32,7 @@ from benchmarks.report import environment, markdown
 from errata.data.images import encode_png, pixel_digest
 from errata.data.releases.ledger import Correction, Ledger, write_ledger
 from errata.data.splits import load_split
-from errata.editing.architectures import register
+from errata.editing.networks.architectures import register
 from errata.flows.stages.__main__ import STAGES, run
 from errata.flows.workspace import Workspace
 

@@ -42,7 +42,7 @@ from errata.data.releases.manifest import read_live
 from errata.data.reports import file_report
 from errata.data.splits import load_split, read_record
 from errata.data.storage.local import LocalStorage
-from errata.editing.export import OnnxClassifier
+from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.settings import ViewSettings
 from errata.editing.views import unseen_views
 from errata.flows.cli.demo import live_classifier

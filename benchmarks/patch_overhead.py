@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from onnx.utils import Extractor
 
 from benchmarks.cifar10.data import MEAN, STD
-from errata.editing.export import onnx_bytes
 from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.onnx.export import onnx_bytes
 
 GOAL = 0.01
 

@@ -23,12 +23,12 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 from benchmarks.report import environment, markdown
+from errata.editing.constraints.regression import RegressionConstraint
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.metrics import bootstrap_mean
 from errata.editing.network import EditableNetwork
-from errata.editing.regression import RegressionConstraint
 from errata.editing.rules import RULES, RMSProp
 from errata.editing.scopes import Scope
 

@@ -38,8 +38,8 @@ from errata.data.images import encode_png
 from errata.data.releases.edit_record import EditRecord, SlotRecord
 from errata.data.releases.manifest import FileEntry, Manifest, read_live, sha256
 from errata.data.storage.local import LocalStorage
-from errata.editing.classifier import OnnxClassifier
-from errata.editing.export import onnx_bytes, with_weights
+from errata.editing.onnx.classifier import OnnxClassifier
+from errata.editing.onnx.export import onnx_bytes, with_weights
 from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.flows.releases.pointer import make_live
 

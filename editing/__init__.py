@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from errata.editing.classifier import OnnxClassifier
     from errata.editing.editors.natural import NaturalGradient
     from errata.editing.editors.patch import CalibratedPatch
-    from errata.editing.export import export_onnx
     from errata.editing.model import EditableModel, ModelSpec, fit_patch, load_model, save_model
     from errata.editing.network import EditableNetwork
+    from errata.editing.onnx.classifier import OnnxClassifier
+    from errata.editing.onnx.export import export_onnx
     from errata.editing.scopes import Scope
     from errata.editing.settings import ViewSettings
     from errata.editing.types import Constraint, Editor, EditorOf, EditResult
@@ -58,10 +58,10 @@ _HOMES = {
     "Editor": "errata.editing.types",
     "ModelSpec": "errata.editing.model",
     "NaturalGradient": "errata.editing.editors.natural",
-    "OnnxClassifier": "errata.editing.classifier",
+    "OnnxClassifier": "errata.editing.onnx.classifier",
     "Scope": "errata.editing.scopes",
     "ViewSettings": "errata.editing.settings",
-    "export_onnx": "errata.editing.export",
+    "export_onnx": "errata.editing.onnx.export",
     "fit_patch": "errata.editing.model",
     "load_model": "errata.editing.model",
     "save_model": "errata.editing.model",

@@ -35,12 +35,12 @@ from errata.editing.tensors import joined, tensor_of
 
 _AT_ONCE = 64  # blocks that are asked for, and kept, together
 _CODE = (
-    "adapter.py",
-    "architectures.py",
-    "adoption.py",
     "features.py",
     "model.py",
     "network.py",
+    "networks/adapter.py",
+    "networks/adoption.py",
+    "networks/architectures.py",
     "scopes.py",
     "views.py",
 )

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from errata.editing.adapter import with_adapter
-from errata.editing.architectures import build
 from errata.editing.batches import at_once
 from errata.editing.errors import ModelError
-from errata.editing.kinds.edits import KindEdits, KindsSpec, channel_statistics
 from errata.editing.likelihoods import Categorical
 from errata.editing.network import BareTail, EditableNetwork, stages_of
+from errata.editing.networks.adapter import with_adapter
+from errata.editing.networks.architectures import build
+from errata.editing.networks.kind_edits import KindEdits, KindsSpec, channel_statistics
 from errata.editing.tensors import joined, mean_and_covariance
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -43,10 +43,10 @@ _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 class ModelSpec:
     """Everything about a model but its weights.
 
-    `architecture` is a name in `editing.architectures`, with its `arguments`; `image_shape` is height, width, channels;
-    `mean` and `std` are per channel on the 0..1 scale; `slots` is how many corrections the patch can hold; `kinds` are
-    those of a release that has any; `adapter` is how many hidden units a residual adapter before the head has, 0 for
-    none.
+    `architecture` is a name in `editing.networks.architectures`, with its `arguments`; `image_shape` is height, width,
+    channels; `mean` and `std` are per channel on the 0..1 scale; `slots` is how many corrections the patch can hold;
+    `kinds` are those of a release that has any; `adapter` is how many hidden units a residual adapter before the head
+    has, 0 for none.
     """
 
     architecture: str

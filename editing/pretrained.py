@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from errata.editing.architectures import Stages
 from errata.editing.errors import ModelError
 from errata.editing.model import EditableModel
+from errata.editing.networks.architectures import Stages
 
 _NESTED = ("state_dict", "model", "model_state_dict")  # under which checkpoints keep the weights
 _PARALLEL = "module."  # what nn.DataParallel puts before every name

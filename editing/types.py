@@ -10,7 +10,7 @@ from typing import Generic, Protocol
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from errata.editing.constraints import Constraint
+from errata.editing.constraints.classification import Constraint
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork, Tensors
 

@@ -15,8 +15,8 @@ from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.evaluation import Evaluation
 from errata.data.releases.manifest import Live, Manifest, read_file, read_manifest, read_model
 from errata.data.storage.base import Storage
-from errata.editing.classifier import OnnxClassifier, Predictions
 from errata.editing.errors import Damaged
+from errata.editing.onnx.classifier import OnnxClassifier, Predictions
 
 EDIT, EVALUATION = "edit.json", "evaluation.json"
 

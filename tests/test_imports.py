@@ -18,9 +18,22 @@ FORBIDDEN = {
 }
 EDITING_SEEN_BY = {
     "data": {"editing.engine", "editing.errors", "editing.settings", "editing.vision"},
-    "serving": {"editing.errors", "editing.classifier"},
+    "serving": {"editing.errors", "editing.onnx.classifier"},
 }
 FLOORS = {  # of a package, from the top: a room takes from itself and from lower floors only
+    "editing": (
+        {"studies"},
+        {"training", "onnx"},
+        {"kinds"},
+        {"editors"},
+        {"types", "features", "pretrained"},
+        {"constraints"},
+        {"model", "rules"},
+        {"networks", "scopes"},
+        {"network", "engine", "views"},
+        {"batches", "devices", "likelihoods", "metrics", "ray_engine", "tensors", "vision"},
+        {"errors", "settings"},
+    ),
     "flows": (
         {"cli"},
         {"correct_model", "train_model"},

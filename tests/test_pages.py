@@ -11,7 +11,7 @@ from errata.data.datasets import load_dataset
 from errata.data.releases.manifest import read_live
 from errata.data.reports import report_schema
 from errata.data.storage.local import LocalStorage
-from errata.editing.export import OnnxClassifier
+from errata.editing.onnx.export import OnnxClassifier
 from errata.flows.cli.app import app
 from tests.installed import build_wheel, environment_of, fresh_environment
 from tests.pages import REPOSITORY, follow, scratch_clone

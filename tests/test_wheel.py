@@ -35,7 +35,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
 CLASH = 'raise ImportError("this is the user\'s own package, which Errata has no business in")\n'
 
 NETWORK = """
-from errata.editing.architectures import register, resnet
+from errata.editing.networks.architectures import register, resnet
 
 @register("mine")
 def mine(classes, image_shape):

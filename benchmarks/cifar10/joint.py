@@ -32,7 +32,7 @@ from errata.editing.rules import RMSProp
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.sequential import Sequential
-from errata.editing.training import predict
+from errata.editing.training.plain import predict
 from errata.editing.types import Constraint, Editor
 from errata.editing.views import unseen_views
 

@@ -15,12 +15,12 @@ from typing import cast
 import torch
 
 from benchmarks.cifar10.data import CLASSES, MEAN, STD, Cifar10
-from errata.editing.editable_training import train_editable
 from errata.editing.model import EditableModel, ModelSpec, load_model, save_model
 from errata.editing.rules import RMSProp, Rule
 from errata.editing.settings import EditableSettings, TrainingSettings
 from errata.editing.studies.cnp import ConditionNetwork, conditioned, train_conditional
-from errata.editing.training import Epoch, predict, train
+from errata.editing.training.editable import train_editable
+from errata.editing.training.plain import Epoch, predict, train
 
 SLOTS = 1024
 

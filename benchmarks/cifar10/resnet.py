@@ -1,7 +1,8 @@
 """The small residual networks of He et al. 2016, section 4.2 (CIFAR-10): three chains of 16, 32 and 64 channels.
 
-Weights of them that others trained can be read by `editing.pretrained.load_weights`; their stages are named as in most
-such files. Shortcuts have no weights (option A of the paper): every second place, and zeros for the channels to come.
+Weights of them that others trained can be read by `editing.pretrained.load_weights`; their stages are named as
+in most such files. Shortcuts have no weights (option A of the paper): every second place, and zeros for the channels to
+come.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.cifar10.data import CLASSES
-from errata.editing.architectures import BasicBlock, GlobalMean, register
 from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.networks.architectures import BasicBlock, GlobalMean, register
 from errata.editing.pretrained import load_weights
 
 MEAN = (0.485, 0.456, 0.406)  # as public weights of these networks want it

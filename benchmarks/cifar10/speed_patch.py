@@ -23,12 +23,12 @@ import torch
 from benchmarks.cifar10.data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar10.models import plain_model
 from benchmarks.report import environment, markdown
-from errata.editing.classifier import OnnxClassifier
 from errata.editing.editors.detectors import calibrate, directions
 from errata.editing.editors.patch import CalibratedPatch
-from errata.editing.export import onnx_bytes
 from errata.editing.model import EditableModel, batched_features
-from errata.editing.training import predict
+from errata.editing.onnx.classifier import OnnxClassifier
+from errata.editing.onnx.export import onnx_bytes
+from errata.editing.training.plain import predict
 from errata.editing.types import Constraint
 from errata.editing.views import fitting_views
 

@@ -19,8 +19,7 @@ import torch
 from benchmarks.cifar10.data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar10.models import fresh_model, plain_model
 from benchmarks.report import environment, markdown
-from errata.editing.constraints import violation
-from errata.editing.editable_training import EditableObjective
+from errata.editing.constraints.classification import violation
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.model import EditableModel
@@ -29,7 +28,8 @@ from errata.editing.scopes import Scope
 from errata.editing.settings import EditableSettings, TrainingSettings
 from errata.editing.studies.protocol import Control, Demand, run_protocol
 from errata.editing.studies.side_by_side import edit_side_by_side
-from errata.editing.training import CrossEntropy, Objective, fit
+from errata.editing.training.editable import EditableObjective
+from errata.editing.training.plain import CrossEntropy, Objective, fit
 from errata.editing.types import Constraint, Editor
 
 STEPS = 4  # about what an edit takes

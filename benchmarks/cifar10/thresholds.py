@@ -28,7 +28,7 @@ from errata.editing.features import Features
 from errata.editing.metrics import compare_predictions, generalization
 from errata.editing.model import EditableModel, ModelSpec, batched_features, load_model
 from errata.editing.settings import TrainingSettings, ViewSettings
-from errata.editing.training import predict, train
+from errata.editing.training.plain import predict, train
 from errata.editing.types import Constraint
 from errata.editing.views import unseen_views
 

@@ -20,11 +20,11 @@ from errata.data.datasets import LabelledImages
 from errata.data.kept_blocks import KeptBlocks
 from errata.editing.editors.detectors import background
 from errata.editing.features import Features, backbone_digest
-from errata.editing.imagenet import WEIGHTS, imagenet_outputs, read_published
 from errata.editing.kinds.concepts import ConceptSight
 from errata.editing.kinds.find import KindState
 from errata.editing.kinds.tail import tune_tail
 from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.networks.imagenet import WEIGHTS, imagenet_outputs, read_published
 from errata.editing.pretrained import load_weights
 from errata.editing.scopes import Scope
 from errata.editing.settings import KindSettings, ViewSettings

@@ -1,0 +1,1 @@
+"""Kinds of failure: of image, seen through corruptions, and of concept."""

@@ -37,7 +37,7 @@ from errata.editing.metrics import compare_predictions
 from errata.editing.model import EditableModel, batched_features
 from errata.editing.scopes import Scope
 from errata.editing.settings import KindSettings
-from errata.editing.training import predict
+from errata.editing.training.plain import predict
 from errata.editing.types import Constraint, Editor
 from errata.editing.views import fitting_views
 

@@ -1,0 +1,1 @@
+"""The paper's large-scale experiment: single edits of a network of ImageNet size."""

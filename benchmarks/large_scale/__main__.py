@@ -2,10 +2,11 @@
 
 FOLDER has a folder of photos for each class, called as ImageNet calls it. The network is EfficientNet-Lite0 with its
 published weights (the extra `photos`), its outputs restricted to those classes. Edited are its head, its slots, or a
-residual adapter before the head, as it is inserted or after Editable Training without labels (`editing.distillation`).
-Edits are random labels and natural mistakes (a wrong photo of the pool, with its true class), each from the unedited
-network. Rates are tuned on the reference photos. Features, trained adapters, rates and finished edits are kept in the
-cache: stop and start it at any time. With ImageNet itself on a GPU machine: `--side 224 --edits 1000 --adapter 4096`.
+residual adapter before the head, as it is inserted or after Editable Training without labels
+(`editing.training.distillation`). Edits are random labels and natural mistakes (a wrong photo of the pool, with its
+true class), each from the unedited network. Rates are tuned on the reference photos. Features, trained adapters, rates
+and finished edits are kept in the cache: stop and start it at any time. With ImageNet itself on a GPU machine: `--side
+224 --edits 1000 --adapter 4096`.
 """
 
 from __future__ import annotations
@@ -28,12 +29,11 @@ from benchmarks.large_scale.other_views import other_views
 from benchmarks.large_scale.page import page
 from benchmarks.large_scale.photos import PARTS, features_of, split_photos, through
 from benchmarks.rows import add_line, kept_value, read_lines
-from errata.editing.distillation import train_without_labels
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
-from errata.editing.imagenet import WEIGHTS, imagenet_outputs, read_published
 from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.networks.imagenet import WEIGHTS, imagenet_outputs, read_published
 from errata.editing.pretrained import load_weights
 from errata.editing.rules import Polyak, RMSProp
 from errata.editing.scopes import Scope
@@ -42,6 +42,7 @@ from errata.editing.studies.grace import Codebook, Grace
 from errata.editing.studies.protocol import Control, draw_demands
 from errata.editing.studies.replay import RehearsalPenalty
 from errata.editing.studies.tuning import TuningSettings, tune
+from errata.editing.training.distillation import train_without_labels
 from errata.editing.types import Editor
 from errata.editing.views import fitting_views, unseen_views
 

@@ -1,0 +1,1 @@
+"""The paper's last experiment: edits of a translator."""

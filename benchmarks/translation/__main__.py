@@ -24,9 +24,9 @@ from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.sentences import CalibratedSentences
 from errata.editing.network import EditableNetwork
+from errata.editing.networks.sentence_slots import SlottedNetwork
 from errata.editing.rules import RULES
 from errata.editing.scopes import Scope
-from errata.editing.sentence_slots import SlottedNetwork
 
 LAST, BEFORE, EMBEDDINGS = "decoder.1", "decoder.0", "tokens"
 STEPS = 10  # of an edit at most: the paper's k

@@ -16,9 +16,9 @@ from benchmarks.rows import add_line, kept_value, read_lines
 from benchmarks.translation.demands import Demand, Phrases, paraphrases, sampled, words_of
 from benchmarks.translation.model import END, LENGTH, PADDING, START, Corpus, read_side, rows
 from benchmarks.translation.search import translations
+from errata.editing.constraints.sequences import BeamSearch, SequenceConstraint, Tokens
 from errata.editing.editors.sentences import CalibratedSentences
-from errata.editing.sentence_slots import SlottedNetwork
-from errata.editing.sequences import BeamSearch, SequenceConstraint, Tokens
+from errata.editing.networks.sentence_slots import SlottedNetwork
 from errata.editing.types import EditorOf
 
 SEARCH = BeamSearch(5, LENGTH, START, END, PADDING, growth=1.5)

@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 
 from benchmarks.translation.model import PADDING, START
+from errata.editing.constraints.sequences import BeamSearch, Tokens
 from errata.editing.network import EditableNetwork
-from errata.editing.sequences import BeamSearch, Tokens
 
 TEMPERATURE = 1.2  # of the sampled sentences, as in the paper
 SPELLINGS = {"ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}

@@ -21,13 +21,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from benchmarks.rows import kept_value
 from benchmarks.translation.demands import sampled
 from benchmarks.translation.model import PADDING, Pair, batches, translation_loss
-from errata.editing.demands import gather
-from errata.editing.editable_training import LearnableRule, divergence
+from errata.editing.constraints.demands import gather
+from errata.editing.constraints.sequences import BeamSearch, SequenceConstraint
 from errata.editing.editors.gradient import descend
 from errata.editing.network import EditableNetwork, Tensors, eval_mode
 from errata.editing.rules import RMSProp, Rule, RuleRecord
 from errata.editing.scopes import Scope
-from errata.editing.sequences import BeamSearch, SequenceConstraint
+from errata.editing.training.editable import LearnableRule, divergence
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.translation.model import PADDING, Writer
+from errata.editing.constraints.sequences import BeamSearch, Tokens
 from errata.editing.network import EditableNetwork
-from errata.editing.sequences import BeamSearch, Tokens
 
 AT_ONCE = 64  # sentences
 

@@ -1,0 +1,1 @@
+"""From a model and constraints to an edited model: patch, natural gradient, gradient rules, slots of sentences."""

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from errata.editing.demands import AnyConstraint, Demands, M, gather
+from errata.editing.constraints.demands import AnyConstraint, Demands, M, gather
 from errata.editing.errors import ConstraintError
 from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.rules import Rule

@@ -19,7 +19,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from errata.editing.demands import AnyConstraint, M, Measure, Network, canonical_order, gather
+from errata.editing.constraints.demands import AnyConstraint, M, Measure, Network, canonical_order, gather
 from errata.editing.editors.kfac import Kfac, fit_kfac
 from errata.editing.errors import ConstraintError
 from errata.editing.features import Features, entering

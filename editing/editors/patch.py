@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from errata.editing.constraints import check_constraints, violation
-from errata.editing.demands import canonical_order
+from errata.editing.constraints.classification import check_constraints, violation
+from errata.editing.constraints.demands import canonical_order
 from errata.editing.editors.detectors import Background, Detectors, background, calibrate, directions, with_traffic
 from errata.editing.editors.kfac import Kfac
 from errata.editing.editors.natural import NaturalGradient

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from errata.editing.demands import Demands, canonical_order, gather
+from errata.editing.constraints.demands import Demands, canonical_order, gather
+from errata.editing.constraints.sequences import SequenceConstraint
 from errata.editing.editors.detectors import Background, background, calibrate, directions
-from errata.editing.sentence_slots import SlottedNetwork
-from errata.editing.sequences import SequenceConstraint
+from errata.editing.networks.sentence_slots import SlottedNetwork
 from errata.editing.types import EditResult, SlotDiagnostics, Unheld
 
 FORCES = tuple(2.0**power for power in range(7))  # logits; the strongest leaves other tokens no chance

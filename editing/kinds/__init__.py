@@ -1,6 +1,5 @@
 """Kinds: failures that many corrections share, each with a detector, and a change of the network where that fires.
 
-edits       the module that a model carries: detectors, and the tensors that each kind replaces
 sight       what detectors of kinds of image look at: statistics of early stages, whitened by control images
 concepts    what detectors of kinds of concept look at: features, as slots do
 grouping    corrections gathered into groups, and a detector for each

@@ -17,18 +17,18 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from errata.editing.constraints import check_constraints
-from errata.editing.demands import canonical_order
+from errata.editing.constraints.classification import check_constraints
+from errata.editing.constraints.demands import canonical_order
 from errata.editing.editors.detectors import Background
 from errata.editing.features import Features
 from errata.editing.kinds.batch_norm import own_statistics, with_tensors
 from errata.editing.kinds.concepts import ConceptSight, open_concepts
-from errata.editing.kinds.edits import KindEdits, KindsSpec
 from errata.editing.kinds.grouping import Regrouping, find_groups, fit_detectors, regrouped
 from errata.editing.kinds.sight import Sight, open_sight
 from errata.editing.kinds.tail import evenly, tune_tail, tuned
 from errata.editing.model import EditableModel
 from errata.editing.network import BareTail, stages_of
+from errata.editing.networks.kind_edits import KindEdits, KindsSpec
 from errata.editing.scopes import EditableLayers, Scope, stage_of
 from errata.editing.settings import KindSettings, ViewSettings
 from errata.editing.types import Constraint, Tensors

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from errata.editing.batches import at_once
 from errata.editing.editors.detectors import Background, background
-from errata.editing.kinds.edits import channel_statistics
 from errata.editing.model import EditableModel, PatchSlots
 from errata.editing.network import stages_of
+from errata.editing.networks.kind_edits import channel_statistics
 from errata.editing.tensors import joined
 
 

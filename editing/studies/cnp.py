@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from errata.editing.architectures import BasicBlock, register, resnet
-from errata.editing.constraints import check_constraints, violation
-from errata.editing.editable_training import EditableObjective, Edits
+from errata.editing.constraints.classification import check_constraints, violation
 from errata.editing.errors import ModelError
 from errata.editing.model import EditableModel
+from errata.editing.networks.architectures import BasicBlock, register, resnet
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
-from errata.editing.training import Progress, TrainingRecord, by_adam, fit
+from errata.editing.training.editable import EditableObjective, Edits
+from errata.editing.training.plain import Progress, TrainingRecord, by_adam, fit
 from errata.editing.types import Constraint, EditResult, Tensors
 
 VECTOR = "backbone.condition.vector"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from errata.editing.constraints import check_constraints, violation
+from errata.editing.constraints.classification import check_constraints, violation
 from errata.editing.errors import DataError, ModelError
 from errata.editing.model import EditableModel, PatchSlots
 from errata.editing.scopes import stages

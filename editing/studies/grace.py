@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from errata.editing.constraints import check_constraints, violation
+from errata.editing.constraints.classification import check_constraints, violation
 from errata.editing.editors.gradient import descend
 from errata.editing.errors import DataError, ModelError
 from errata.editing.model import EditableModel

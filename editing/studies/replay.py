@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from errata.editing.editable_training import divergence
 from errata.editing.editors.gradient import Anchor
 from errata.editing.errors import DataError
 from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.scopes import EditableLayers, before
+from errata.editing.training.editable import divergence
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Generic
 import torch
 from torch import Tensor
 
-from errata.editing.constraints import check_constraints, violation
-from errata.editing.demands import canonical_order
+from errata.editing.constraints.classification import check_constraints, violation
+from errata.editing.constraints.demands import canonical_order
 from errata.editing.model import EditableModel
 from errata.editing.types import Constraint, Editor, EditResult, State
 

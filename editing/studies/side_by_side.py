@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from errata.editing.constraints import violation
-from errata.editing.demands import gather
+from errata.editing.constraints.classification import violation
+from errata.editing.constraints.demands import gather
 from errata.editing.editors.gradient import Descent, GradientEditor, GradientState
 from errata.editing.model import EditableModel
 from errata.editing.rules import RuleState

@@ -22,8 +22,8 @@ def apply(
     The bytes are checked against the digest in the delta before anything is written.
     """
     from errata.data.releases.manifest import sha256
-    from errata.editing.delta import apply_delta
     from errata.editing.errors import DataError
+    from errata.editing.onnx.delta import apply_delta
 
     try:
         made = apply_delta(root.read_bytes(), patch.read_bytes())

@@ -20,8 +20,8 @@ from errata.data.releases.manifest import read_live, read_manifest, read_model
 from errata.data.reports import file_report
 from errata.data.splits import load_split
 from errata.data.storage.base import Storage
-from errata.editing.export import OnnxClassifier, Predictions
 from errata.editing.metrics import predicted_classes
+from errata.editing.onnx.export import OnnxClassifier, Predictions
 from errata.flows.cli.camera import through_bad_camera
 from errata.flows.night.summary import NightSummary
 from errata.flows.releases.contents.cards import Beside

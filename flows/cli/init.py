@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from errata.editing.imagenet import PUBLISHED, WEIGHTS
+from errata.editing.networks.imagenet import PUBLISHED, WEIGHTS
 from errata.flows.cli.base import app, out, tell
 
 if TYPE_CHECKING:

@@ -179,8 +179,8 @@ def label(
     from errata.data.images import decode_image, fit_image, pixel_digest
     from errata.data.releases.kind_inputs import label_image
     from errata.data.releases.manifest import read_manifest, read_model
-    from errata.editing.classifier import OnnxClassifier
     from errata.editing.errors import DataError
+    from errata.editing.onnx.classifier import OnnxClassifier
     from errata.flows.cli.store import existing_store
     from errata.flows.releases.classes import check_class, read_classes
     from errata.flows.releases.pointer import require_live

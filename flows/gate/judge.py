@@ -14,11 +14,11 @@ from errata.data.images import pixel_digest
 from errata.data.releases.looks import Looks
 from errata.data.releases.manifest import sha256
 from errata.data.splits import SplitEntry, load_split, read_record, splits_digest
-from errata.editing.classifier import KIND
 from errata.editing.errors import Damaged
-from errata.editing.export import OnnxClassifier
-from errata.editing.onnx_file import parse_onnx
-from errata.editing.shortcut import Classifier
+from errata.editing.onnx.classifier import KIND
+from errata.editing.onnx.export import OnnxClassifier
+from errata.editing.onnx.file import parse_onnx
+from errata.editing.onnx.shortcut import Classifier
 from errata.flows.gate.criterion import AGAINST_LIVE, KINDS, Criterion, GateResult, Name, limit_of, not_computed
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.gate.measures import drawdown_live, root_against_live

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errata.editing import metrics
-from errata.editing.export import Parity
+from errata.editing.onnx.export import Parity
 from errata.flows.gate.counts import Counts, Sample, rate
 from errata.flows.gate.criterion import Criterion, Name, criterion, not_applicable, not_computed, sampled
 from errata.flows.gate.paired import Classes, Floats, PairedAnswers

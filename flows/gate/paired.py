@@ -17,7 +17,7 @@ from scipy.special import softmax
 from errata.data.images import Pixels
 from errata.editing.batches import parts
 from errata.editing.metrics import predicted_classes
-from errata.editing.shortcut import Classifier
+from errata.editing.onnx.shortcut import Classifier
 
 Classes = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]

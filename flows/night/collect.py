@@ -31,8 +31,8 @@ from errata.data.releases.kind_inputs import stored_inputs
 from errata.data.splits import load_split, read_record
 from errata.data.spool import spooled
 from errata.editing.engine import chosen_engine
-from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import predicted_classes
+from errata.editing.onnx.export import OnnxClassifier
 from errata.flows.night.check_reports import check_reports, load_report_suite
 from errata.flows.night.doubts import DoubtEstimator
 from errata.flows.night.state import Batch, Night, Parent

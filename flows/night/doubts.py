@@ -21,11 +21,11 @@ from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split
 from errata.editing.batches import BLOCK, spread
 from errata.editing.errors import DataError
-from errata.editing.export import OnnxClassifier
 from errata.editing.features import Features
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
-from errata.editing.shortcut import shortcut
+from errata.editing.onnx.export import OnnxClassifier
+from errata.editing.onnx.shortcut import shortcut
 from errata.editing.tensors import tensor_of
 from errata.flows.night.state import Parent
 from errata.flows.stages.common import device, load_plugins, open_features

@@ -19,8 +19,8 @@ from errata.data.releases.correction_images import remove_images
 from errata.data.releases.erasure import Erased, Erasure, ask, erasures, outcome_of, record_outcome
 from errata.data.releases.manifest import Live, read_live, read_manifest, read_model, sha256
 from errata.data.storage.base import Storage
-from errata.editing.classifier import OnnxClassifier
 from errata.editing.errors import DataError
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.run import night_steps
 from errata.flows.night.state import Night

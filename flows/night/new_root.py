@@ -19,10 +19,10 @@ from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import Live, Manifest, read_file, read_live, read_manifest, read_model
 from errata.data.releases.replay import NONE, replay_of
 from errata.data.storage.base import Storage
-from errata.editing.classifier import OnnxClassifier
 from errata.editing.errors import AlreadyStored, Damaged, NightError, NotStored
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import ModelSpec
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
 from errata.flows.gate.judge import LiveModel, against_live, judge_candidate
 from errata.flows.gate.standing import gate_standing

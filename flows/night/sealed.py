@@ -16,8 +16,8 @@ from errata.data.images import pixel_digest
 from errata.data.releases.manifest import read_model, sha256
 from errata.data.splits import load_split, read_record
 from errata.editing.errors import DataError
-from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import PairedOutcomes, compare_predictions, predicted_classes
+from errata.editing.onnx.export import OnnxClassifier
 from errata.flows.gate.spending import confidence_at, share_spent
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.parent import root_digest

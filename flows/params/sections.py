@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from errata.data.belief.trust import TrustSettings
 from errata.data.inbox.batch_rows import BatchLimits
 from errata.data.records import Sha256
-from errata.editing.imagenet import PUBLISHED, WEIGHTS
+from errata.editing.networks.imagenet import PUBLISHED, WEIGHTS
 from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool

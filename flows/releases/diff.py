@@ -17,8 +17,8 @@ from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import Manifest, read_file, read_model
 from errata.data.splits import load_split
 from errata.data.storage.base import Storage
-from errata.editing.classifier import OnnxClassifier
 from errata.editing.metrics import predicted_classes
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.releases.pointer import released_digest, verified
 from errata.flows.workspace import Workspace

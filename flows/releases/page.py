@@ -22,7 +22,7 @@ from errata.data.releases.manifest import Live, Manifest, read_file, read_manife
 from errata.data.splits import RECORD, load_split, splits_digest
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NotStored
-from errata.editing.export import OnnxClassifier
+from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.views import unseen_views
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.params import parse_params

@@ -10,7 +10,7 @@ from errata.data.releases.correction_images import correction_image
 from errata.data.releases.manifest import read_manifest, read_model
 from errata.data.releases.questions import Question, Verdict, answer_question, open_questions
 from errata.data.storage.base import Storage
-from errata.editing.classifier import OnnxClassifier
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.releases.contents.page_source import page_templates
 from errata.flows.releases.contents.pictures import share, thumbnail
 from errata.flows.releases.pointer import require_live

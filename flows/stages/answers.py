@@ -1,7 +1,7 @@
 """What the exported file says of images, at the price of what is new about them.
 
 A release that is its root with another head and slots is answered for by the root's features, which are known already
-(`editing.shortcut`). That this is what the file says is not taken on trust: `held_against_the_file` asks the file
+(`editing.onnx.shortcut`). That this is what the file says is not taken on trust: `held_against_the_file` asks the file
 itself about every corrected image and about control images drawn at random, other ones for each candidate, and their
 difference is the gate's criterion `parity`. Any other release is asked whole.
 """
@@ -20,11 +20,11 @@ from torch import Tensor
 
 from errata.data.images import Pixels
 from errata.editing.batches import parts
-from errata.editing.export import OnnxClassifier, Parity, Predictions, compare
 from errata.editing.features import Features
 from errata.editing.model import EditableModel
+from errata.editing.onnx.export import OnnxClassifier, Parity, Predictions, compare
+from errata.editing.onnx.shortcut import Shortcut, shortcut
 from errata.editing.settings import ViewSettings
-from errata.editing.shortcut import Shortcut, shortcut
 from errata.editing.tensors import tensor_of
 from errata.editing.views import unseen_views
 from errata.flows.gate.paired import AT_ONCE, Classes, PairedAnswers, compare_answers, join_answers

@@ -17,9 +17,9 @@ from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split, splits_digest
 from errata.editing import metrics
 from errata.editing.batches import spread
-from errata.editing.export import OnnxClassifier, parity
 from errata.editing.features import Features
 from errata.editing.model import EditableModel, load_model
+from errata.editing.onnx.export import OnnxClassifier, parity
 from errata.editing.tensors import tensor_of
 from errata.flows.gate.backdoor import measure_trigger, shared_marks, trigger_criterion
 from errata.flows.gate.criterion import Criterion, Name, not_computed, rampant

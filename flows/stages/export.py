@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from errata.data.releases.ledger import load_ledger
-from errata.editing.export import METADATA_PREFIX, onnx_bytes, with_weights
 from errata.editing.model import load_model
+from errata.editing.onnx.export import METADATA_PREFIX, onnx_bytes, with_weights
 from errata.flows.workspace import Workspace, tree_digest
 
 

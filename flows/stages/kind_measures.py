@@ -13,9 +13,9 @@ from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.evaluation import KindOutcome
 from errata.data.releases.kind_inputs import load_inputs
 from errata.data.releases.ledger import Ledger
-from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
+from errata.editing.onnx.export import OnnxClassifier
 from errata.flows.gate.criterion import Criterion
 from errata.flows.gate.kinds import Classes, PairedClasses, kind_drawdown, kind_gain, measure_kind
 from errata.flows.params import Params

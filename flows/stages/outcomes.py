@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from errata.data.releases.evaluation import ClassOutcome, CorrectionOutcome, FlippedImage, Flips, SlotOutcome
 from errata.data.releases.ledger import Ledger
-from errata.editing.export import Predictions
 from errata.editing.metrics import predicted_classes
+from errata.editing.onnx.export import Predictions
 
 Classes = NDArray[np.int64]
 

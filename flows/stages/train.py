@@ -13,18 +13,18 @@ from errata.data.datasets import LabelledImages
 from errata.data.releases.manifest import sha256
 from errata.data.releases.replay import with_replay
 from errata.data.splits import load_split
-from errata.editing.distillation import train_without_labels
-from errata.editing.editable_training import train_editable
 from errata.editing.errors import DataError
-from errata.editing.export import export_onnx
 from errata.editing.features import Features, entering
-from errata.editing.imagenet import PUBLISHED, imagenet_outputs, read_published
 from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
+from errata.editing.networks.imagenet import PUBLISHED, imagenet_outputs, read_published
+from errata.editing.onnx.export import export_onnx
 from errata.editing.pretrained import load_weights
 from errata.editing.rules import RuleRecord
 from errata.editing.scopes import Scope
 from errata.editing.tensors import tensor_of
-from errata.editing.training import Epoch, Progress, TrainingRecord, predict, train
+from errata.editing.training.distillation import train_without_labels
+from errata.editing.training.editable import train_editable
+from errata.editing.training.plain import Epoch, Progress, TrainingRecord, predict, train
 from errata.flows.params import ModelParams, Params, TrainParams
 from errata.flows.stages.common import device
 from errata.flows.stages.progress import open_teller

@@ -11,11 +11,11 @@ from benchmarks.cifar10.data import Images
 from benchmarks.cifar10.resnet import PaddedShortcut, load_resnet
 from benchmarks.kinds.__main__ import Bench, Row
 from benchmarks.kinds.images import UNSEEN, Parts
-from errata.editing.architectures import build
 from errata.editing.kinds.batch_norm import own_statistics
 from errata.editing.kinds.find import Kind, with_kinds
 from errata.editing.model import EditableModel
-from errata.editing.training import predict
+from errata.editing.networks.architectures import build
+from errata.editing.training.plain import predict
 from tests.editing.models import small_images, small_model
 
 

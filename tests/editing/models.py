@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from errata.editing.constraints.sequences import BeamSearch
 from errata.editing.model import EditableModel, ModelSpec
 from errata.editing.network import EditableNetwork
-from errata.editing.sentence_slots import SlottedNetwork
-from errata.editing.sequences import BeamSearch
+from errata.editing.networks.sentence_slots import SlottedNetwork
 
 
 def small_model(seed: int = 0, classes: int = 4, slots: int = 8) -> EditableModel:

@@ -12,7 +12,7 @@ from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.model import EditableModel, batched_features, fit_patch
 from errata.editing.scopes import Scope
 from errata.editing.settings import TrainingSettings, ViewSettings
-from errata.editing.training import predict, train
+from errata.editing.training.plain import predict, train
 from errata.editing.types import Constraint, Editor
 from tests.editing.models import small_images, small_model
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from errata.editing.demands import gather
+from errata.editing.constraints.demands import gather
+from errata.editing.constraints.regression import RegressionConstraint
+from errata.editing.constraints.sequences import SequenceConstraint
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
@@ -21,10 +23,8 @@ from errata.editing.editors.sentences import CalibratedSentences
 from errata.editing.errors import ConstraintError, ErrataError, ScopeError
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork
-from errata.editing.regression import RegressionConstraint
 from errata.editing.rules import RULES, RMSProp
 from errata.editing.scopes import Scope, before
-from errata.editing.sequences import SequenceConstraint
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.cnp import ConditionalEditor, ConditionNetwork, conditioned
 from errata.editing.studies.dknn import DeepNeighbours, NeighbourModel

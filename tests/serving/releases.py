@@ -14,8 +14,8 @@ from errata.data.releases.ledger import Correction as LedgerCorrection
 from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import Action, FileEntry, Manifest, read_live, sha256
 from errata.data.storage.base import Storage
-from errata.editing.export import onnx_bytes, with_weights
 from errata.editing.model import EditableModel
+from errata.editing.onnx.export import onnx_bytes, with_weights
 from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.flows.releases.pointer import make_live
 from tests.editing.models import small_images, small_model

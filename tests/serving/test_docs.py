@@ -14,7 +14,7 @@ import pytest
 from errata.data import layout
 from errata.data.images import encode_png
 from errata.data.storage.local import LocalStorage
-from errata.editing.delta import make_delta
+from errata.editing.onnx.delta import make_delta
 from tests.pages import REPOSITORY
 from tests.serving.releases import IMAGES, Correction, bundle, release
 from tests.serving.test_main import wait_for_version

@@ -10,7 +10,7 @@ from errata.data import layout
 from errata.data.releases.edit_record import EditRecord, KindRecord
 from errata.data.releases.manifest import FileEntry, Manifest, read_live, sha256
 from errata.data.storage.local import LocalStorage
-from errata.editing.export import onnx_bytes
+from errata.editing.onnx.export import onnx_bytes
 from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.serving.release import load_release
 from tests.editing.kinds.pale import found, kinded, pale_images

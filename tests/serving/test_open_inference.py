@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from errata.data.images import ImageLimits, encode_png
 from errata.data.storage.local import LocalStorage
-from errata.editing.classifier import OnnxClassifier
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.serving.follower import Follower
 from errata.serving.problems import Code
 from errata.serving.service import create_app

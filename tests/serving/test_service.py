@@ -22,7 +22,7 @@ from errata.data.inbox.quarantine import quarantine
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.reports import parse_report
 from errata.data.storage.local import LocalStorage
-from errata.editing.classifier import OnnxClassifier
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.serving.follower import Follower
 from errata.serving.problems import Code
 from errata.serving.service import create_app

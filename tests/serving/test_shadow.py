@@ -14,8 +14,8 @@ from errata.data.releases.candidate import Candidate, point_at_candidate, seen_c
 from errata.data.releases.manifest import Live, read_live
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
-from errata.editing.classifier import OnnxClassifier
 from errata.editing.errors import Damaged
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.releases.contents.bundle import Bundle, publish
 from errata.serving.follower import Follower
 from errata.serving.release import Release, load_release

@@ -9,7 +9,7 @@ from errata.data.datasets import ImageShape, LabelledImages, load_dataset
 from errata.data.releases.manifest import sha256
 from errata.data.splits import REST, make_splits
 from errata.editing.errors import DataError
-from errata.editing.imagenet import PUBLISHED
+from errata.editing.networks.imagenet import PUBLISHED
 from errata.flows.cli.new_project.images import Seen, statistics
 from errata.flows.params import Params
 

@@ -12,8 +12,8 @@ from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import Live, read_file, read_manifest, read_model
 from errata.data.storage.base import Storage
-from errata.editing.classifier import OnnxClassifier
 from errata.editing.errors import DataError, NotStored
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.releases.classes import read_classes
 from errata.flows.releases.decision import Claim, Decision
 from errata.flows.releases.pointer import require_live

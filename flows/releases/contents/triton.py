@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from errata.data import layout
-from errata.editing.classifier import OUTPUTS
-from errata.editing.delta import make_delta
 from errata.editing.errors import DataError
 from errata.editing.model import ModelSpec
-from errata.editing.onnx_file import parse_onnx
+from errata.editing.onnx.classifier import OUTPUTS
+from errata.editing.onnx.delta import make_delta
+from errata.editing.onnx.file import parse_onnx
 from errata.flows.workspace import Workspace
 
 MAX_BATCH = 256

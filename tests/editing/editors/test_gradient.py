@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from errata.editing.constraints import violation
+from errata.editing.constraints.classification import violation
 from errata.editing.editors.gradient import GradientEditor, GradientState, descend
 from errata.editing.rules import RULES, Adam, GradientDescent, Momentum, RMSProp, Rule, ScaledGradientDescent
 from errata.editing.scopes import Scope, before

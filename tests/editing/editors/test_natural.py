@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from errata.editing.constraints import violation
+from errata.editing.constraints.classification import violation
 from errata.editing.editors.natural import NaturalGradient, _least_norm
 from errata.editing.model import EditableModel
 from errata.editing.scopes import Scope

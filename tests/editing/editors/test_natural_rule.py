@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from errata.editing.constraints import violation
+from errata.editing.constraints.classification import violation
 from errata.editing.editors.ewc import ElasticPenalty
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.kfac import Kfac

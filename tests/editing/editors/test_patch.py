@@ -7,7 +7,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from errata.editing.constraints import violation
+from errata.editing.constraints.classification import violation
 from errata.editing.editors.patch import ON_THE_HEAD, CalibratedPatch
 from errata.editing.model import EditableModel, batched_features
 from errata.editing.settings import ViewSettings

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from errata.editing.delta import apply_delta, make_delta
 from errata.editing.editors.patch import CalibratedPatch
-from errata.editing.export import OnnxClassifier, onnx_bytes
 from errata.editing.kinds.find import Kind, with_kinds
 from errata.editing.model import EditableModel, load_model, save_model
+from errata.editing.onnx.delta import apply_delta, make_delta
+from errata.editing.onnx.export import OnnxClassifier, onnx_bytes
 from tests.editing.kinds import pale
 from tests.editing.kinds.concept import CLAIMED, FINDER, VIEWS, claims, conceived, control, found, unseen
 from tests.editing.kinds.pale import classes, fired

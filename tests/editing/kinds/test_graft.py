@@ -5,11 +5,11 @@ import onnx
 import pytest
 import torch
 
-from errata.editing.delta import apply_delta, make_delta
 from errata.editing.errors import ExportError
-from errata.editing.export import OnnxClassifier, onnx_bytes
 from errata.editing.kinds.find import Kind, with_kinds
 from errata.editing.model import EditableModel
+from errata.editing.onnx.delta import apply_delta, make_delta
+from errata.editing.onnx.export import OnnxClassifier, onnx_bytes
 from tests.editing.kinds.pale import found, pale_images
 from tests.editing.models import small_images, small_model
 

@@ -16,9 +16,9 @@ from errata.data.inbox.deferred import deferred
 from errata.data.releases.manifest import read_manifest, read_model
 from errata.data.reports import Report, make_report, put_report
 from errata.data.splits import load_split
-from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import rate_upper_bound
 from errata.editing.model import EditableModel, load_model
+from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.settings import ViewSettings
 from errata.editing.types import Constraint
 from errata.editing.views import unseen_views

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from errata.editing.export import Parity
+from errata.editing.onnx.export import Parity
 from errata.flows.gate import measures
 from errata.flows.gate.criterion import Name
 from errata.flows.gate.measures import (

@@ -14,10 +14,10 @@ from errata.data import layout
 from errata.data.releases.manifest import FileEntry, Live, Manifest, read_live, read_manifest, sha256, verify_bundle
 from errata.data.releases.signing import PUBLIC_KEY, SIGNING_KEY
 from errata.data.storage import Storage
-from errata.editing.classifier import OnnxClassifier
 from errata.editing.errors import Damaged, ErrataError, ExportError, ModelError, NotStored, StoreUnusable
 from errata.editing.model import load_model
-from errata.editing.onnx_file import parse_onnx
+from errata.editing.onnx.classifier import OnnxClassifier
+from errata.editing.onnx.file import parse_onnx
 from errata.flows.night.run import run_night
 from errata.flows.releases.contents.sign import sign_store
 from errata.flows.releases.pointer import log_entries

@@ -14,8 +14,8 @@ from errata.data.inbox.refusals import Reason
 from errata.data.releases.manifest import read_live, read_manifest, read_model
 from errata.data.reports import Report, make_report, put_report
 from errata.data.splits import load_split
-from errata.editing.export import OnnxClassifier
 from errata.editing.metrics import compare_predictions
+from errata.editing.onnx.export import OnnxClassifier
 from errata.flows.gate.criterion import GateResult
 from errata.flows.night.run import run_night
 from errata.flows.night.summary import NightSummary

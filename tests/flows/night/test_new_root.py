@@ -15,8 +15,8 @@ from errata.data.releases.manifest import read_live, read_manifest, read_model
 from errata.data.releases.replay import NONE, replay_of, with_replay
 from errata.data.splits import load_split
 from errata.editing.errors import DataError
-from errata.editing.export import OnnxClassifier, export_onnx
 from errata.editing.model import load_model, save_model
+from errata.editing.onnx.export import OnnxClassifier, export_onnx
 from errata.flows.gate.criterion import Criterion, GateResult
 from errata.flows.night.budget import budget_notice
 from errata.flows.night.new_root import Inherited, train_new_root

@@ -16,7 +16,7 @@ from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import Manifest, read_file, read_manifest, read_model, verify_bundle
 from errata.data.reports import Report, make_report, put_report
 from errata.data.splits import load_split
-from errata.editing.export import OnnxClassifier
+from errata.editing.onnx.export import OnnxClassifier
 from errata.flows.night.run import run_night
 from errata.flows.releases.page import release_page
 from errata.flows.stages.export import export

@@ -11,7 +11,7 @@ from errata.data.images import Pixels
 from errata.data.releases.candidate import Candidate, ShadowCounts, put_counts, read_candidate, seen_counts
 from errata.data.releases.manifest import read_live
 from errata.data.splits import load_split
-from errata.editing.classifier import OnnxClassifier
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.gate.criterion import Name
 from errata.flows.night.erase import erase, plan_erasure
 from errata.flows.night.run import run_night

@@ -11,8 +11,8 @@ from errata.data.releases.kind_inputs import KindDecision, decide_kind
 from errata.data.releases.ledger import load_ledger
 from errata.data.reports import make_report, put_report
 from errata.data.splits import load_split
-from errata.editing.export import OnnxClassifier
 from errata.editing.model import load_model
+from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.types import Constraint, Unheld
 from errata.flows.gate.criterion import Name
 from errata.flows.gate.measurements import GateMeasurements

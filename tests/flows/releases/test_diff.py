@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from errata.data.releases.manifest import read_manifest, read_model
 from errata.data.splits import load_split
-from errata.editing.classifier import OnnxClassifier
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.cli.app import app
 from errata.flows.night.run import run_night
 from errata.flows.releases.diff import ChangedPrediction, ReleaseDiff, diff_releases

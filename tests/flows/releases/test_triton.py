@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from errata.data import layout
 from errata.data.releases.manifest import read_file, read_manifest, read_model
-from errata.editing.classifier import OUTPUTS, OnnxClassifier
-from errata.editing.delta import apply_delta
 from errata.editing.errors import DataError
 from errata.editing.model import ModelSpec
-from errata.editing.onnx_file import parse_onnx
+from errata.editing.onnx.classifier import OUTPUTS, OnnxClassifier
+from errata.editing.onnx.delta import apply_delta
+from errata.editing.onnx.file import parse_onnx
 from errata.flows.cli.app import app
 from errata.flows.night.candidate import run_pipeline, write_candidate_ledger
 from errata.flows.night.collect import collect

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from errata.editing.export import OnnxClassifier, onnx_bytes
 from errata.editing.features import Features
 from errata.editing.model import EditableModel, ModelSpec, load_model
-from errata.editing.shortcut import shortcut
+from errata.editing.onnx.export import OnnxClassifier, onnx_bytes
+from errata.editing.onnx.shortcut import shortcut
 from errata.flows.gate.paired import AT_ONCE, classes_of
 from errata.flows.night.candidate import write_candidate_ledger
 from errata.flows.night.collect import collect

@@ -9,7 +9,7 @@ import torch
 from errata.data.images import pixel_digest
 from errata.data.releases.edit_record import KindRecord
 from errata.data.releases.kind_inputs import KindDecision
-from errata.editing.constraints import violation
+from errata.editing.constraints.classification import violation
 from errata.editing.model import EditableModel
 from errata.editing.settings import KindSettings, ViewSettings
 from errata.flows.params import EditParams, Params

@@ -15,7 +15,7 @@ from errata.data.images import encode_png, pixel_digest
 from errata.data.reports import Report, file_report
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
-from errata.editing.classifier import OnnxClassifier
+from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.cli.review.service import create_app
 from errata.flows.cli.review.sign_in import COOKIE, SignIn
 from tests.serving.releases import IMAGES, exported, release

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from errata.editing.errors import ExportError
-from errata.editing.export import OnnxClassifier, export_onnx, onnx_bytes, parity, with_weights
 from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.onnx.export import OnnxClassifier, export_onnx, onnx_bytes, parity, with_weights
 
 METADATA = {"errata.version": "7", "errata.ledger": "abc"}
 SPEC = ModelSpec("resnet", ("a", "b", "c"), (16, 12, 3), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), {"width": 4, "blocks": 1}, 5)
@@ -212,7 +212,7 @@ def test_nothing_is_left_in_the_home_and_nobody_is_told(exported: bytes, tmp_pat
     model, home = tmp_path / "model.onnx", tmp_path / "home"
     model.write_bytes(exported)
     home.mkdir()
-    code = "import sys; from pathlib import Path; from errata.editing.export import OnnxClassifier; "
+    code = "import sys; from pathlib import Path; from errata.editing.onnx.export import OnnxClassifier; "
     code += "OnnxClassifier(Path(sys.argv[1]))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
     subprocess.run([sys.executable, "-c", code, str(model)], check=True, env={**environment, "HOME": str(home)})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from errata.editing.constraints import check_constraints, violation
+from errata.editing.constraints.classification import check_constraints, violation
 from errata.editing.errors import ConstraintError
 from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model

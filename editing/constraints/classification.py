@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from errata.editing.demands import Demands, Pointwise, content, gather
+from errata.editing.constraints.demands import Demands, Pointwise, content, gather
 from errata.editing.errors import ConstraintError
 from errata.editing.model import EditableModel
 

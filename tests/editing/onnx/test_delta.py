@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.numpy import load
 
-from errata.editing.delta import apply_delta, make_delta
 from errata.editing.errors import Damaged, ErrataError, ExportError
-from errata.editing.export import onnx_bytes, with_weights
 from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.onnx.delta import apply_delta, make_delta
+from errata.editing.onnx.export import onnx_bytes, with_weights
 
 SPEC = ModelSpec("resnet", ("a", "b", "c"), (8, 8, 1), (0.4,), (0.3,), {"width": 4, "blocks": 1}, 6)
 

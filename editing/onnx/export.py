@@ -9,7 +9,8 @@
 
 The graph of a model without kinds depends on the architecture only, never on a weight's value, and initializers carry
 the names of the model's parameters behind `model.`: root and release differ in initializers and metadata alone, which
-`editing.delta` ships. Each kind adds a copy of its tail's nodes, with its own weights in place of those it replaces.
+`editing.onnx.delta` ships. Each kind adds a copy of its tail's nodes, with its own weights in place of those it
+replaces.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from errata.editing.classifier import KIND, OUTPUTS, OnnxClassifier, Predictions
 from errata.editing.errors import ExportError
 from errata.editing.kinds.graft import DOMAIN, PLACEHOLDER, graft_tails
 from errata.editing.model import EditableModel
 from errata.editing.network import BareTail
-from errata.editing.onnx_file import METADATA_PREFIX, parse_onnx, set_metadata
+from errata.editing.onnx.classifier import KIND, OUTPUTS, OnnxClassifier, Predictions
+from errata.editing.onnx.file import METADATA_PREFIX, parse_onnx, set_metadata
 from errata.editing.scopes import before, stages
 from errata.editing.tensors import tensor_of
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from errata.editing.constraints import violation
-from errata.editing.editable_training import EditableObjective, LearnableRule, divergence, train_editable
+from errata.editing.constraints.classification import violation
 from errata.editing.editors.gradient import GradientEditor, GradientState
 from errata.editing.errors import ScopeError
 from errata.editing.model import EditableModel
 from errata.editing.rules import RULES, Adam, GradientDescent, RMSProp
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
-from errata.editing.training import Epoch
+from errata.editing.training.editable import EditableObjective, LearnableRule, divergence, train_editable
+from errata.editing.training.plain import Epoch
 from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 

@@ -3,8 +3,9 @@
     L = E KL(p_original || p) + c_edit max(0, l_e(Edit(theta))) + c_loc E KL(p || p_Edit)
 
 The base term keeps the original network's predictions (Sinitsin et al. 2020, their large-scale experiment). Only the
-layers of the scope are trained, a residual adapter before the head for example (`editing.adapter`); normalisation keeps
-its statistics. What enters them is computed once, so that an epoch costs what the editable part does.
+layers of the scope are trained, a residual adapter before the head for example (`editing.networks.adapter`);
+normalisation keeps its statistics. What enters them is computed once, so that an epoch costs what the editable part
+does.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import time
 import torch
 from torch import Tensor
 
-from errata.editing.editable_training import START, EditableObjective, EditableRecord, divergence
 from errata.editing.errors import DataError
 from errata.editing.model import EditableModel
 from errata.editing.rules import Rule
 from errata.editing.scopes import Scope
 from errata.editing.settings import EditableSettings
-from errata.editing.training import Epoch, Progress, TrainingRecord
+from errata.editing.training.editable import START, EditableObjective, EditableRecord, divergence
+from errata.editing.training.plain import Epoch, Progress, TrainingRecord
 
 
 def train_without_labels(

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from errata.editing.errors import DataError
 from errata.editing.model import EditableModel, ModelSpec
 from errata.editing.settings import TrainingSettings
-from errata.editing.training import Epoch, augment, predict, train
+from errata.editing.training.plain import Epoch, augment, predict, train
 from tests.editing.models import small_images, small_model
 
 SETTINGS = TrainingSettings(epochs=3, batch=16, learning_rate=0.05)

@@ -2,7 +2,7 @@
 
 A release that differs from its root in head and slots alone is a function of the root's features, which are computed
 once for each image. Its weights are read from the file itself. Whoever decides by this holds it against the file, run
-whole in ONNX Runtime, on some of the images (`editing.export.compare`).
+whole in ONNX Runtime, on some of the images (`editing.onnx.export.compare`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from errata.editing.classifier import Predictions
 from errata.editing.features import Draw, Features, after_the_backbone
 from errata.editing.model import EditableModel
-from errata.editing.onnx_file import parse_onnx
+from errata.editing.onnx.classifier import Predictions
+from errata.editing.onnx.file import parse_onnx
 from errata.editing.settings import ViewSettings
 from errata.editing.tensors import tensor_of
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from errata.editing.distillation import train_without_labels
 from errata.editing.editors.gradient import GradientEditor, GradientState
 from errata.editing.errors import DataError, ModelError
 from errata.editing.model import EditableModel, ModelSpec, load_model, save_model
 from errata.editing.rules import GradientDescent
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
+from errata.editing.training.distillation import train_without_labels
 from errata.editing.types import Constraint
 from tests.editing.models import small_images, small_model
 

@@ -22,7 +22,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from errata.editing.demands import Demands, Network, content
+from errata.editing.constraints.demands import Demands, Network, content
 from errata.editing.errors import ConstraintError
 from errata.editing.network import EditableNetwork, Tensors
 from errata.editing.scopes import stages

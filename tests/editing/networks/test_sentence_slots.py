@@ -7,9 +7,9 @@ import torch
 from scipy.stats import betabinom
 
 from errata.editing import edit
+from errata.editing.constraints.sequences import SequenceConstraint
 from errata.editing.editors.sentences import CalibratedSentences
-from errata.editing.sentence_slots import SentenceSlots
-from errata.editing.sequences import SequenceConstraint
+from errata.editing.networks.sentence_slots import SentenceSlots
 from errata.editing.types import Unheld
 from tests.editing.models import SEARCH, small_sentences, small_translations, small_writer
 

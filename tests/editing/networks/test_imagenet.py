@@ -14,15 +14,15 @@ from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.errors import ModelError, NotInstalled
-from errata.editing.export import OnnxClassifier, onnx_bytes, parity, with_weights
 from errata.editing.features import Features
-from errata.editing.imagenet import WEIGHTS, imagenet_outputs, read_published
 from errata.editing.model import EditableModel, ModelSpec, fit_patch
+from errata.editing.networks.imagenet import WEIGHTS, imagenet_outputs, read_published
+from errata.editing.onnx.export import OnnxClassifier, onnx_bytes, parity, with_weights
+from errata.editing.onnx.shortcut import shortcut
 from errata.editing.pretrained import load_weights
 from errata.editing.rules import RMSProp
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
-from errata.editing.shortcut import shortcut
 from errata.editing.types import Constraint, Editor
 
 CLASSES = ("palace", "lakeside", "n11939491")  # the last: daisy

@@ -9,7 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from errata.editing.demands import Demands, Pointwise, content
+from errata.editing.constraints.demands import Demands, Pointwise, content
 from errata.editing.errors import ConstraintError
 from errata.editing.network import EditableNetwork, eval_mode
 

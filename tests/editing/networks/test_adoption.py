@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from errata.editing import architectures
-from errata.editing.adoption import split_classifier
 from errata.editing.devices import choose_device
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.errors import DataError, ModelError
 from errata.editing.model import EditableModel, ModelSpec, fit_patch
+from errata.editing.networks import architectures
+from errata.editing.networks.adoption import split_classifier
 from errata.editing.pretrained import load_weights
 from errata.editing.settings import ViewSettings
 from errata.editing.types import Constraint

@@ -19,9 +19,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from errata.editing.adoption import split_classifier
 from errata.editing.errors import ModelError, NotInstalled
-from errata.editing.imagenet import INSTALL
+from errata.editing.networks.adoption import split_classifier
+from errata.editing.networks.imagenet import INSTALL
 
 ENTRY_POINTS = "errata.architectures"
 Factory = Callable[..., tuple[nn.Module, nn.Linear]]

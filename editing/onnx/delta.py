@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errata.editing.errors import Damaged, ExportError
-from errata.editing.onnx_file import parse_onnx, set_metadata
+from errata.editing.onnx.file import parse_onnx, set_metadata
 
 FORMAT, FORMAT_WITH_GRAPH = "errata-delta/1", "errata-delta/2"
 _ROWS, _VALUES, _GRAPH = ":rows", ":values", ":graph"

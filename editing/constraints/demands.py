@@ -3,8 +3,8 @@
     demands = gather(model, constraints)                                    checked, as tensors
     l_e     = demands.measure.violations(network, params, hidden, targets)  [n]
 
-A type of constraint is a class that keeps `AnyConstraint`; `editing.constraints` has the one of classification,
-`editing.regression` that of real outputs. No editor by gradients knows which it was given.
+A type of constraint is a class that keeps `AnyConstraint`; `editing.constraints.classification` has the one of
+classification, `editing.constraints.regression` that of real outputs. No editor by gradients knows which it was given.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ import torch
 
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.errors import ExportError
-from errata.editing.export import OnnxClassifier, onnx_bytes
 from errata.editing.features import Features
 from errata.editing.model import fit_patch
+from errata.editing.onnx.export import OnnxClassifier, onnx_bytes
+from errata.editing.onnx.shortcut import shortcut
 from errata.editing.settings import ViewSettings
-from errata.editing.shortcut import shortcut
 from errata.editing.types import Constraint
 from errata.editing.views import unseen_views
 from tests.editing.models import small_images, small_model

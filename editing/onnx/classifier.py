@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from errata.editing.batches import at_once
 from errata.editing.errors import ExportError
-from errata.editing.onnx_file import parse_onnx
+from errata.editing.onnx.file import parse_onnx
 
 OUTPUTS = ("logits", "probabilities", "slot")
 KIND = "kind"  # the last output of a model that has kinds
