@@ -75,8 +75,8 @@ docs: setup ## the API's pages under site/; under docs/ the report's JSON Schema
 	@$(BIN)/python -c "import json; from errata.data.reports import report_schema; print(json.dumps(report_schema(), indent=1, sort_keys=True))" > docs/report.schema.json
 	@$(BIN)/python -m errata.flows.params.page > docs/parameters.md
 	@$(BIN)/python -c "import sys; from errata import editing; [getattr(editing, name) for name in editing.__all__]; \
-	    from pdoc.__main__ import cli; cli(sys.argv[1:])" -o site errata.data errata.flows errata.serving errata.editing.editors errata.editing.studies \
-	    $$(git ls-files ':(glob)editing/*.py' | sed -E 's#(/__init__)?\.py$$##; s#/#.#g; s#^#errata.#')
+	    from pdoc.__main__ import cli; cli(sys.argv[1:])" -o site errata.data errata.flows errata.serving \
+	    $$(git ls-files ':(glob)editing/*.py' ':(glob)editing/*/__init__.py' ':!editing/ray_engine.py' | sed -E 's#(/__init__)?\.py$$##; s#/#.#g; s#^#errata.#')
 
 serve: setup ## a Prefect server with the deployments and a worker
 	@$(BIN)/errata serve

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from errata.data import layout
 from errata.data.releases.manifest import Live, read_live
 from errata.data.storage.base import Storage
 from errata.editing.errors import ErrataError, NothingServed
+from errata.serving.background import Background
 from errata.serving.kept import Kept
 from errata.serving.release import Prediction, Release, load_release
 from errata.serving.seen import Seen
@@ -47,8 +47,9 @@ class State:
     problem: str
 
 
-class Follower:
-    """Serves the live release of a store. Any number of threads may predict while it swaps."""
+class Follower(Background):
+    """Serves the live release of a store, once started. Any number of threads may predict while it swaps; what is
+    loaded stays usable when it is stopped."""
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Follower:
         was refused is tried again after twice that, then four times, up to a minute, for its bytes may come back.
         `keep`: a folder for a copy of the last good release, for the next start (`serving.kept`). `now`: the clock by
         which live.json expires."""
+        super().__init__("errata-follower")
         self._storage = storage
         self._kept = Kept(keep, storage.url) if keep else None
         self._seen = Seen(self._kept.storage if self._kept else None)
@@ -76,8 +78,6 @@ class Follower:
         self._retry_at = 0.0
         self._pause = every
         self._refreshing = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     @property
     def release(self) -> Release:
@@ -170,36 +170,14 @@ class Follower:
         except (ErrataError, OSError) as fault:
             log.warning("the copy of the last good release cannot be served either: %s", fault)
 
-    def start(self) -> None:
-        """Load what is live now, then follow it on a thread until `stop`; starting twice is harmless."""
-        if self._thread is not None:
-            return
-        self._stop.clear()
+    def _begin(self) -> None:
         self.refresh()
-        self._thread = threading.Thread(target=self._run, name="errata-follower", daemon=True)
-        self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; what is loaded stays usable."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._every):
+    def _work(self) -> None:
+        while not self._stopping.wait(self._every):
             try:
                 with self._refreshing:
                     self._look()
             except Exception:  # a follower that dies in silence would serve one release for ever
                 self._problem = "an unexpected fault; the log has it"
                 log.exception("following live.json failed")
-
-    def __enter__(self) -> Follower:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.stop()

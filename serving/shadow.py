@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -30,6 +29,7 @@ from errata.data.images import pixel_digest
 from errata.data.releases.candidate import Candidate, ShadowCounts, put_counts, read_candidate
 from errata.data.releases.manifest import Live
 from errata.data.storage.base import Storage
+from errata.serving.background import Background
 from errata.serving.follower import Follower, Loader
 from errata.serving.release import Prediction, Release, load_release
 
@@ -40,7 +40,7 @@ Outcome = Literal["same", "changed", "failed", "skipped"]
 Asked = tuple[NDArray[np.uint8], tuple[Prediction, ...]]
 
 
-class Shadow:
+class Shadow(Background):
     """Asks the candidate that the store names, while it is one of the release that `follower` serves."""
 
     def __init__(
@@ -54,6 +54,7 @@ class Shadow:
     ) -> None:
         """`every`: seconds between two looks at candidate.json; `keep_every`: between two writings of what was seen,
         each of which is one small object in the store."""
+        super().__init__("errata-shadow")
         self._storage, self._follower, self._load = storage, follower, load
         self._every, self._keep_every = every, keep_every
         self._candidate: Release | None = None
@@ -67,8 +68,6 @@ class Shadow:
         self._run = secrets.token_hex(4)
         self._written = 0
         self._asked: queue.Queue[Asked] = queue.Queue(WAITING)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
 
     @property
     def version(self) -> int | None:
@@ -174,25 +173,17 @@ class Shadow:
         with self._counting:
             self._unkept.subtract(new)
 
-    def start(self) -> None:
-        """Look, then ask and look on a thread until `stop`; starting twice is harmless."""
-        if self._thread is None:
-            self._stop.clear()
-            self.look()
-            self._thread = threading.Thread(target=self._work, name="errata-shadow", daemon=True)
-            self._thread.start()
+    def _begin(self) -> None:
+        self.look()
 
     def stop(self) -> None:
         """End the thread and write what was seen."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        super().stop()
         self.keep()
 
     def _work(self) -> None:
         look_at = time.monotonic() + self._every
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             with suppress(queue.Empty):
                 self.ask(*self._asked.get(timeout=max(0.01, min(0.5, look_at - time.monotonic()))))
             if time.monotonic() >= look_at:
@@ -200,15 +191,6 @@ class Shadow:
                 look_at = time.monotonic() + self._every
             if time.monotonic() >= self._kept_at + self._keep_every:
                 self.keep()
-
-    def __enter__(self) -> Shadow:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _as_pointer(candidate: Candidate) -> Live:
