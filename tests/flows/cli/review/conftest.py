@@ -1,13 +1,15 @@
 """A small release, claims that wait beside it, and the review page over both."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner, Result
 
 from errata.data.belief.trust import TrustSettings
 from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting
@@ -16,6 +18,7 @@ from errata.data.reports import Report, file_report
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
 from errata.editing.onnx.classifier import OnnxClassifier
+from errata.flows.cli.app import app
 from errata.flows.cli.review.service import create_app
 from errata.flows.cli.review.sign_in import COOKIE, SignIn
 from tests.serving.releases import IMAGES, exported, release
@@ -28,6 +31,12 @@ BROWSER = {"Accept": "text/html"}
 def predicted(image: int) -> str:
     """What the release says of image `image`, by its file alone."""
     return CLASSES[int(OnnxClassifier(exported(), threads=1).predict(IMAGES[image][None]).logits[0].argmax())]
+
+
+CLAIMED, OTHER = [name for name in CLASSES if name != predicted(9)][:2]  # of image 9
+
+Typed = Callable[..., Result]  # words of the command line
+TypeErrata = Callable[[str], Typed]
 
 
 @dataclass
@@ -80,3 +89,11 @@ def desk(storage: LocalStorage) -> Iterator[Desk]:
 @pytest.fixture
 def storage(tmp_path: Any) -> LocalStorage:
     return LocalStorage(tmp_path / "store")
+
+
+@pytest.fixture
+def type_errata(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TypeErrata:
+    """Types `errata` and a group of its commands, in a folder with params.yaml, about the desk's store."""
+    (tmp_path / "params.yaml").write_text("trust: {trusted: [ann lee]}\n")
+    monkeypatch.chdir(tmp_path)
+    return lambda group: lambda *words: CliRunner().invoke(app, [group, *words, "--store", desk.storage.url])

@@ -8,28 +8,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
 from errata.data import layout
 from errata.data.images import decode_image
 from errata.data.reports import parse_report
-from errata.flows.cli.app import app
-from tests.flows.cli.review.conftest import CLASSES, Desk, predicted
+from tests.flows.cli.review.conftest import CLAIMED, CLASSES, OTHER, Desk, Typed, TypeErrata, predicted
 from tests.serving.releases import IMAGES
-
-CLAIMED, OTHER = [name for name in CLASSES if name != predicted(9)][:2]
 
 
 @pytest.fixture
-def typed(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Types `errata label-studio`, in a folder with params.yaml."""
-    (tmp_path / "params.yaml").write_text("trust: {trusted: [ann lee]}\n")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(app, ["label-studio", *words, "--store", desk.storage.url])
-
-    return run
+def typed(type_errata: TypeErrata) -> Typed:
+    """Types `errata label-studio`."""
+    return type_errata("label-studio")
 
 
 def annotated(task: dict[str, Any], choice: str, by: Any, **more: Any) -> dict[str, Any]:
