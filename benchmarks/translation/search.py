@@ -4,7 +4,7 @@ once and keeps its keys and values. A measurement translates hundreds of sentenc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -25,9 +25,9 @@ class Cache:
 
     kept: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def take(self, rows: Tensor) -> None:
-        """Keep these rows only, in this order."""
-        self.kept = {name: (keys[rows], values[rows]) for name, (keys, values) in self.kept.items()}
+    def take(self, rows: Tensor, names: Iterable[int]) -> None:
+        """Keep these rows only, in this order, of the attentions named."""
+        self.kept |= {name: (self.kept[name][0][rows], self.kept[name][1][rows]) for name in names}
 
 
 def layers(writer: Writer) -> list[nn.TransformerDecoderLayer]:
@@ -114,12 +114,14 @@ def _together(network: EditableNetwork, sources: Sequence[Sequence[int]], search
                     best[row] = max(best[row], (score / size, written), key=lambda one: one[0])
                 else:
                     kept.append((at, (row, written, score)))
-            if kept and max(one[2] for _, one in kept) / longest[row] >= best[row][0]:
-                parents += [at for at, _ in kept]
-                fresh += [one for _, one in kept]
+            # Sums only fall: what cannot come to the best mean any more is dropped, and so is all that takes its place.
+            hopeful = [one for one in kept if one[1][2] / longest[row] >= best[row][0]]
+            parents += [at for at, _ in hopeful]
+            fresh += [one for _, one in hopeful]
         if not fresh:
             break
         live, rows = fresh, torch.tensor(parents, device=network.device)
-        cache.take(rows)
-        owners = owners[rows.cpu()]
+        theirs, owners = owners, torch.tensor([row for row, *_ in fresh])
+        own_past = range(0, 2 * len(layers(writer)), 2)
+        cache.take(rows, own_past if torch.equal(theirs, owners) else list(cache.kept))
     return [tuple(token for token in written if token != search.end) for _, written in best]
