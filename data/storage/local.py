@@ -55,8 +55,10 @@ class LocalStorage:
         return check_digest(content, sha256, f"{self.url}/{key}")
 
     def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
+        left = at_most
         with self._opened(key, at_most) as file:
             while piece := file.read(PIECE):
+                left = self._less(left, piece, key)
                 yield piece
 
     def size(self, key: str) -> int:
@@ -104,7 +106,7 @@ class LocalStorage:
         with self._usable(key):
             try:
                 target.unlink()
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):  # a folder is no object
                 return
             _sync_folder(target.parent)
 
@@ -128,7 +130,15 @@ class LocalStorage:
 
     def _content(self, key: str, at_most: int | None = None) -> bytes:
         with self._opened(key, at_most) as file:
-            return file.read()
+            content = file.read(-1 if at_most is None else at_most + 1)
+            self._less(at_most, content, key)
+            return content
+
+    def _less(self, left: int | None, piece: bytes, key: str) -> int | None:
+        """How many more bytes may be read after this piece: a file may have grown since it was opened."""
+        if left is not None and len(piece) > left:
+            raise TooLarge(f"{self.url}/{key} grows while it is read, beyond the limit; file it when it is whole")
+        return None if left is None else left - len(piece)
 
     @contextmanager
     def _opened(self, key: str, at_most: int | None) -> Iterator[BinaryIO]:

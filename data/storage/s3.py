@@ -77,7 +77,7 @@ class S3Storage:
         raise StoreUnusable(f"{self.url}/{key} breaks off again and again; check the endpoint and the network")
 
     def size(self, key: str) -> int:
-        with self._usable(key):
+        with self._usable(key), self._beside_others(key):
             return int(self._client.head_object(Bucket=self._bucket, Key=self._name(key))["ContentLength"])
 
     def put_once(self, key: str, content: bytes) -> None:
@@ -151,9 +151,19 @@ class S3Storage:
             return _repeated(attempt, _BrokenOffError)
 
     def _open(self, key: str, at_most: int | None, **rest: str) -> Any:
-        """S3's answer, its body not yet read. Raises Unreadable if this object is refused while others are not."""
-        try:
+        """S3's answer, its body not yet read."""
+        with self._beside_others(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **rest)
+        if at_most is not None and answer["ContentLength"] > at_most:
+            answer["Body"].close()
+            raise TooLarge(f"{self.url}/{key} has {answer['ContentLength']:,} bytes, the limit is {at_most:,}")
+        return answer
+
+    @contextmanager
+    def _beside_others(self, key: str) -> Iterator[None]:
+        """Raises Unreadable if this object is refused while others are not, NotStored if it is only not listed."""
+        try:
+            yield
         except ClientError as error:
             if _is_refusal(error) and self._answers_beside(key):
                 advice = (
@@ -163,10 +173,6 @@ class S3Storage:
             if _is_refusal(error) and self._is_not_listed(key):
                 raise NotStored(f"{self.url}/{key} is not stored") from error
             raise
-        if at_most is not None and answer["ContentLength"] > at_most:
-            answer["Body"].close()
-            raise TooLarge(f"{self.url}/{key} has {answer['ContentLength']:,} bytes, the limit is {at_most:,}")
-        return answer
 
     def _answers_beside(self, key: str) -> bool:
         """Whether the store says of a name in the same folder, which nobody has, that it is not there."""

@@ -12,7 +12,7 @@ import pytest
 
 from errata.data.storage import LocalStorage, Storage
 from errata.data.storage.s3 import S3Storage
-from errata.editing.errors import AlreadyStored, NotStored, StoreUnusable, Unreadable
+from errata.editing.errors import AlreadyStored, NotStored, StoreUnusable, TooLarge, Unreadable
 from tests.servers.faulty_s3 import Fault, FaultyS3
 
 NOBODY = 65534
@@ -64,6 +64,40 @@ def test_a_folder_is_no_object(folder: LocalStorage) -> None:
     (Path(folder.url) / "a/odd").mkdir()
     with pytest.raises(NotStored):
         folder.get("a/odd")
+
+
+def test_a_folder_in_an_objects_place_is_nothing_to_delete(folder: LocalStorage) -> None:
+    """It came there after the listing: whoever deletes a thousand objects goes on."""
+    (Path(folder.url) / "a/odd").mkdir()
+    folder.delete("a/odd")
+    assert (Path(folder.url) / "a/odd").is_dir()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store, most: store.get("a/odd", at_most=most),
+        lambda store, most: b"".join(store.stream("a/odd", at_most=most)),
+    ],
+)
+def test_a_file_that_grows_while_it_is_read_has_the_limit_still(
+    folder: LocalStorage, ask: Callable[[LocalStorage, int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody appends after its size was looked at, and could go on for ever."""
+    folder.put_once("a/odd", b"x" * 100_000)
+    really = os.fstat
+
+    def then_it_grows(handle: int) -> os.stat_result:
+        found = really(handle)
+        with (Path(folder.url) / "a/odd").open("ab") as file:
+            file.write(b"x")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", then_it_grows)
+        with pytest.raises(TooLarge, match="grows"):
+            ask(folder, 100_000)
+    assert ask(folder, 100_001) == b"x" * 100_001
 
 
 def failing(code: int, name: str) -> Callable[..., int]:
@@ -177,6 +211,19 @@ def test_what_s3_says_of_one_object(s3: S3Storage, mock_s3: FaultyS3, fault: Fau
     with may_not_see(fault, ask) or pytest.raises(Unreadable, match=r"a/odd: .*encrypted"):
         ask(s3)
     assert s3.get("a/odd") == b"odd"
+
+
+@pytest.mark.parametrize("fault", [Fault.ARCHIVED, Fault.FOREIGN_KEY, Fault.FORBIDDEN])
+def test_what_s3_says_of_one_objects_size(s3: S3Storage, mock_s3: FaultyS3, fault: Fault) -> None:
+    """So whoever asks how much a thousand objects hold (`errata prune`) hears of all others."""
+    mock_s3.spoil(fault, "HEAD", 2, where="a/odd")  # a 400 makes botocore ask in another region first
+    with pytest.raises(Unreadable, match="a/odd"):
+        s3.size("a/odd")
+    mock_s3.heal()
+    mock_s3.spoil(Fault.FORBIDDEN, "HEAD")
+    mock_s3.spoil(Fault.FORBIDDEN, "GET", 10)
+    with pytest.raises(StoreUnusable):
+        s3.size("a/odd")
 
 
 @pytest.mark.parametrize("fault", [Fault.FORBIDDEN, Fault.INTERNAL_ERROR, Fault.SLOW_DOWN])
