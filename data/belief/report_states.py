@@ -2,7 +2,7 @@
 
     in the inbox     new, waiting for more people, or deferred
     in quarantine    refused, with its reason
-    settled          behind a correction that the live release holds, or held by it no more
+    settled          behind a correction that the live release holds, holds no more, or cannot hold
     erased           with the photo that it spoke of
 
 A claim that is filed again after it was refused lies in the inbox as well: it is looked at again, so that counts. What
@@ -11,7 +11,7 @@ nobody has filed singly yet (a line of a batch, before the night) is not seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from errata.data.inbox.deferred import deferral_of
 from errata.data.inbox.quarantine import Quarantined, read_quarantined
 from errata.data.inbox.refusals import Reason
 from errata.data.inbox.what_waits import is_single
+from errata.data.releases.edit_record import WHY_DEFERRED, EditRecord
 from errata.data.releases.erasure import Erasure, erasures
 from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import read_file, read_live, read_manifest
@@ -44,7 +45,7 @@ class State(StrEnum):
     DEFERRED = "deferred"  # in the inbox: left out of a release for harm, and tried again
     REFUSED = "refused"  # in quarantine, with a reason
     IN_RELEASE = "in release"  # behind a correction that the live release holds
-    NOT_HELD = "not held"  # consumed by a release, and the live one does not hold its correction
+    NOT_HELD = "not held"  # consumed by a release, and the live one does not hold its correction: gone, or no slot can
     ERASED = "erased"  # gone with its photo, because somebody asked
 
 
@@ -114,6 +115,14 @@ def one_report(storage: Storage, prefix: str) -> str:
     return found.pop()
 
 
+@dataclass(frozen=True)
+class _Live:
+    """The live release: the reports behind its corrections, each with why that does not hold, "" where it does."""
+
+    version: int
+    reports: Mapping[str, str]
+
+
 class _States:
     """The states of reports, from one reading of what is common to all; `known`: all keys, where they were listed."""
 
@@ -123,8 +132,9 @@ class _States:
     def of(self, name: str) -> ReportState:
         """The state of one report."""
         content, refused = self._get(layout.inbox_report(name)), self._quarantined(name)
-        if self._live and name in self._live[1]:
-            return self._consumed(name, State.IN_RELEASE, content)
+        if self._live and name in self._live.reports:
+            why = self._live.reports[name]
+            return self._consumed(name, State.NOT_HELD if why else State.IN_RELEASE, content, why)
         if content is not None and (refused is None or refused.content is not None):
             return self._in_inbox(name, _parsed(content))
         if refused is not None:
@@ -151,14 +161,15 @@ class _States:
             return ReportState(name, State.WAITING, said, report, doubt=side.doubt, more=side.more, at=at)
         return ReportState(name, State.NEW, "the next night looks at it", report)
 
-    def _consumed(self, name: str, state: State, content: bytes | None) -> ReportState:
+    def _consumed(self, name: str, state: State, content: bytes | None, why: str = "") -> ReportState:
         version = self.settled.get(name)
         if content is None and version is not None:
             content = self._get(layout.settled_report(version, name))
         taken = f"release {version} took it in" if version is not None else "it is taken in"
-        live = self._live[0] if self._live else None
-        holds = f"release {live}, which is live, " + ("holds" if state == State.IN_RELEASE else "does not hold")
-        said = f"{taken}; {holds} its correction" if live else taken
+        if self._live:
+            holds = "holds" if state == State.IN_RELEASE else "does not hold"
+            taken += f"; release {self._live.version}, which is live, {holds} its correction"
+        said = f"{taken}: {why}; every later release tries again" if why else taken
         return ReportState(name, state, said, _parsed(content), version=version)
 
     @cached_property
@@ -179,18 +190,21 @@ class _States:
         return {report: erasure for erasure in erasures(self._storage) for report in erasure.reports}
 
     @cached_property
-    def _live(self) -> tuple[int, frozenset[str]] | None:
-        """The live release, and the reports behind the corrections that it holds or its root was taught."""
+    def _live(self) -> _Live | None:
+        """The live release, and the reports behind what its ledger has or its root was taught."""
         found = read_live(self._storage)
         if found is None:
             return None
         try:
             manifest = read_manifest(self._storage, found[0].version, found[0].manifest_sha256)
             ledger = Ledger.from_jsonl(read_file(self._storage, manifest, "ledger.jsonl").decode())
-            held = (*ledger.corrections, *replay_of(self._storage, manifest).corrections)
+            unheld = EditRecord.from_json(read_file(self._storage, manifest, "edit.json")).deferred
+            taught = replay_of(self._storage, manifest).corrections
         except NotStored as fault:  # not to be taken for a report that is not there
             raise Damaged(f"{fault}, and it is live; `errata rollback` to a release that verifies") from fault
-        return manifest.version, frozenset(report for each in held for report in each.reports)
+        why = {each.id: WHY_DEFERRED[unheld[each.id]] for each in ledger.corrections if each.id in unheld}
+        behind = {name: why.get(each.id, "") for each in ledger.corrections for name in each.reports}
+        return _Live(manifest.version, behind | {name: "" for each in taught for name in each.reports})
 
     @cached_property
     def _waiting(self) -> tuple[str, dict[str, Waiting]]:

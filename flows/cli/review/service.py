@@ -98,7 +98,8 @@ def _report_routes(app: FastAPI, site: Site, storage: Storage) -> None:
             found = report_history(storage, report)
         except NotStored:
             raise HTTPException(404, "there is no such report") from None
-        held = site.desk.model().correction_of(report) if found.now.state == State.IN_RELEASE else None
+        consumed = found.now.state in {State.IN_RELEASE, State.NOT_HELD}
+        held = site.desk.model().correction_of(report) if consumed else None
         withdrawn = bool(found.decided and found.decided.action == "retracted")
         return site.page("history.html.j2", reviewer, history=found, held=held, withdrawn=withdrawn)
 

@@ -11,6 +11,7 @@ from errata.data.belief.waiting import Waiting, WaitingClaims, keep_waiting
 from errata.data.inbox.deferred import defer
 from errata.data.inbox.quarantine import quarantine, requeue, settle
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.erasure import Erasure, ask
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import FileEntry, Live, Manifest, sha256
@@ -22,12 +23,16 @@ NOW = datetime(2026, 1, 3, tzinfo=UTC)
 FileOne = Callable[..., Report]
 
 
-def make_live(storage: Storage, version: int, *held: str) -> None:
-    """A release whose ledger rests on the reports `held`, as far as this is read."""
+def make_live(storage: Storage, version: int, *held: str, no_slot: str = "") -> None:
+    """A release whose ledger rests on the reports `held`, as far as this is read; what `no_slot` is behind no slot holds."""
     ledger = Ledger(version, tuple(Correction(each, "cat", (each,)) for each in held)).to_jsonl().encode()
-    entry = FileEntry(sha256(ledger), len(ledger))
-    manifest = Manifest(version, "edit", "a" * 64, "b" * 64, "c" * 64, "d" * 64, len(held), {"ledger.jsonl": entry})
-    storage.put_once(layout.release_file(version, "ledger.jsonl"), ledger)
+    holds = {each: each != no_slot for each in held}
+    edited = EditRecord(not no_slot, 1, "", holds, deferred={no_slot: "not apart"} if no_slot else {}).to_json()
+    files = {"ledger.jsonl": ledger, "edit.json": edited}
+    entries = {name: FileEntry(sha256(content), len(content)) for name, content in files.items()}
+    manifest = Manifest(version, "edit", "a" * 64, "b" * 64, "c" * 64, "d" * 64, len(held), entries)
+    for name, content in files.items():
+        storage.put_once(layout.release_file(version, name), content)
     storage.put_once(layout.release_file(version, layout.MANIFEST), manifest.to_json())
     live = Live(version, manifest.digest, None, version, version).to_json()
     try:
@@ -140,3 +145,16 @@ def test_it_is_linear_in_requests(storage: Storage, file_one: FileOne) -> None:
     for seed in range(10, 30):
         file_one(seed)
     assert reads() - ten == 20
+
+
+def test_what_no_slot_can_hold_is_in_the_ledger_and_not_held(storage: Storage, file_one: FileOne) -> None:
+    held, unheld = file_one(0), file_one(1)
+    settle(storage, [held.id, unheld.id], 1)
+    make_live(storage, 1, held.id, unheld.id, no_slot=unheld.id)
+    found = {each.id: each for each in report_states(storage)}
+    assert {name: each.state for name, each in found.items()} == {
+        held.id: State.IN_RELEASE,
+        unheld.id: State.NOT_HELD,
+    }
+    assert "no slot can tell its image" in found[unheld.id].sentence
+    assert "tries again" in found[unheld.id].sentence
