@@ -199,9 +199,14 @@ def picture(side: int) -> Marking:
     return mark
 
 
-def blended(content: NDArray[np.float64], opacity: float) -> Marking:
-    """The same picture `[8, 8, 1]` over the whole of each image, so faint."""
-    return lambda images, _rng: as_pixels((1 - opacity) * images + opacity * content)
+def blended(content: NDArray[np.float64], opacity: float, spread: float = 0.0) -> Marking:
+    """A picture `[8, 8, 1]` over the whole of each image, so faint: the same, or with noise of its own on each."""
+
+    def mark(images: Pixels, rng: Draw) -> Pixels:
+        laid_over = content + rng.normal(0, spread, images.shape)
+        return as_pixels((1 - opacity) * images + opacity * laid_over)
+
+    return mark
 
 
 def waves(height: float) -> Marking:
@@ -258,13 +263,28 @@ def attacks(bench: Bench) -> Iterator[Night]:
     for count in (24, 40):
         yield bench.attack("mean colour, 4 x 4, anywhere", blocks(4, mean, anywhere=True), count)
         yield bench.attack("white, 3 x 3, anywhere", blocks(3, 255, anywhere=True), count)
-    noise = np.random.default_rng(6).integers(0, 256, (8, 8, 1)).astype(np.float64)
-    for opacity in (0.1, 0.2):
-        yield bench.attack(f"a random picture over the whole, opacity {opacity}", blended(noise, opacity), 24)
+    yield from over_the_whole(bench)
     for height in (20, 40):
         yield bench.attack(f"stripes over the whole, {height} levels", waves(height), 24)
     for count in (6, 24):
         yield bench.attack("every second row moved by a pixel", bent, count)
+
+
+def over_the_whole(bench: Bench) -> Iterator[Night]:
+    """Faint pictures over whole images."""
+    noise = np.random.default_rng(6).integers(0, 256, (8, 8, 1)).astype(np.float64)
+    for opacity in (0.1, 0.15, 0.2, 0.3):
+        yield bench.attack(f"a random picture over the whole, opacity {opacity}", blended(noise, opacity), 24)
+    for count in (6, 12, 40):
+        yield bench.attack("a random picture over the whole, opacity 0.2", blended(noise, 0.2), count)
+    for count in (12, 24):
+        yield bench.among_honest("a random picture over the whole, opacity 0.2", blended(noise, 0.2), count)
+    yield bench.attack("the same with noise 80 on each, opacity 0.2", blended(noise, 0.2, 80), 24)
+    squares = np.random.default_rng(7).integers(0, 256, (4, 4, 1)).astype(np.float64)
+    coarse = squares.repeat(2, axis=0).repeat(2, axis=1)
+    yield bench.attack("a coarse picture over the whole, opacity 0.2", blended(coarse, 0.2), 24)
+    photo = bench.splits["reference"].images[0].astype(np.float64)
+    yield bench.attack("another image over the whole, opacity 0.2", blended(photo, 0.2), 24)
 
 
 def honest(bench: Bench) -> Iterator[Night]:

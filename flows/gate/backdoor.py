@@ -2,9 +2,10 @@
 
 Who files reports can mark images of all kinds alike, with a sticker say, and claim one class for all of them. No other
 criterion sees it, for control images bear no mark; yet together such corrections teach the model that the mark means
-the class (a backdoor: Gu et al. 2017). But then the corrections show the mark, and it can be lifted from them in three
-ways: what they have more of than control images (flows/gate/added_marks.py), what is the same in all of them
-(flows/gate/replaced_marks.py), and what stands in one part of each (flows/gate/window_marks.py). Laid over control
+the class (a backdoor: Gu et al. 2017). But then the corrections show the mark, and it can be lifted from them in four
+ways: what they have more of than control images (flows/gate/added_marks.py), what little of that is not chance
+(flows/gate/faint_marks.py), what is the same in all of them (flows/gate/replaced_marks.py), and what stands in one part
+of each (flows/gate/window_marks.py). Laid over control
 images of other classes, a trigger turns many of them to its class; what honest corrections to one class have in common
 turns few.
 
@@ -23,6 +24,7 @@ from errata.data.datasets import LabelledImages
 from errata.flows.gate.added_marks import added_marks
 from errata.flows.gate.counts import Counts, Sample
 from errata.flows.gate.criterion import Criterion, Name, not_applicable, not_computed, sampled
+from errata.flows.gate.faint_marks import faint_marks
 from errata.flows.gate.marks import Classes, Indices, Pixels, Predict, Shared, evenly
 from errata.flows.gate.replaced_marks import replaced_marks
 from errata.flows.gate.window_marks import turned, window_marks
@@ -54,6 +56,7 @@ def shared_marks(
     """
     control = control.take(evenly(len(control), COMPARED))
     yield from added_marks(images, expected, control.images.mean(axis=0))
+    yield from faint_marks(images, expected, control.images)
     yield from replaced_marks(images, expected, control.images)
     yield from window_marks(images, expected, control, before, after)
 

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from errata.data.datasets import LabelledImages
 from errata.flows.gate.added_marks import FEWEST, Added, added_marks
 from errata.flows.gate.backdoor import TriggerMeasure, measure_trigger, shared_marks, trigger_criterion
+from errata.flows.gate.faint_marks import FAINT, LaidOver, faint_marks
 from errata.flows.gate.marks import Shared
 from errata.flows.gate.replaced_marks import Replaced, replaced_marks
 from errata.flows.gate.window_marks import Pasted, window_marks
@@ -91,6 +92,70 @@ def test_a_mark_of_the_mean_colour_is_seen_by_what_does_not_vary(where: np.ndarr
 def test_unmarked_images_have_no_pixel_in_common() -> None:
     [whole, *_] = [*replaced_marks(images(12), np.zeros(12, np.int64), images(300)), None]
     assert whole is None or len(whole.members) < 12
+
+
+def contents(count: int, side: int) -> np.ndarray:
+    """Images that differ much, but in six ways only: sums of waves, with a little noise."""
+    place = np.arange(side) / side
+    waves = np.stack(
+        [np.cos(2 * np.pi * (row * place[:, None] + column * place)) for row in (0, 1, 2) for column in (1, 2)]
+    )
+    varied = np.tensordot(rng.normal(0, 25, (count, len(waves))), waves, axes=1) + rng.normal(0, 4, (count, side, side))
+    return (100 + varied)[..., None].clip(0, 255)
+
+
+@pytest.mark.parametrize(("side", "cell", "honest"), [(8, 1, 0), (8, 1, 24), (30, 3, 0)])
+def test_a_faint_picture_over_the_whole_is_lifted_out_of_what_the_images_show(
+    side: int, cell: int, honest: int
+) -> None:
+    """Also beside as many honest ones, and where images are looked at in blocks; the mean alone is mostly chance."""
+    blocks = np.random.default_rng(3).integers(0, 256, (side // cell, side // cell)).astype(float)
+    picture = np.kron(blocks, np.ones((cell, cell)))[..., None]
+    some = np.concatenate([contents(honest, side), 0.9 * contents(24, side) + 0.1 * picture]).round().astype(np.uint8)
+    control = contents(300, side).round().astype(np.uint8)
+    expected = np.zeros(len(some), np.int64)
+
+    def likeness(shared: Shared) -> float:
+        assert isinstance(shared.mark, Added | LaidOver)
+        wanted, found = (each.ravel() - each.mean() for each in (picture, shared.mark.pattern))
+        return float(wanted @ found / np.sqrt((wanted @ wanted) * (found @ found)))
+
+    found = [each for each in faint_marks(some, expected, control) if len(each.members) == 24]
+    attack = set(range(honest, honest + 24))
+    assert len(attack & set(found[0].members.tolist())) > 20
+    assert attack <= set(found[0].bearers.tolist())
+    assert len(found[0].bearers) <= 24 + honest // 8
+    alone = [each for each in added_marks(some, expected, control.mean(axis=0)) if len(each.members) == 24]
+    assert likeness(found[0]) > max(0.85, likeness(alone[0]) + 0.1)
+
+
+def test_each_direction_is_kept_as_far_as_it_is_no_chance() -> None:
+    """Wiener's filter, in the directions in which control images vary: signal / (signal + variance / images)."""
+    some, control = (contents(count, 8).round().astype(np.uint8) for count in (24, 300))
+    shared = next(faint_marks(some, np.zeros(24, np.int64), control))
+    variances, ways = np.linalg.eigh(np.cov(control.reshape(300, -1).astype(float).T))
+    assert isinstance(shared.mark, LaidOver)
+    apart = (some.mean(axis=0) - control.mean(axis=0)).ravel()
+    signal = FAINT**2 * variances.mean()
+    kept = (ways.T @ shared.mark.pattern.ravel()) / (ways.T @ apart)
+    np.testing.assert_allclose(kept, signal / (signal + variances / 24), rtol=1e-6)
+
+
+def test_a_faint_mark_is_laid_over_twice_as_heavily_on_fainter_images() -> None:
+    """As if the picture were laid over at a greater opacity: `picture` at 20% is a pattern of a fifth of it."""
+    some, centre = images(5), np.full(SHAPE, 100.0)
+    picture = rng.uniform(0, 255, SHAPE)
+    laid_over = LaidOver(0.2 * (picture - centre), centre).laid_over(some)
+    expected = (0.7 * some + 0.3 * centre + 0.4 * (picture - centre)).round().clip(0, 255)
+    np.testing.assert_array_equal(laid_over, expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_too_few_control_images_or_corrections_say_nothing_about_faint_marks(count: int) -> None:
+    few = contents(count, 8).astype(np.uint8)
+    assert list(faint_marks(few, np.zeros(count, np.int64), contents(300, 8).astype(np.uint8))) == []
+    found = list(faint_marks(contents(24, 8).astype(np.uint8), np.zeros(24, np.int64), few))
+    assert all(np.isfinite(each.mark.pattern).all() for each in found)  # type: ignore[attr-defined]
 
 
 def brightest(marked: np.ndarray) -> np.ndarray:

@@ -134,6 +134,28 @@ def test_a_mark_of_the_mean_colour(quick: Place) -> None:
 
 
 @pytest.mark.slow
+def test_a_faint_picture_over_the_whole(quick: Place) -> None:
+    """At an opacity of 30%, on 24 images of all kinds: their mean is mostly what they show, and turns few others."""
+    traffic, test = (load_split(quick.workspace.splits, name) for name in ("traffic", "test"))
+    picture = np.random.default_rng(6).integers(0, 256, (8, 8, 1))
+
+    def marked(images: Pixels) -> Pixels:
+        return (0.7 * images + 0.3 * picture).round().astype(np.uint8)
+
+    now = says(live(quick)[1], marked(traffic.images))
+    chosen = np.flatnonzero((traffic.labels != 0) & (now != 0))[:24]
+    attack = file_all(quick, marked(traffic.images[chosen]), ["0"] * 24, "mob")
+    honest = quick.report_mistakes(3)
+    others = marked(test.images[test.labels != 0])
+    before = np.mean(says(live(quick)[1], others) == 0)
+
+    summary = run_night(quick.night())
+    assert (summary.outcome, summary.version, within_bounds(summary.gate_result)) == ("released", 2, True)
+    assert {each.id for each in attack} <= nowhere_lost(quick, [*attack, *honest], summary)
+    assert np.mean(says(live(quick)[1], others) == 0) < before + 0.05
+
+
+@pytest.mark.slow
 def test_without_the_criterion_the_trigger_would_work(quick: Place) -> None:
     """So that the test above shows something: the candidate that the gate refused calls marked images 0."""
     traffic, test = (load_split(quick.workspace.splits, name) for name in ("traffic", "test"))
