@@ -18,6 +18,7 @@ from torch import Tensor
 
 from errata.editing.errors import DataError
 from errata.editing.model import EditableModel
+from errata.editing.processes import ALONE, Processes
 from errata.editing.rules import Rule
 from errata.editing.scopes import Scope
 from errata.editing.settings import EditableSettings
@@ -33,6 +34,7 @@ def train_without_labels(
     *,
     rule: Rule = START,
     seed: int = 0,
+    processes: Processes = ALONE,
 ) -> EditableRecord:
     """Train the layers of `settings.scope` in place, to be edited by `rule`, by Adam with a rate that falls along a
     cosine from `settings.learning_rate`; the model's other parameters stay, bit for bit.
@@ -43,14 +45,16 @@ def train_without_labels(
     """
     if len(hidden) < 2:
         raise DataError(f"{len(hidden)} images are too few to learn from; give at least two, without labels")
+    processes.check(len(hidden), settings.batch)
     layers = Scope(settings.scope).resolve(model)
     model.eval()
     tail, original = model.tail(layers.cut), copy.deepcopy(model.tail(layers.cut))
-    objective = EditableObjective(settings, seed, rule)
+    objective = EditableObjective(settings, seed, rule, processes)
     objective.rule.to(hidden.device)
     params = layers.parameters(model)
     adam = torch.optim.Adam([{"params": list(params.values())}], settings.learning_rate)
-    if coefficients := list(objective.coefficients()):
+    coefficients = list(objective.coefficients())
+    if coefficients:
         adam.add_param_group({"params": coefficients, "lr": 1e-2})
     steps = -(-len(hidden) // settings.batch)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps * settings.epochs)
@@ -61,22 +65,24 @@ def train_without_labels(
         totals: dict[str, float] = {}
         for rows in torch.randperm(len(hidden), generator=generator).split(settings.batch):
             batch = hidden[rows.to(hidden.device)]
+            own = processes.part(batch)
             with torch.no_grad():
-                wanted = original(batch)
-            base = divergence(wanted, tail(batch))
+                wanted = original(own)
+            base = divergence(wanted, tail(own)) * processes.weight(len(own), len(batch))
             chosen, target = objective.draw(len(batch), len(model.spec.classes))
-            part = batch[: max(1, round(settings.local_share * len(batch)))]
             one = batch[chosen.to(batch.device)]
-            terms, measures = objective.terms(tail, params, one, target.to(batch.device), part, chosen)
+            terms, measures = objective.terms(tail, params, one, target.to(batch.device), own, len(batch), chosen)
             adam.zero_grad()
             (base + terms).backward()
+            processes.average([*params.values(), *coefficients])
             torch.nn.utils.clip_grad_norm_(params.values(), settings.clip or float("inf"))
             adam.step()
             cosine.step()
-            for name, value in {"loss": (base + terms).item(), "base": base.item(), **measures}.items():
+            measures |= {"loss": (base + terms).item(), "base": base.item()}
+            for name, value in processes.mean(measures).items():
                 totals[name] = totals.get(name, 0.0) + value / steps
         epochs.append(Epoch(number, totals.pop("loss"), totals, time.perf_counter() - started))
-        if progress is not None:
+        if progress is not None and processes.rank == 0:
             progress(epochs[-1])
-    record = {**settings.model_dump(), "seed": seed, "device": str(hidden.device)}
+    record = {**settings.model_dump(), "seed": seed, "device": str(hidden.device), **processes.record}
     return EditableRecord(TrainingRecord(record, tuple(epochs)), objective.rule.learned())

@@ -23,6 +23,7 @@ from errata.editing.constraints.classification import violation
 from errata.editing.editors.gradient import Descent, descend
 from errata.editing.model import EditableModel
 from errata.editing.network import eval_mode
+from errata.editing.processes import ALONE, Processes
 from errata.editing.rules import UNBOUNDED, RMSProp, Rule
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
@@ -78,8 +79,9 @@ class Edits:
 class EditableObjective:
     """Objective (2) on one batch. The prefix of the batch is computed once, for the base and the edited model."""
 
-    def __init__(self, settings: EditableSettings, seed: int, rule: Rule = START) -> None:
+    def __init__(self, settings: EditableSettings, seed: int, rule: Rule = START, processes: Processes = ALONE) -> None:
         self.settings = settings
+        self.processes = processes
         self.scope = Scope(settings.scope)
         self.rule = LearnableRule(rule)
         self.generator = torch.Generator().manual_seed(seed)
@@ -112,22 +114,27 @@ class EditableObjective:
         return Edits(torch.cat([each.violations for each in descents]), logits, steps)
 
     def terms(
-        self, tail: nn.Module, params: Tensors, one: Tensor, target: Tensor, part: Tensor, chosen: Tensor
+        self, tail: nn.Module, params: Tensors, one: Tensor, target: Tensor, hidden: Tensor, rows: int, chosen: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum of both terms of the edit, and what they are. `part` `[n, ...]`: what enters the tail of the
-        images of the KL; `chosen` `[k]`: the places among them of the images that are edited, n or more if it is none.
+        """The weighted sum of both terms of the edit, and what they are.
+
+        `hidden` `[n, ...]`: what enters the tail, of this process's part of a batch of `rows` images; `chosen` `[k]`:
+        the places in that batch of the images that are edited.
         """
+        images = max(self.processes.count, round(self.settings.local_share * rows))  # of the KL: the batch's first ones
+        part = hidden[: len(self.processes.part(torch.arange(images)))]
         edits = self.edits(tail, params, one, target, part)
         edit_loss = edits.violations.clamp(min=0).mean()
         measures = {"edit": edit_loss.item(), "steps": edits.steps, "local": 0.0}
         with torch.no_grad():
             root = tail(part)
-        rows = torch.arange(len(part), device=part.device)
+        places = self.processes.places(chosen)
         found = []
-        for place, edited in zip(chosen.to(part.device), edits.logits, strict=True):
-            others = rows != place
-            if edited is not None and bool(others.any()):
-                found.append(divergence(root[others], edited[others]))
+        for place, row, edited in zip(places, chosen.tolist(), edits.logits, strict=True):
+            others = (torch.arange(len(part)) != place).to(part.device)
+            if edited is not None and (count := int(others.sum())):
+                weight = self.processes.weight(count, images - (row < images))
+                found.append(divergence(root[others], edited[others]) * weight)
         if not found:
             return self.settings.edit_weight * edit_loss, measures
         local = torch.stack(found).sum() / len(target)
@@ -135,18 +142,18 @@ class EditableObjective:
         return self.settings.edit_weight * edit_loss + self.settings.locality_weight * local, measures
 
     def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-        settings = self.settings
         layers = self.scope.resolve(model)
         tail = model.tail(layers.cut)
-        hidden = before(model, images, layers.cut)
-        loss = F.cross_entropy(tail(hidden), labels)
+        hidden = before(model, self.processes.part(images), layers.cut)
+        wanted = self.processes.part(labels)
+        loss = F.cross_entropy(tail(hidden), wanted) * self.processes.weight(len(wanted), len(labels))
         base = loss.item()
         chosen, target = self.draw(len(images), len(model.spec.classes))
         with eval_mode(model):
             with torch.autocast(images.device.type, enabled=False):
                 one = before(model, images[chosen.to(images.device)], layers.cut)
-            part = hidden[: max(1, round(settings.local_share * len(hidden)))]
-            terms, measures = self.terms(tail, layers.parameters(model), one, target.to(images.device), part, chosen)
+            params = layers.parameters(model)
+            terms, measures = self.terms(tail, params, one, target.to(images.device), hidden, len(images), chosen)
         return loss + terms, {"base": base, **measures}
 
     def draw(self, images: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -167,13 +174,14 @@ def train_editable(
     seed: int = 0,
     device: str = "cpu",
     resume: Path | None = None,
+    processes: Processes = ALONE,
 ) -> EditableRecord:
     """Train `model` in place like `training.train`, by Editable Training, to be edited by `rule`.
 
     Raises ScopeError and DataError.
     """
     fitted = rule.fit(model, Scope(settings.scope).resolve(model), images)
-    objective = EditableObjective(settings, seed, fitted)
+    objective = EditableObjective(settings, seed, fitted, processes)
     record = fit(model, images, labels, settings, objective, progress, seed=seed, device=device, resume=resume)
     return EditableRecord(record, objective.rule.learned())
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from errata.editing.errors import DataError
 from errata.editing.model import EditableModel
+from errata.editing.processes import ALONE, Processes
 from errata.editing.settings import TrainingSettings
 
 
@@ -47,6 +48,12 @@ Optimize = Callable[[Sequence[nn.Parameter], Sequence[nn.Parameter], TrainingSet
 class Objective(Protocol):
     """From a batch to a loss, in the training loop's autocast context."""
 
+    @property
+    def processes(self) -> Processes:
+        """Those that train the model; each has the whole batch and computes the loss of its part, weighted so that the
+        mean over processes is the loss of the batch."""
+        ...
+
     def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
         """A scalar to minimise and what to record; `images` uint8 `[n, h, w, c]`, `labels` int64 `[n]`."""
         ...
@@ -63,8 +70,13 @@ class Objective(Protocol):
 class CrossEntropy:
     """The plain objective."""
 
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self.processes = processes
+
     def __call__(self, model: EditableModel, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-        return F.cross_entropy(model(images), labels), {}
+        wanted = self.processes.part(labels)
+        loss = F.cross_entropy(model(self.processes.part(images)), wanted)
+        return loss * self.processes.weight(len(wanted), len(labels)), {}
 
     def coefficients(self) -> Sequence[nn.Parameter]:
         return ()
@@ -83,14 +95,17 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     resume: Path | None = None,
+    processes: Processes = ALONE,
 ) -> TrainingRecord:
     """Train `model` in place on uint8 images `[n, h, w, c]` and int64 labels `[n]`; leaves it in eval mode on the CPU.
 
     The same settings and `seed` on the same `device` with the same number of threads give the same weights. With
-    `resume`, the state after every epoch is kept in that file and taken up from there. Raises DataError if there are no
-    images, or images and labels do not fit the model.
+    `resume`, the state after every epoch is kept in that file and taken up from there. Each of several `processes`
+    calls it with the same arguments, its own `device` apart, and has the same weights at the end. Raises DataError if
+    there are no images, or images and labels do not fit the model, or `settings.batch` the processes.
     """
-    return fit(model, images, labels, settings, CrossEntropy(), progress, seed=seed, device=device, resume=resume)
+    objective = CrossEntropy(processes)
+    return fit(model, images, labels, settings, objective, progress, seed=seed, device=device, resume=resume)
 
 
 def fit(
@@ -108,8 +123,12 @@ def fit(
 ) -> TrainingRecord:
     """The training loop of `train` with any objective, by SGD with momentum and a one-cycle rate unless `optimize` says
     otherwise. Images stay where they are but for the batch at hand."""
+    processes = objective.processes
     _check(model, images, labels)
-    record = {**settings.model_dump(), "seed": seed, "device": device}
+    processes.check(len(images), settings.batch)
+    if processes.count > 1 and resume is not None:
+        raise DataError("a training by several processes cannot be taken up again; leave `resume` out")
+    record = {**settings.model_dump(), "seed": seed, "device": device, **processes.record}
     place = torch.device(device)
     model.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload] # mypy: not in torch's stubs
     weights = [
@@ -129,11 +148,13 @@ def fit(
         totals: dict[str, float] = {}
         for chosen in torch.randperm(len(images), generator=generator).split(settings.batch):
             batch = augment(images[chosen].to(place), settings, generator)
-            with torch.autocast(place.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            autocast = torch.autocast(place.type, torch.bfloat16, enabled=settings.precision == "bfloat16")
+            with autocast, processes.joint_batch_norms(model):
                 loss, measures = objective(model, batch, labels[chosen].to(place))
             for optimizer in optimizers:
                 optimizer.zero_grad()
             loss.backward()
+            processes.average([*weights, *coefficients])
             if settings.clip > 0:
                 # Not the coefficients: their gradient would be scaled down just when an edit fails and is steep.
                 nn.utils.clip_grad_norm_(weights, settings.clip)
@@ -141,12 +162,12 @@ def fit(
                 optimizer.step()
             for schedule in schedules:
                 schedule.step()
-            for name, value in {"loss": loss.item(), **measures}.items():
+            for name, value in processes.mean({"loss": loss.item(), **measures}).items():
                 totals[name] = totals.get(name, 0.0) + value / steps
         epoch = Epoch(number, totals.pop("loss"), totals, time.perf_counter() - started)
         epochs.append(epoch)
         _keep(resume, record, parts, coefficients, generators, epochs)
-        if progress is not None:
+        if progress is not None and processes.rank == 0:
             model.eval()
             progress(epoch)
     model.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]

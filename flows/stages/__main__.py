@@ -6,16 +6,18 @@ python -m errata.flows.stages STAGE        in the folder that holds dvc.yaml and
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from errata.flows.stages.handover import hand_over
+from errata.flows.stages.handover import SERVER, hand_over
 
 if TYPE_CHECKING:
     from errata.flows.workspace import Workspace
 
 STAGES = ("prepare", "train", "edit", "export", "evaluate")
+TORCHRUN = "ERRATA_TORCHRUN"  # torchrun's words, "--nproc-per-node 2" say: so many processes train the root together
 
 
 def run(stage: str, workspace: Workspace) -> None:
@@ -60,11 +62,19 @@ def run_here(stage: str) -> int:
     return 0
 
 
+def run_in_processes(words: str) -> NoReturn:
+    """Become torchrun, which runs the stage `train` in several processes and fails if one of them does."""
+    command = [sys.executable, "-m", "torch.distributed.run", *shlex.split(words), "-m", "errata.flows.stages", "train"]
+    os.execve(sys.executable, command, {name: value for name, value in os.environ.items() if name != SERVER})
+
+
 def main(arguments: list[str]) -> int:
     """Run one stage, by the server for stages if there is one."""
     if len(arguments) != 1 or arguments[0] not in STAGES:
         print(f"usage: python -m errata.flows.stages {{{','.join(STAGES)}}}", file=sys.stderr)
         return 2
+    if arguments == ["train"] and (words := os.environ.get(TORCHRUN)) and "RANK" not in os.environ:
+        run_in_processes(words)
     code = hand_over(arguments[0])
     return run_here(arguments[0]) if code is None else code
 

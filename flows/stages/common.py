@@ -22,8 +22,11 @@ DEVICE = "ERRATA_DEVICE"  # what differs between machines is in the environment
 
 
 def device() -> torch.device:
-    """Where to compute: ERRATA_DEVICE, by default a GPU if there is one."""
-    return choose_device(os.environ.get(DEVICE, "auto"))
+    """Where to compute: ERRATA_DEVICE, by default a GPU if there is one; of torchrun's processes each has its own."""
+    chosen = choose_device(os.environ.get(DEVICE, "auto"))
+    if chosen.type == "cuda" and chosen.index is None and (number := os.environ.get("LOCAL_RANK")):
+        return choose_device(f"cuda:{number}")
+    return chosen
 
 
 def load_plugins(modules: Sequence[str], workspace: Workspace) -> None:

@@ -19,6 +19,7 @@ from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from errata.editing.networks.imagenet import PUBLISHED, imagenet_outputs, read_published
 from errata.editing.onnx.export import export_onnx
 from errata.editing.pretrained import load_weights
+from errata.editing.processes import ALONE, Processes, joined
 from errata.editing.rules import RuleRecord
 from errata.editing.scopes import Scope
 from errata.editing.tensors import tensor_of
@@ -33,14 +34,21 @@ from errata.flows.workspace import Workspace
 
 
 def train_root(workspace: Workspace, params: Params) -> None:
-    """Train the root model on the train split, or take the weights that were given."""
+    """Train the root model on the train split, or take the weights that were given.
+
+    Of several processes that torchrun started only the first writes.
+    """
     split = load_split(workspace.splits, "train")
     height, width, channels = split.images.shape[1:]
     model = new_model(workspace, params, split.classes, (height, width, channels))
-    if params.model.weights:
-        training = train_given(workspace, params, model, split)
-    else:
-        training = train_anew(workspace, params, model, with_replay(workspace.replay, split, workspace.splits.parent))
+    with joined(device()) as processes:
+        if params.model.weights:
+            training = train_given(workspace, params, model, split, processes)
+        else:
+            images = with_replay(workspace.replay, split, workspace.splits.parent)
+            training = train_anew(workspace, params, model, images, processes)
+    if processes.rank:
+        return
     fit_patch(model.eval(), tensor_of(split.images))
     save_model(model, workspace.root)
     export_onnx(model, workspace.root / "root.onnx", {})
@@ -88,7 +96,9 @@ def adopt(workspace: Workspace, params: ModelParams, model: EditableModel) -> No
     load_weights(model, content, name, imagenet_outputs(model.spec.classes) if by_name else params.outputs)
 
 
-def train_given(workspace: Workspace, params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
+def train_given(
+    workspace: Workspace, params: Params, model: EditableModel, split: LabelledImages, processes: Processes = ALONE
+) -> RootTraining:
     """Given weights as they are, or trained further without labels, to be edited; what is kept in training.json.
 
     Every fifth image of the split is left out, to tell what it did to accuracy.
@@ -112,16 +122,18 @@ def train_given(workspace: Workspace, params: Params, model: EditableModel, spli
     def tell(epoch: Epoch) -> None:
         teller.tell("epoch", epoch.number, chosen.epochs, f"loss {epoch.loss:.4f}")
 
-    record = train_without_labels(model, hidden, chosen, tell, seed=params.seed)
+    record = train_without_labels(model, hidden, chosen, tell, seed=params.seed, processes=processes)
     after = predict(model.to("cpu"), unseen[0]).argmax(1)
     right_before, right_after = ((one == unseen[1]).float().mean().item() for one in (before, after))
     effect = TrainingEffect(len(before), right_before, right_after, (before != after).float().mean().item())
-    Console(stderr=True).print(str(effect), highlight=False)
+    Console(stderr=True, quiet=processes.rank > 0).print(str(effect), highlight=False)
     losses = tuple(epoch.loss for epoch in record.training.epochs)
     return RootTraining(losses, record.training.settings | settings, RuleRecord.of(record.rule), effect)
 
 
-def train_anew(workspace: Workspace, params: Params, model: EditableModel, split: LabelledImages) -> RootTraining:
+def train_anew(
+    workspace: Workspace, params: Params, model: EditableModel, split: LabelledImages, processes: Processes = ALONE
+) -> RootTraining:
     """Train `model` in place; what is kept in training.json."""
     teller = open_teller(workspace, "train")
 
@@ -129,7 +141,7 @@ def train_anew(workspace: Workspace, params: Params, model: EditableModel, split
         bar.update(task, completed=epoch.number)
         teller.tell("epoch", epoch.number, params.train.epochs + more, f"loss {epoch.loss:.4f}")
 
-    with ProgressBar(transient=True, console=Console(stderr=True)) as bar:
+    with ProgressBar(transient=True, console=Console(stderr=True), disable=processes.rank > 0) as bar:
         more = 0 if params.train.method == "plain" else params.train.editable_epochs
         task = bar.add_task("training the root model", total=params.train.epochs + more)
         record, rule = fit_root(
@@ -139,6 +151,7 @@ def train_anew(workspace: Workspace, params: Params, model: EditableModel, split
             params.train,
             params.seed,
             tell,
+            processes,
         )
     return RootTraining(tuple(epoch.loss for epoch in record.epochs), record.settings, rule)
 
@@ -150,13 +163,14 @@ def fit_root(
     params: TrainParams,
     seed: int,
     progress: Progress,
+    processes: Processes = ALONE,
 ) -> tuple[TrainingRecord, RuleRecord | None]:
     """Train by the method of params.yaml; the record, and the update rule that Editable Training learned.
 
     Editable Training goes on where plain training ends: from scratch, a few hundred batches do not show its effect.
     """
     where = str(device())
-    plain = train(model, images, labels, params, progress, seed=seed, device=where)
+    plain = train(model, images, labels, params, progress, seed=seed, device=where, processes=processes)
     if params.method == "plain":
         return plain, None
     record = train_editable(
@@ -169,6 +183,7 @@ def fit_root(
         lambda epoch: progress(replace(epoch, number=params.epochs + epoch.number)),
         seed=seed + 1,
         device=where,
+        processes=processes,
     )
     whole = TrainingRecord(record.training.settings, plain.epochs + record.training.epochs)
     return whole, RuleRecord.of(record.rule)
