@@ -15,7 +15,8 @@ from errata.data.reports import file_report
 from errata.data.storage import Storage, open_storage
 from errata.editing.errors import StoreUnusable
 from errata.flows.cli.app import app
-from errata.flows.workspace import open_store, operator
+from errata.flows.stages.progress import Teller, progress_file
+from errata.flows.workspace import Workspace, open_store, operator
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place
 
@@ -79,6 +80,24 @@ def test_a_store_with_reports_alone_is_one(new_store: NewStore) -> None:
     storage.put_once(f"{layout.BULK}monday/reports.jsonl", b"{}\n")
     result = CliRunner().invoke(app, ["status", "--store", storage.url, "--json"])
     assert (result.exit_code, json.loads(result.stdout)["waiting"]) == (0, 2)
+
+
+def test_what_is_at_work_in_the_workspace_is_told_while_its_process_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ERRATA_WORKSPACE", str(tmp_path))
+    said = list[str]()
+    path = progress_file(Workspace(tmp_path))
+    Teller(path, "train", said.append).tell("epoch", 3, 30, "loss 0.5")
+
+    def status(*words: str) -> str:
+        return CliRunner().invoke(app, ["status", "--store", str(tmp_path), *words]).stdout
+
+    assert json.loads(status("--json"))["running"] == said[0]
+    assert "running" in status() and "epoch 3 of 30" in status()
+    gone = json.loads(path.read_bytes()) | {"process": 2**22 + 1}  # more than Linux gives out
+    path.write_text(json.dumps(gone))
+    assert "running" not in json.loads(status("--json"))
 
 
 def test_a_first_release_makes_its_store(tmp_path: Path) -> None:

@@ -108,8 +108,12 @@ def test_true_claims_on_real_mistakes_are_doubted_less_than_wrong_claims_on_what
     assert found[true].mean() < found[~true].mean() - 0.3
 
 
+ASKED: list[list[str]] = []  # the images of each call
+
+
 def all_knowing(images: Pixels) -> NDArray[np.float32]:
     """Stands for a second network: which digit each image of the demonstration shows."""
+    ASKED.append([pixel_digest(image) for image in images])
     digits = load_dataset("digits")
     known = {pixel_digest(image): label for image, label in zip(digits.images, digits.labels, strict=True)}
     return np.eye(10, dtype=np.float32)[[known[pixel_digest(image)] for image in images]]
@@ -119,11 +123,14 @@ def test_a_second_network_that_sees_better_tells_right_claims_from_wrong_ones(pl
     traffic = load_split(place.workspace.splits, "traffic")
     before, true = doubts_of(DoubtEstimator(place.workspace, sync(place.night())), traffic)
     set_trust(place.workspace.folder, second_opinion=f"{__name__}:all_knowing")
+    ASKED.clear()
     for _ in range(2):  # its features are kept, and the same
         after, _ = doubts_of(DoubtEstimator(place.workspace, sync(place.night())), traffic)
         assert after[true].mean() < before[true].mean() / 2
         assert (after[true] < before[true]).all()
         assert after[~true].min() > after[true].max()
+    asked = [image for images in ASKED for image in images]  # of few at a time, and of each image once
+    assert len(asked) == len(set(asked)) > 900 and max(map(len, ASKED)) <= 256
     set_trust(place.workspace.folder, second_opinion="nowhere:nothing")
     with pytest.raises(DataError, match="second_opinion: nowhere:nothing cannot be asked"):
         DoubtEstimator(place.workspace, sync(place.night())).predict(traffic.images[:1])
