@@ -154,6 +154,14 @@ def shadow_counts(candidate: str, at: datetime.datetime, run: str) -> str:
     return f"{SHADOW}{candidate}/{at.astimezone(datetime.UTC):%Y%m%dT%H%M%SZ}-{run}.json"
 
 
+def counted_at(key: str) -> datetime.datetime | None:
+    """When that was, from a key of `shadow_counts`; None of any other key."""
+    try:
+        return datetime.datetime.strptime(stem(key).partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return None
+
+
 def stem(key: str) -> str:
     """A key's last segment without its ending: `stem(inbox_report(r)) == r`."""
     return key.rsplit("/", 1)[-1].rsplit(".", 1)[0]

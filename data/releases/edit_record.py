@@ -51,7 +51,8 @@ class KindRecord:
     `fitted` and `held_out` are corrections; `mended` of the held-out ones come out right. `calibration_firing` is the
     share of calibration images on which it fires. On `labelled` images of the kind, which judge and are never fitted,
     `increase` is the error rate that it adds (negative: it errs less). Bounds are the gate's. `questions` is a sample
-    of what it changes in the day's requests, for a person to judge.
+    of what it changes in the day's requests, for a person to judge. The detector of a `concept` looks at features, that
+    of a kind of image at the early stages.
     """
 
     name: str
@@ -66,6 +67,7 @@ class KindRecord:
     increase_bound: Real
     why: str = ""
     questions: tuple[ChangedAnswer, ...] = ()
+    concept: bool = False
 
     @property
     def corrections(self) -> frozenset[str]:

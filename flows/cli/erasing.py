@@ -107,7 +107,7 @@ def prune(
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove weights of old releases and spent evidence, by the stated retention; never what is live or before."""
+    """Remove weights of old releases, spent evidence and counts of shadows, by the retention; never what is live."""
     from errata.flows.cli.store import existing_store
     from errata.flows.releases.retention.prune import plan_prune
     from errata.flows.releases.retention.prune import prune as carry_out
@@ -130,6 +130,7 @@ def prune(
                 "files": plan.files,
                 "objects": plan.objects,
                 "images": plan.images,
+                "counts": plan.counts,
                 "bytes": plan.size,
             }
         )
@@ -138,7 +139,12 @@ def prune(
         "what", "how many", "bytes", title=f"Gone: {rule}" if yes else f"Would go: {rule}", title_justify="left"
     )
     releases = ", ".join(str(each.version) for each in plan.releases)
-    rows = ((f"files of releases {releases}", plan.files), ("objects of DVC", plan.objects), ("images", plan.images))
+    rows = (
+        (f"files of releases {releases}", plan.files),
+        ("objects of DVC", plan.objects),
+        ("images", plan.images),
+        ("counts of shadows that are over", plan.counts),
+    )
     for name, sizes in rows:
         table.add_row(name.strip(), str(len(sizes)), f"{sum(sizes.values()):,}")
     out.print(table)

@@ -29,13 +29,20 @@ def live_kinds(storage: Storage) -> EditRecord:
 def merge(storage: Storage, kinds: Sequence[str], *, name: str = "", by: str, why: str) -> None:
     """Record that kinds of the live release are one; the next night honours it.
 
-    Raises NightError if a name is no kind's, DataError if they are fewer than two or the new `name` cannot be given.
+    Raises NightError if a name is no kind's, DataError if they are fewer than two, if not all are kinds of image or all
+    of concept, or if the new `name` cannot be given.
     """
     if len(set(kinds)) < 2:
         raise DataError("one kind alone cannot be merged; name two or more")
     if name:
         check_name(name)
-    members = sorted({each for kind in kinds for each in live_kind(storage, kind).corrections})
+    merged = [live_kind(storage, kind) for kind in kinds]
+    if len({each.concept for each in merged}) > 1:
+        concepts = ", ".join(repr(each.name) for each in merged if each.concept)
+        raise DataError(
+            f"{concepts} of concept cannot be merged with kinds of image, at which detectors look otherwise"
+        )
+    members = sorted({correction for each in merged for correction in each.corrections})
     _record(storage, KindDecision("merged", tuple(members), name), by, why)
 
 

@@ -133,6 +133,7 @@ class _Judge:
                     increase=harm.value,
                     increase_bound=harm.bound,
                     why=DISSOLVED if dissolved else refusal(measure, gain, harm),
+                    concept=kind.concept,
                 )
             )
         return records

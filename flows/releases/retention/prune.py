@@ -1,4 +1,5 @@
-"""What leaves the store by the stated retention: weights of old releases, what only they need, and spent evidence.
+"""What leaves the store by the stated retention: weights of old releases, what only they need, spent evidence, and what
+services counted of candidates that wait no more.
 
 Never what is live or was before it, nor the first release, by which the drawdown of all roots is measured. Manifest,
 ledger, replay set and measurements of each release stay, so lineage verifies and every rollback keeps its meaning.
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from errata.data import layout
 from errata.data.inbox.what_waits import batches
+from errata.data.releases.candidate import read_candidate
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.manifest import Live
 from errata.data.storage.base import Storage
@@ -24,7 +26,7 @@ from errata.flows.releases.retention.stored import StoredBundle, record_removals
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """What would go, with its bytes by key: `files` of `releases`, `objects` of DVC's, `images`."""
+    """What would go, with its bytes by key: `files` of `releases`, DVC's `objects`, `images`, shadows' `counts`."""
 
     live: Live
     tag: str
@@ -32,16 +34,17 @@ class PrunePlan:
     files: dict[str, int]
     objects: dict[str, int]
     images: dict[str, int]
+    counts: dict[str, int]
 
     @property
     def size(self) -> int:
         """All bytes."""
-        return sum(sum(each.values()) for each in (self.files, self.objects, self.images))
+        return sum(sum(each.values()) for each in (self.files, self.objects, self.images, self.counts))
 
 
 def plan_prune(storage: Storage, *, keep: int, days: float, now: datetime | None = None) -> PrunePlan:
     """What goes now: releases that are neither among the `keep` newest nor were live within `days`, and evidence of
-    reports that are older. Nothing is changed."""
+    reports, and counts of shadows, that are older. Nothing is changed."""
     live, tag = require_live(storage)
     before = (now or datetime.now(UTC)) - timedelta(days=days)
     bundles = stored_bundles(storage, live)
@@ -70,6 +73,7 @@ def plan_prune(storage: Storage, *, keep: int, days: float, now: datetime | None
         _sizes(
             storage, spent_images(storage, [each for each in bundles if each.version not in versions_spent], before)
         ),
+        _sizes(storage, spent_counts(storage, live, before)),
     )
 
 
@@ -92,6 +96,18 @@ def spent_images(storage: Storage, kept: Iterable[StoredBundle], before: datetim
     return [layout.image(each) for each in sorted(gone)]
 
 
+def spent_counts(storage: Storage, live: Live, before: datetime) -> list[str]:
+    """The keys of what services counted, before then, of candidates that wait no more: each counts for nothing."""
+    candidate = read_candidate(storage)
+    waits = candidate is not None and candidate.parent == live.manifest_sha256
+    kept = f"{layout.SHADOW}{candidate.manifest_sha256}/" if candidate and waits else None
+    return [
+        key
+        for key in storage.keys(layout.SHADOW)
+        if not (kept and key.startswith(kept)) and (at := layout.counted_at(key)) is not None and at < before
+    ]
+
+
 def prune(storage: Storage, plan: PrunePlan, *, by: str, why: str) -> None:
     """Carry a plan out. Killed anywhere, the next plan has what is left.
 
@@ -108,7 +124,7 @@ def prune(storage: Storage, plan: PrunePlan, *, by: str, why: str) -> None:
             for each in plan.releases:
                 storage.delete(layout.removal(each.version))
             raise
-    for key in (*plan.files, *plan.objects, *plan.images):
+    for key in (*plan.files, *plan.objects, *plan.images, *plan.counts):
         storage.delete(key)
 
 

@@ -24,7 +24,7 @@ FileOne = Callable[..., Report]
 
 
 def make_live(storage: Storage, version: int, *held: str, no_slot: str = "") -> None:
-    """A release whose ledger rests on the reports `held`; what report `no_slot` is behind, no slot does."""
+    """A release whose ledger rests on the reports `held`, as far as this is read; no slot holds what `no_slot` says."""
     ledger = Ledger(version, tuple(Correction(each, "cat", (each,)) for each in held)).to_jsonl().encode()
     holds = {each: each != no_slot for each in held}
     edited = EditRecord(not no_slot, 1, "", holds, deferred={no_slot: "not apart"} if no_slot else {}).to_json()

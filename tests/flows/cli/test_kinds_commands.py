@@ -20,16 +20,18 @@ from errata.flows.releases.contents.bundle import Bundle, publish
 from tests.serving.releases import IMAGES, bundle, point_at
 
 
-def kind(name: str, fitted: str) -> KindRecord:
+def kind(name: str, fitted: str, *, concept: bool = False) -> KindRecord:
     keys = tuple(each.ljust(64, "0") for each in fitted)
-    return KindRecord(name, -1, keys, (), 0, 0.0, 0.0, 0, 0.0, 0.0, "it mends too few")
+    return KindRecord(name, -1, keys, (), 0, 0.0, 0.0, 0, 0.0, 0.0, "it mends too few", concept=concept)
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """A store whose live release found two kinds, of the corrections a to c and d to f."""
+    """A store whose live release found two kinds of image, of the corrections a to c and d to f, and one of concept."""
     store, made = LocalStorage(tmp_path / "store"), bundle(1)
-    record = EditRecord(True, 1, "", {}, kinds=(kind("snow", "abc"), kind("ice", "def"))).to_json()
+    record = EditRecord(
+        True, 1, "", {}, kinds=(kind("snow", "abc"), kind("ice", "def"), kind("sledges", "789", concept=True))
+    ).to_json()
     entries = {**made.manifest.files, "edit.json": FileEntry(sha256(record), len(record))}
     made = Bundle(replace(made.manifest, files=entries), {**made.files, "edit.json": record})
     publish(store, made)
@@ -75,6 +77,7 @@ def test_kinds_are_split_and_merged_by_a_record(storage: Storage) -> None:
     [
         ("merge", "snow"),
         ("merge", "snow", "rain"),
+        ("merge", "snow", "sledges"),
         ("split", "snow", "d"),
         ("split", "snow", "a", "b", "c"),
         ("split", "rain", "a"),

@@ -14,6 +14,7 @@ from errata.data import layout
 from errata.data.images import encode_png
 from errata.data.inbox.quarantine import quarantine, settle
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.candidate import Candidate, ShadowCounts, point_at_candidate, put_counts
 from errata.data.releases.erasure import Erasure, ask
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import FileEntry, read_live, sha256, verify_bundle
@@ -100,6 +101,25 @@ def test_old_weights_go_and_what_is_live_before_or_first_stays(storage: Storage)
     assert log_entries(storage)[-1].action == "pruned"
     assert plan(storage).size == 0
     assert rollback(storage, by="me", why="").live.version == 5
+
+
+def test_counts_of_a_shadow_leave_once_its_candidate_waits_no_more(storage: Storage) -> None:
+    for version in (1, 2):
+        release(storage, weighty(version))
+    live, waits, over = require_live(storage)[0].manifest_sha256, "a" * 64, "b" * 64
+    now = datetime.now(UTC)
+    point_at_candidate(storage, Candidate(3, waits, live, (), (), "a run", now.isoformat()))
+    for candidate in (waits, over):
+        key = layout.shadow_counts(candidate, now, candidate[:4])
+        put_counts(storage, key, ShadowCounts(candidate, live, 10, 0, 0))
+    storage.put_once(f"{layout.SHADOW}{over}/notes.txt", b"somebody's own")
+    assert plan(storage, days=200).counts == {}
+    found = plan(storage)
+    assert list(found.counts) == [layout.shadow_counts(over, now, over[:4])]
+    gone(storage, found)
+    assert len(list(storage.keys(layout.SHADOW))) == 2
+    release(storage, weighty(3))  # the candidate's parent is not live any more
+    assert list(plan(storage).counts) == [layout.shadow_counts(waits, now, waits[:4])]
 
 
 def test_what_is_young_or_among_the_newest_stays(storage: Storage) -> None:
