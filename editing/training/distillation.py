@@ -18,12 +18,12 @@ from torch import Tensor
 
 from errata.editing.errors import DataError
 from errata.editing.model import EditableModel
-from errata.editing.processes import ALONE, Processes
 from errata.editing.rules import Rule
 from errata.editing.scopes import Scope
 from errata.editing.settings import EditableSettings
 from errata.editing.training.editable import START, EditableObjective, EditableRecord, divergence
 from errata.editing.training.plain import Epoch, Progress, TrainingRecord
+from errata.editing.training.processes import ALONE, Processes
 
 
 def train_without_labels(

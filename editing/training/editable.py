@@ -23,11 +23,11 @@ from errata.editing.constraints.classification import violation
 from errata.editing.editors.gradient import Descent, descend
 from errata.editing.model import EditableModel
 from errata.editing.network import eval_mode
-from errata.editing.processes import ALONE, Processes
 from errata.editing.rules import UNBOUNDED, RMSProp, Rule
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
 from errata.editing.training.plain import Progress, TrainingRecord, fit
+from errata.editing.training.processes import ALONE, Processes
 from errata.editing.types import Tensors
 
 START = RMSProp(2e-3, 0.5)  # the coefficients from which they are learned

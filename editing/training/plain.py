@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from errata.editing.errors import DataError
 from errata.editing.model import EditableModel
-from errata.editing.processes import ALONE, Processes
 from errata.editing.settings import TrainingSettings
+from errata.editing.training.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from errata.editing.model import EditableModel, ModelSpec, fit_patch, save_model
 from errata.editing.networks.imagenet import PUBLISHED, imagenet_outputs, read_published
 from errata.editing.onnx.export import export_onnx
 from errata.editing.pretrained import load_weights
-from errata.editing.processes import ALONE, Processes, joined
 from errata.editing.rules import RuleRecord
 from errata.editing.scopes import Scope
 from errata.editing.tensors import tensor_of
 from errata.editing.training.distillation import train_without_labels
 from errata.editing.training.editable import train_editable
 from errata.editing.training.plain import Epoch, Progress, TrainingRecord, predict, train
+from errata.editing.training.processes import ALONE, Processes, joined
 from errata.flows.params import ModelParams, Params, TrainParams
 from errata.flows.stages.common import device
 from errata.flows.stages.progress import open_teller

@@ -25,7 +25,7 @@ WATCHED = """\
 import os, signal, sys
 from pathlib import Path
 from torch import nn
-from errata.editing.architectures import register, resnet
+from errata.editing.networks.architectures import register, resnet
 
 RANK = os.environ.get("RANK", "alone")
 

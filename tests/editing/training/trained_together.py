@@ -1,6 +1,6 @@
 """What test_processes.py has several processes do: each of three trainings, its weights and losses to a file.
 
-torchrun --nproc-per-node 2 -m tests.editing.trained_together FOLDER
+torchrun --nproc-per-node 2 -m tests.editing.training.trained_together FOLDER
 """
 
 import os
@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from errata.editing.distillation import train_without_labels
-from errata.editing.editable_training import train_editable
 from errata.editing.model import EditableModel
-from errata.editing.processes import Processes, joined
 from errata.editing.rules import GradientDescent
 from errata.editing.scopes import Scope, before
 from errata.editing.settings import EditableSettings
-from errata.editing.training import TrainingRecord, train
+from errata.editing.training.distillation import train_without_labels
+from errata.editing.training.editable import train_editable
+from errata.editing.training.plain import TrainingRecord, train
+from errata.editing.training.processes import Processes, joined
 from tests.editing.models import small_images, small_model
 
 IMAGES = small_images(41)  # the last batch has 9, which two processes share as 5 and 4

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from errata.editing.errors import DataError
-from errata.editing.processes import ALONE, Processes
 from errata.editing.settings import TrainingSettings
-from errata.editing.training import train
+from errata.editing.training.plain import train
+from errata.editing.training.processes import ALONE, Processes
 from tests.editing.models import small_images, small_model
-from tests.editing.trained_together import TRAININGS, found
+from tests.editing.training.trained_together import TRAININGS, found
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     """Of each training: the same bits in both, and but for rounding what one process comes to, its losses too."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    subprocess.run([*command, "tests.editing.trained_together", str(tmp_path)], check=True, cwd=REPOSITORY)
+    subprocess.run([*command, "tests.editing.training.trained_together", str(tmp_path)], check=True, cwd=REPOSITORY)
     first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("0", "1"))
     for name in TRAININGS:
         together, alone = first[name], found(name, ALONE)
