@@ -6,9 +6,11 @@ judged by the old one stays, as numbers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -112,10 +114,7 @@ def name_gates(workspace: Workspace, digests: Sequence[str]) -> None:
     document["data"]["gates"] = list(digests)
     out = BytesIO()
     yaml.dump(document, out)
-    path = workspace.folder / "params.yaml"
-    whole = path.with_suffix(".new")
-    whole.write_bytes(out.getvalue())
-    whole.replace(path)
+    _replace(workspace.folder / "params.yaml", out.getvalue())
 
 
 def _without(split: LabelledImages, identities: Collection[str]) -> LabelledImages:
@@ -125,7 +124,14 @@ def _without(split: LabelledImages, identities: Collection[str]) -> LabelledImag
 
 def _write(workspace: Workspace, digest: str, content: bytes) -> None:
     workspace.gates.mkdir(exist_ok=True)
-    path = workspace.gates / f"{digest}.npz"
+    _replace(workspace.gates / f"{digest}.npz", content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, also if the power is lost: params.yaml is the operator's own."""
     whole = path.with_suffix(".new")
-    whole.write_bytes(content)
+    with whole.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     whole.replace(path)

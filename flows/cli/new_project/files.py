@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +43,20 @@ IGNORED_BY_GIT = (
     "__pycache__/",
 )
 WITHOUT_GIT = "[core]\n    no_scm = true\n"
-MINE = ("dvc.yaml", "params.yaml")  # whose folder has one of these is a project already
 
 
 def project_files(params: Params, *, git: bool) -> dict[str, bytes]:
     """Every file of a new project by its path; without `git` DVC is told not to look for it."""
-    files = {
-        "dvc.yaml": own_pipeline(),
-        "params.yaml": params_file(params),
+    return {
         "prefect.yaml": DEPLOYMENTS.read_bytes(),
         ".dvc/config": DVC_CONFIG.encode(),
         ".dvc/.gitignore": b"/config.local\n/tmp\n/cache\n",
         ".dvcignore": IGNORED_BY_DVC.encode(),
         ".gitignore": "".join(f"{line}\n" for line in IGNORED_BY_GIT).encode(),
+        **({} if git else {".dvc/config.local": WITHOUT_GIT.encode()}),
+        "dvc.yaml": own_pipeline(),
+        "params.yaml": params_file(params),  # last: a folder that has it is a project
     }
-    return files if git else {**files, ".dvc/config.local": WITHOUT_GIT.encode()}
 
 
 def params_file(params: Params) -> bytes:
@@ -80,24 +80,29 @@ def _different(params: Any, default: Any) -> dict[str, Any]:
 
 
 def refuse_a_project(folder: Path) -> None:
-    """Raises DataError if `folder` is a project already."""
-    if there := [name for name in MINE if (folder / name).exists()]:
+    """Raises DataError if `folder` is a project already, of ours or of somebody else's."""
+    mine = folder / "dvc.yaml"  # ours by itself is what an `init` left that was killed
+    left_over = mine.is_file() and mine.read_bytes() == own_pipeline()
+    if there := [name for name in ("dvc.yaml", "params.yaml")[left_over:] if (folder / name).exists()]:
         raise DataError(
             f"{folder} has {' and '.join(there)} already, which nothing is written over; use another folder"
         )
 
 
-def write_project(folder: Path, files: dict[str, bytes]) -> list[str]:
-    """Write what is not there; the names of those files that were, and are as they were."""
+def write_project(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Write what is not there, each file whole or not at all; the names of those that were there, are as they were and
+    say something else."""
     kept = []
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with path.open("xb") as out:
-                out.write(content)
-        except FileExistsError:
-            kept.append(name)
+        if path.exists() or path.is_symlink():
+            if not path.is_file() or path.read_bytes() != content:
+                kept.append(name)
+            continue
+        whole = path.with_name(f"{path.name}.new")
+        whole.write_bytes(content)
+        whole.replace(path)
     return kept
 
 

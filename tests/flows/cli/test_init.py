@@ -1,6 +1,7 @@
 """`errata init` looks at the images, chooses by them, tries the network, and writes over nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from typer.testing import CliRunner, Result
 from errata.data.images import encode_png
 from errata.editing.errors import DataError, ModelError
 from errata.flows.cli.app import app
-from errata.flows.cli.new_project.files import params_file
+from errata.flows.cli.new_project.files import params_file, project_files, refuse_a_project, write_project
 from errata.flows.params import Params, parse_params
 from errata.flows.params.sections import ModelParams
 from errata.flows.releases.pipeline import check_pipeline
 from tests.flows.conftest import REPOSITORY
+from tests.flows.night.faults import full_disk
 
 COUNTS = {"cat": 40, "dog": 60}
 
@@ -140,3 +142,47 @@ def test_published_weights_bring_what_goes_with_them(project: Path) -> None:
     assert (params.model.weights, params.data.image_shape) == ("published", (224, 224, 3))
     assert params.model == parse_params(b"model: {architecture: efficientnet_lite0}").model
     assert params.data.splits.train == 9  # a tenth: nothing is trained
+
+
+class Ending(dict[str, bytes]):
+    """Files of which the process sees so many, and then is killed."""
+
+    def __init__(self, files: dict[str, bytes], after: int) -> None:
+        super().__init__(files)
+        self.after = after
+
+    def items(self) -> Any:
+        for number, item in enumerate(super().items()):
+            if number == self.after:
+                raise KeyboardInterrupt
+            yield item
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_killed_between_any_two_files_it_is_begun_again(tmp_path: Path, git: bool) -> None:
+    files = project_files(Params(), git=git)
+    for after in range(len(files)):
+        folder = tmp_path / str(after)
+        with pytest.raises(KeyboardInterrupt):
+            write_project(folder, Ending(files, after))
+        refuse_a_project(folder)
+        assert write_project(folder, files) == []
+        assert {name: (folder / name).read_bytes() for name in files} == files
+        with pytest.raises(DataError, match="already"):
+            refuse_a_project(folder)
+
+
+def test_no_file_of_it_is_half_written(tmp_path: Path) -> None:
+    """The disk is full in the middle of one."""
+    files = project_files(Params(), git=True)
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        write_project(tmp_path, files)
+    assert all(files[name] == (tmp_path / name).read_bytes() for name in files if (tmp_path / name).exists())
+    assert write_project(tmp_path, files) == []
+    assert all((tmp_path / name).read_bytes() == content for name, content in files.items())
+
+
+def test_somebody_elses_pipeline_is_a_project(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(DataError, match=r"dvc\.yaml already"):
+        refuse_a_project(tmp_path)

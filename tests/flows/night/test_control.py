@@ -1,5 +1,6 @@
 """New labelled images become the gate split: what is left out of them, and what the next night judges by."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from errata.flows.gate.criterion import Name
 from errata.flows.night.collect import Control
 from errata.flows.night.control import add_gate
 from errata.flows.night.run import run_night
+from errata.flows.releases.gate_images import keep_gate, name_gates
 from tests.flows.conftest import Place
 
 
@@ -100,3 +102,21 @@ def test_what_cannot_judge_changes_nothing(quick: Place, tmp_path: Path, lack: s
         add_gate(quick.night(), source)
     assert (quick.workspace.params_file, splits_digest(quick.workspace.splits)) == (params, splits)
     assert list(quick.storage.keys(layout.GATES)) == []
+
+
+def test_params_and_gate_images_are_on_the_disk_before_they_get_their_names(
+    quick: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss of power must not leave an operator's params.yaml empty."""
+    synced: set[int] = set()
+    really = os.fsync
+
+    def noting(handle: int) -> None:
+        really(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    keep_gate(quick.storage, quick.workspace, "0" * 64, b"images")
+    name_gates(quick.workspace, ["0" * 64])
+    for path in (quick.workspace.folder / "params.yaml", quick.workspace.gates / f"{'0' * 64}.npz"):
+        assert path.stat().st_ino in synced, path
