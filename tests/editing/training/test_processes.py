@@ -14,7 +14,7 @@ from errata.editing.training.processes import ALONE, Processes
 from tests.editing.models import small_images, small_model
 from tests.editing.training.trained_together import TRAININGS, found
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
