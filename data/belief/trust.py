@@ -42,8 +42,8 @@ class TrustSettings(Section):
     )
     second_opinion: str = parameter(
         "",
-        "`module:function` that makes features `[n, d]` of images uint8 `[n, h, w, c]` by another network than the "
-        "root; held against control images they tell wrong claims; empty: none",
+        "`module:function`, in the workspace or installed, that makes features `[n, d]` of images uint8 `[n, h, w, c]` "
+        "by another network than the root (docs/second-network.md); empty: none",
     )
     trusted: tuple[str, ...] = parameter((), "reporters whose word alone is enough")
     trusted_needed: bool = parameter(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 
 import numpy as np
 import torch
@@ -16,17 +15,15 @@ from errata.data.belief.image_evidence import ImageEvidence
 from errata.data.belief.names import same_reporter
 from errata.data.images import Pixels, pixel_digest
 from errata.data.inbox.claim import Claim
-from errata.data.kept_blocks import KeptBlocks
-from errata.data.releases.manifest import sha256
 from errata.data.splits import load_split
-from errata.editing.batches import BLOCK, spread
-from errata.editing.errors import DataError
+from errata.editing.batches import spread
 from errata.editing.features import Features
 from errata.editing.metrics import predicted_classes
 from errata.editing.model import EditableModel, load_model
 from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.onnx.shortcut import shortcut
 from errata.editing.tensors import tensor_of
+from errata.flows.night.second_network import SecondNetwork
 from errata.flows.night.state import Parent
 from errata.flows.stages.common import device, load_plugins, open_features
 from errata.flows.workspace import Workspace
@@ -45,12 +42,13 @@ class DoubtEstimator:
 
     def __post_init__(self) -> None:
         self._live = OnnxClassifier(self.parent.model)
+        self._second = SecondNetwork(self.workspace)
 
     def predict(self, pixels: Pixels) -> NDArray[np.int64]:
         """What the live model predicts for uint8 `[n, h, w, c]`: `[n]`; what was seen is kept for `doubts`."""
         predictions = self._live.predict(pixels)
         features = Features().of(self._root, torch.from_numpy(pixels)).cpu().numpy().astype(np.float16)
-        second = self._second(pixels)
+        second = self._second.features(pixels)
         for image, *seen in zip(pixels, predictions.probabilities, features, second, strict=True):
             self._seen.setdefault(pixel_digest(image), (seen[0], seen[1], seen[2]))
         return predicted_classes(predictions.logits)
@@ -69,7 +67,7 @@ class DoubtEstimator:
         second = np.stack([self._seen[image][2] for image in images])
         evidence = self._evidence()
         found = estimate_doubts(
-            evidence.posterior(probabilities, features, second if self._named else None),
+            evidence.posterior(probabilities, features, second if self._second.name else None),
             [
                 Opinion(row[each.correction], classes.index(each.expected), same_reporter(each.reporter))
                 for each in usable
@@ -103,38 +101,5 @@ class DoubtEstimator:
             np.concatenate([live.predict(each).probabilities for each in images]),
             np.concatenate([features.of(self._root, tensor_of(each)).cpu() for each in images]),
             np.concatenate([labels for _, labels in sampled]),
-            np.concatenate([self._second(each) for each in images]) if self._named else None,
+            np.concatenate([self._second.features(each) for each in images]) if self._second.name else None,
         )
-
-    @property
-    def _named(self) -> str:
-        return self.workspace.params.trust.second_opinion
-
-    def _second(self, pixels: Pixels) -> NDArray[np.float32]:
-        """The second network's features of uint8 `[n, h, w, c]`, kept in the workspace; no columns if there is none."""
-        if not self._named:
-            return np.zeros((len(pixels), 0), np.float32)
-        kept = KeptBlocks(self.workspace.features / "second-opinion.db")
-        keys = [sha256(f"{self._named}\0{pixel_digest(image)}".encode()) for image in pixels]
-        found = kept.get(keys)
-        missing = [index for index, key in enumerate(keys) if key not in found]
-        for start in range(0, len(missing), BLOCK):
-            block = missing[start : start + BLOCK]
-            features = features_by(self._named, pixels[block])
-            new = {keys[index]: row.tobytes() for index, row in zip(block, features, strict=True)}
-            kept.put(new)
-            found |= new
-        return np.stack([np.frombuffer(found[key], np.float32) for key in keys])
-
-
-def features_by(name: str, pixels: Pixels) -> NDArray[np.float32]:
-    """What the function `module:function` makes of uint8 `[n, h, w, c]`: `[n, d]`. Raises DataError if it makes nothing
-    of the kind, or cannot be imported."""
-    module, _, function = name.partition(":")
-    try:
-        features = np.asarray(getattr(import_module(module), function)(pixels), np.float32)
-    except (ImportError, AttributeError, ValueError) as fault:
-        raise DataError(f"params.yaml: trust.second_opinion: {name} cannot be asked: {fault}") from fault
-    if features.ndim != 2 or len(features) != len(pixels):
-        raise DataError(f"params.yaml: trust.second_opinion: {name} made {features.shape} of {len(pixels)} images")
-    return features

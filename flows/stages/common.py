@@ -31,13 +31,19 @@ def device() -> torch.device:
 
 def load_plugins(modules: Sequence[str], workspace: Workspace) -> None:
     """Import the modules that register architectures, from the workspace too; raises DataError if one cannot be."""
-    if modules and (folder := str(workspace.folder.resolve())) not in sys.path:
-        sys.path.append(folder)  # the command `errata` itself looks beside its own file only
+    if modules:
+        find_modules_of(workspace)
     for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise DataError(f"params.yaml: model.plugins: {name!r} cannot be imported here: {error}") from error
+
+
+def find_modules_of(workspace: Workspace) -> None:
+    """Have modules found in the workspace too: the command `errata` itself looks beside its own file only."""
+    if (folder := str(workspace.folder.resolve())) not in sys.path:
+        sys.path.append(folder)
 
 
 def open_features(workspace: Workspace, root: EditableModel, stage: str) -> Features:

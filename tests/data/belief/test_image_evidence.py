@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from errata.data.belief.image_evidence import ImageEvidence
+from errata.data.belief.second_opinion import SecondOpinion
 
 Floats = NDArray[np.float64]
 CENTRES = 2.0 * np.eye(4)
@@ -111,3 +112,12 @@ def test_a_second_network_speaks_as_loud_as_control_images_let_it() -> None:
     # one that knows nothing is not heard
     deaf = ImageEvidence(probabilities, features, labels, noise := rng.normal(size=(4000, 20)))
     assert np.abs(deaf.posterior(unseen, none, noise) - alone).mean() < 0.02
+
+
+def test_four_numbers_that_tell_the_classes_apart_are_heard_as_well_as_many() -> None:
+    """Logits, of a network that learned the classes: exact here, and a few hundred control images show it."""
+    _, logits, labels = blobs(0, 300)
+    _, unseen, _ = blobs(1, 2000)
+    powers = np.exp(unseen @ CENTRES.T)
+    exact = powers / powers.sum(axis=1, keepdims=True)
+    assert np.abs(SecondOpinion(logits, labels, 4).chances(unseen) - exact).mean() < 0.05
