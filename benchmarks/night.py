@@ -34,7 +34,7 @@ import psutil
 import torch
 import yaml
 
-from benchmarks.doubt import human_labels
+from benchmarks.doubt.people import human_labels
 from benchmarks.report import environment, markdown
 from errata.data.datasets import LabelledImages, load_dataset
 from errata.data.images import encode_png, pixel_digest

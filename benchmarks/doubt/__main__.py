@@ -13,67 +13,22 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.stats import beta
-from sklearn.metrics import roc_auc_score
 
 from benchmarks.cifar10.data import Images, load_cifar10
 from benchmarks.cifar10.models import plain_model
+from benchmarks.doubt.made_up import Scene, digits, made_up, scene
+from benchmarks.doubt.measures import Claims, at_three_per_cent, auc, bins, interval
+from benchmarks.doubt.people import Classes, apart, human_labels
 from benchmarks.report import environment, markdown
 from errata.data.belief.doubt import Opinion, estimate_doubts
-from errata.data.belief.image_evidence import ImageEvidence
 from errata.data.belief.trust import TrustSettings
-from errata.data.datasets import load_dataset
-from errata.data.splits import make_splits
-from errata.editing.model import EditableModel, ModelSpec, batched_features
-from errata.editing.settings import TrainingSettings
-from errata.editing.training.plain import train
 
-Floats = NDArray[np.float64]
-Classes = NDArray[np.int64]
-ERROR = 0.17  # of the people who are made up, as of CIFAR-10N's
 SEEDS = 5
-EDGES = (0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0001)
 RESULTS = Path("docs/results")
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Images that people look at: the chance of each class `[n, classes]`, what the model predicts and what is true
-    `[n]`, and the model's accuracy on control images."""
-
-    posterior: Floats
-    predicted: Classes
-    truth: Classes
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Claims:
-    """Each claim's doubt, whether it is wrong, whether the default limits release it, whether liars made it."""
-
-    doubts: Floats
-    wrong: NDArray[np.bool_]
-    released: NDArray[np.bool_]
-    liars: NDArray[np.bool_]
-
-
-def scene(model: EditableModel, control: Images, seen: Images) -> Scene:
-    """What the network makes of images, held against control images."""
-    parts = []
-    for images in (control.images, seen.images):
-        with torch.no_grad():
-            features = batched_features(model, images)
-            parts.append((torch.softmax(model.classify(features), 1).numpy(), features.numpy()))
-    evidence = ImageEvidence(*parts[0], control.labels.numpy())
-    return Scene(evidence.posterior(*parts[1]), parts[1][0].argmax(1), seen.labels.numpy(), evidence.accuracy)
 
 
 def judged(scene: Scene, said: Classes, names: NDArray[np.str_], *, confirmed: bool) -> Claims:
@@ -101,77 +56,9 @@ def judged(scene: Scene, said: Classes, names: NDArray[np.str_], *, confirmed: b
     )
 
 
-def made_up(scene: Scene, kind: str, count: int, seed: int) -> tuple[Classes, NDArray[np.str_]]:
-    """What `count` of forty people say of each image, and who they are."""
-    rng = np.random.default_rng(seed)
-    images, classes = scene.posterior.shape
-    who = np.array([rng.choice(40, count, replace=False) for _ in range(images)])
-    error = np.full(40, ERROR)
-    if kind == "lazy reporters":
-        error[:], error[:8] = 0.05, 0.65  # 0.17 on average
-    alike = rng.dirichlet(np.full(classes, 0.3), classes)  # each class has a few that it is taken for
-    said = np.repeat(scene.truth[:, None], count, axis=1)
-    for image, person in zip(*np.nonzero(rng.random(who.shape) < error[who]), strict=True):
-        truth = scene.truth[image]
-        weights = np.ones(classes) if kind != "confusable classes" else alike[truth].copy()
-        weights[truth] = 0
-        said[image, person] = rng.choice(classes, p=weights / weights.sum())
-    names = np.char.add("person ", who.astype(str))
-    if kind == "a pair of liars":
-        chosen = rng.permutation(images)[:100]
-        wanted = (scene.truth[chosen] + rng.integers(1, classes, len(chosen))) % classes
-        lies = np.full((images, 2), -1)
-        lies[chosen] = wanted[:, None]
-        said = np.concatenate([said, lies], axis=1)
-        names = np.concatenate([names, np.tile(np.array(["liar 1", "liar 2"]), (images, 1))], axis=1)
-    return said, names
-
-
-def digits(seed: int) -> Scene:
-    """A small network that has learned 150 digits, so that it errs; 550 are control images, the rest is seen."""
-    dataset = load_dataset("digits")
-    parts = make_splits(dataset, {"train": 150, "control": 550, "seen": -1}, seed)
-    learned, control, seen = (
-        Images(torch.from_numpy(part.images), torch.from_numpy(part.labels)) for part in parts.values()
-    )
-    torch.manual_seed(seed)
-    shape = (8, 8, 1)
-    spec = ModelSpec("resnet", dataset.classes, shape, (0.3,), (0.38,), {"width": 8, "blocks": 1})
-    model = EditableModel.from_spec(spec)
-    train(model, learned.images, learned.labels, TrainingSettings(epochs=30), seed=seed)
-    return scene(model.eval(), control, seen)
-
-
 def together(found: list[Claims]) -> Claims:
     """The claims of several draws."""
     return Claims(*(np.concatenate([getattr(each, part) for each in found]) for part in Claims.__dataclass_fields__))
-
-
-def interval(count: int, n: int) -> str:
-    """A share with its exact 95% interval (Clopper and Pearson)."""
-    if not n:
-        return "-"
-    low = beta.ppf(0.025, count, n - count + 1) if count else 0.0
-    high = beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
-    return f"{count / n:.1%} [{low:.1%}, {high:.1%}]"
-
-
-def auc(claims: Claims) -> str:
-    """The AUC of doubt with a 95% interval, by resampling claims."""
-    rng = np.random.default_rng(0)
-    draws = [rng.integers(0, len(claims.wrong), len(claims.wrong)) for _ in range(200)]
-    found = [roc_auc_score(claims.wrong[draw], claims.doubts[draw]) for draw in draws]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return f"{roc_auc_score(claims.wrong, claims.doubts):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def at_three_per_cent(claims: Claims) -> str:
-    """The most right claims that any limit on doubt releases with at most 3% wrong among all released."""
-    order = np.argsort(claims.doubts, kind="stable")
-    share = np.cumsum(claims.wrong[order]) / np.arange(1, len(order) + 1)
-    last = np.flatnonzero(share <= 0.03)
-    kept = order[: last[-1] + 1] if len(last) else order[:0]
-    return f"{(~claims.wrong[kept]).sum() / (~claims.wrong).sum():.0%}"
 
 
 def row(name: str, claims: Claims) -> list[str]:
@@ -197,15 +84,6 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def bins(claims: Claims) -> Iterator[tuple[float, int, int]]:
-    """Mean doubt, claims that are wrong, and claims, in each bin that has any."""
-    place = np.digitize(claims.doubts, EDGES) - 1
-    for number in range(len(EDGES) - 1):
-        mine = place == number
-        if mine.any():
-            yield float(claims.doubts[mine].mean()), int(claims.wrong[mine].sum()), int(mine.sum())
-
-
 def draw(scenes: dict[str, dict[str, Claims]], path: Path) -> None:
     """The reliability plot: the share of wrong claims over doubt, a panel for each data set."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow
@@ -224,16 +102,6 @@ def draw(scenes: dict[str, dict[str, Claims]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110, metadata={"Software": None})
-
-
-def human_labels(path: Path, last: int = 5000) -> tuple[Classes, Classes]:
-    """CIFAR-10N: true classes and three people's `[n]`, `[n, 3]`, of the last training images, 50,000 in all."""
-    rebuild = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-    allowed: list[Any] = [np.ndarray, np.dtype, np.dtypes.Int64DType, (rebuild, "numpy.core.multiarray._reconstruct")]
-    with torch.serialization.safe_globals(allowed):
-        found = torch.load(path, weights_only=True)
-    said = np.stack([found[f"random_label{number}"] for number in (1, 2, 3)], axis=1)
-    return found["clean_label"][-last:], said[-last:]
 
 
 def main() -> None:
@@ -269,7 +137,7 @@ def main() -> None:
             parser.error("the labels are not of these images")
         control = Images(data.test.images[:4000], data.test.labels[:4000])
         seen = scene(model, control, Images(data.validation.images[-5000:], data.validation.labels[-5000:]))
-        names = np.array([[f"{image} {person}" for person in range(3)] for image in range(len(said))])
+        names = apart(said)
         human = {
             told(count, confirmed): judged(seen, said[:, :count], names[:, :count], confirmed=confirmed)
             for count, confirmed in ((1, False), (2, True), (3, False), (3, True))
@@ -307,7 +175,7 @@ on this doubt meets both (last but one column): people err on the same pictures 
 never enough there. Who looks, agrees with the model and says nothing is not heard: then doubt is too low ("who
 agrees is silent"); asked, people make it calibrated. Mistakes that are made up are easier, for they have nothing to do
 with how hard a picture is.
-[Why, and what else was tried](doubt-ways.md).
+[Why, what else was tried, and how good a second network must be](doubt-ways.md).
 
 ![Reliability](doubt.png)
 """
