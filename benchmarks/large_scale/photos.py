@@ -38,6 +38,11 @@ class Photos:
         """One of them, decoded and fitted: uint8 `[side, side, 3]`."""
         return torch.from_numpy(fit_image(decode_image(self.paths[row].read_bytes()), (side, side, 3)))
 
+    def thinned(self, most: int) -> Photos:
+        """At most so many of them, evenly spread over their order."""
+        step = max(1, -(-len(self.paths) // most))
+        return Photos(self.paths[::step], self.labels[::step])
+
 
 def split_photos(root: Path, sizes: Sequence[int]) -> tuple[tuple[str, ...], dict[str, Photos]]:
     """The classes, which are the folders of `root`, and as many photos of each class as `sizes` says for each of PARTS.
