@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -65,6 +66,15 @@ class Report(BaseModel):
         if self.predicted == self.expected:
             raise ValueError("predicted and expected are the same class: there is nothing to correct")
         return self
+
+    @field_validator("filed_at", mode="after")
+    @classmethod
+    def _is_a_time_anywhere(cls, filed_at: datetime) -> datetime:
+        try:
+            filed_at.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("it is before the year 1 or after the year 9999 in UTC") from None
+        return filed_at
 
     @model_validator(mode="after")
     def _id_is_the_digest(self) -> Self:

@@ -14,6 +14,7 @@ from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.reports import Report
 
 FIRST_POSSIBLE = datetime(2000, 1, 1, tzinfo=UTC)
+NO_CLOCK_IS_SO_WRONG = datetime(2200, 1, 1, tzinfo=UTC)  # what says it is from later would wait for ever
 CLOCKS_MAY_DIFFER = timedelta(days=1)
 
 
@@ -38,6 +39,9 @@ def validate_reports(reports: Iterable[Report], newest: int, now: datetime) -> V
             refusals.append(Refusal(report.id, Reason.INVALID, detail))
         elif report.filed_at < FIRST_POSSIBLE:
             detail = f"filed_at is {report.filed_at.isoformat()}: before {FIRST_POSSIBLE.year}"
+            refusals.append(Refusal(report.id, Reason.INVALID, detail))
+        elif report.filed_at >= NO_CLOCK_IS_SO_WRONG:
+            detail = f"filed_at is {report.filed_at.isoformat()}: after {NO_CLOCK_IS_SO_WRONG.year}"
             refusals.append(Refusal(report.id, Reason.INVALID, detail))
         elif report.filed_at > now + CLOCKS_MAY_DIFFER:
             waiting.append(report.id)

@@ -136,3 +136,12 @@ def test_unlooked_at_filing_is_for_those_who_check_elsewhere(tmp_path: Path) -> 
     storage = open_storage(tmp_path)
     put_report(storage, make_report(b"no image", "cat"), b"no image")
     assert len(list(storage.keys(layout.INBOX))) == 1
+
+
+@pytest.mark.parametrize("filed_at", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_utc_cannot_tell_is_no_time(filed_at: str) -> None:
+    """Whoever shows it later, in UTC, would fail."""
+    document = {"format": "errata-report/1", "image": "0" * 64, "expected": "cat", "filed_at": filed_at}
+    with pytest.raises(DataError, match=r"filed_at.*in UTC"):
+        parse_report(json.dumps(document).encode())
+    parse_report(json.dumps(document | {"filed_at": f"{filed_at[:-6]}Z"}).encode())

@@ -22,7 +22,11 @@ def test_reports_of_a_release_that_is_made_pass_whatever_they_leave_out() -> Non
 
 @pytest.mark.parametrize(
     ("claim", "told"),
-    [({"model_version": 4}, "model_version is 4"), ({"filed_at": datetime(1999, 12, 31, tzinfo=UTC)}, "filed_at is")],
+    [
+        ({"model_version": 4}, "model_version is 4"),
+        ({"filed_at": datetime(1999, 12, 31, tzinfo=UTC)}, "filed_at is"),
+        ({"filed_at": datetime(2200, 1, 1, tzinfo=UTC)}, "after 2200"),  # it would wait for ever
+    ],
 )
 def test_what_cannot_be_true_is_refused_and_named(claim: dict[str, object], told: str) -> None:
     bad = report(**claim)
