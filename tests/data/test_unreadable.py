@@ -1,19 +1,23 @@
 """One object that cannot be read is one refusal, and stays; a store that does not answer ends the night."""
 
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from errata.data import layout
+from errata.data.images import encode_png
 from errata.data.inbox.batches import batch_id
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.deferred import defer, deferred
 from errata.data.inbox.intake import Accepted, evidence, read_inbox
 from errata.data.inbox.quarantine import quarantine, quarantined, requeue, settle
 from errata.data.inbox.refusals import Reason, Refusal
-from errata.data.reports import Report
-from errata.data.storage import Storage
+from errata.data.reports import Report, file_report, make_report
+from errata.data.storage import LocalStorage, Storage
 from errata.editing.errors import StoreError, Unreadable
 from tests.data.conftest import NOON
 
@@ -92,3 +96,26 @@ def test_evidence_that_cannot_be_read_any_more_says_so(odd: tuple[Storage, Repor
     claim = Claim(blind.id, blind.image, "0" * 64, "cat", None, "ann", NOON, "dog")
     with pytest.raises(Unreadable):
         evidence(store, claim, SHAPE)
+
+
+def test_odd_things_in_a_folder_hold_up_nobody(tmp_path: Path) -> None:
+    """Loops of links, folders named as reports are, pipes, names that are no text or too long, a second name."""
+    store = LocalStorage(tmp_path / "store")
+    picture = encode_png(np.zeros(SHAPE, np.uint8))
+    good = file_report(store, picture, "cat", filed_at=NOON)
+    below = make_report(picture, "dog", filed_at=NOON)
+    inbox = tmp_path / "store" / layout.INBOX
+    (inbox / "loop").symlink_to(inbox / "loop")
+    (inbox / "up").symlink_to(inbox, target_is_directory=True)
+    (inbox / f"{'e' * 64}.json").mkdir()
+    (inbox / f"{'f' * 64}.json").mkdir()
+    (inbox / f"{'f' * 64}.json" / f"{below.id}.json").write_bytes(below.to_json())
+    (inbox / "batch.jsonl").mkdir()
+    os.mkfifo(inbox / f"{'a' * 64}.json")
+    Path(os.fsdecode(bytes(inbox) + b"/\xff\xfe.json")).write_bytes(b"{}")
+    (inbox / f"{'n' * 220}.json").write_bytes(b"{}")
+    (inbox / "again").hardlink_to(tmp_path / "store" / layout.inbox_report(good.id))
+    for _ in range(2):
+        items = list(read_inbox(store, ("cat", "dog"), SHAPE))
+        assert {item.report.id for item in items if isinstance(item, Accepted)} == {good.id, below.id}
+        assert [item.report_id for item in items if isinstance(item, Refusal)] == ["a" * 64]

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
@@ -138,6 +138,35 @@ def test_a_header_has_a_deadline_however_it_drips_also_on_a_kept_connection(rele
                         break
                 assert closed
         assert service.counted('errata_connections_closed_total{why="no header"}') == 2
+
+
+def test_a_body_that_nobody_asked_for_has_that_deadline_too(released: LocalStorage) -> None:
+    """The answer to `GET` is sent; what follows is read and thrown away, but not for ever."""
+    with running(released, Settings(header_seconds=0.3)) as service:
+        endless = b"GET /healthz HTTP/1.1\r\nHost: service\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with service.connect(ATTACKER, endless) as talking:
+            assert talking.recv(10_000).startswith(b"HTTP/1.1 200 ")
+            until = time.monotonic() + 30
+            with pytest.raises(ConnectionError):
+                while time.monotonic() < until:
+                    talking.sendall(b"1\r\nx\r\n" * 10)
+                    time.sleep(0.01)
+        assert service.counted('errata_connections_closed_total{why="no header"}') == 1
+
+
+def test_who_never_reads_an_answer_locks_nobody_out(released: LocalStorage) -> None:
+    """Thousands of requests at once on each connection, from many addresses, and not a byte of an answer is taken."""
+    asks = b"GET /openapi.json HTTP/1.1\r\nHost: service\r\n\r\n" * 1000
+    settings = Settings(connections=4, per_client=0, header_seconds=NEVER, in_progress=2, workers=1)
+    with running(released, settings) as service, ExitStack() as opened:
+        for _ in range(6):
+            deaf = opened.enter_context(service.connect(ATTACKER, b""))
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setblocking(False)
+            with suppress(BlockingIOError):
+                deaf.send(asks)
+        for _ in range(3):
+            assert service.ask("POST", "/predict", PNG)[0] == 200
 
 
 def test_many_requests_on_one_kept_connection_are_answered(released: LocalStorage) -> None:

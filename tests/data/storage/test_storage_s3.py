@@ -1,5 +1,6 @@
 """What only S3 can suffer: timeouts, 5xx, SlowDown, lost and cut answers, ignored conditions, bad settings."""
 
+import gzip
 import time
 import tracemalloc
 from typing import Any
@@ -182,6 +183,36 @@ def test_what_others_put_beside_is_not_seen(s3: Storage) -> None:
         client.put_object(Bucket="mock", Key=f"{prefix}/{key}", Body=b"")
     client.put_object(Bucket="mock", Key=f"{prefix}-sibling/x", Body=b"")
     assert list(s3.keys("")) == ["a/ok"]
+
+
+def test_objects_that_others_put_in_odd_ways_are_their_bytes(s3: Storage, mock_s3: FaultyS3) -> None:
+    """In parts, said to be gzip, in the place of a folder, under names that other systems stumble over."""
+    client, content = mock_s3.client(), b"x" * (5 * 2**20) + b"end"
+    name = s3.url.removeprefix("s3://mock/")
+    where = {"Bucket": "mock", "Key": f"{name}/a/parts"}
+    upload = client.create_multipart_upload(**where)["UploadId"]
+    parts = []
+    for number, part in enumerate((content[: 5 * 2**20], content[5 * 2**20 :]), start=1):
+        tag = client.upload_part(**where, PartNumber=number, UploadId=upload, Body=part)["ETag"]
+        parts.append({"PartNumber": number, "ETag": tag})
+    client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
+    packed = gzip.compress(b"y" * 1000)
+    client.put_object(Bucket="mock", Key=f"{name}/a/packed", Body=packed, ContentEncoding="gzip")
+    odd = ["a/100% of it & more?#+=;,", "a/ü", "a/packed/below", "a/'quoted' <b>"]
+    for key in odd:
+        client.put_object(Bucket="mock", Key=f"{name}/{key}", Body=key.encode())
+    for key in ("a/", "a//b", "a/zero\x01", "a/.hidden"):  # no keys of a store
+        client.put_object(Bucket="mock", Key=f"{name}/{key}", Body=b"")
+
+    assert sorted(s3.keys("a/")) == sorted(["a/packed", "a/parts", *odd])
+    assert (s3.get("a/parts"), s3.size("a/parts")) == (content, len(content))
+    assert b"".join(s3.stream("a/packed")) == s3.get("a/packed", at_most=len(packed)) == packed
+    assert [s3.get(key) for key in odd] == [key.encode() for key in odd]
+    s3.swap("a/parts", b"now a pointer", expected=s3.read("a/parts").tag)
+    assert s3.read("a/parts").content == b"now a pointer"
+    for key in odd:
+        s3.delete(key)
+    assert sorted(s3.keys("a/")) == ["a/packed", "a/parts"]
 
 
 def test_without_a_prefix_the_whole_bucket_is_the_store(mock_s3: FaultyS3) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from errata.flows.night.collect import Control
 from errata.flows.night.control import add_gate
 from errata.flows.night.run import run_night
 from errata.flows.releases.gate_images import keep_gate, name_gates
+from errata.flows.workspace import Workspace
 from tests.flows.conftest import Place
+from tests.flows.night.faults import Watched
 
 
 def noisy(split: LabelledImages, seed: int = 0) -> LabelledImages:
@@ -120,3 +123,27 @@ def test_params_and_gate_images_are_on_the_disk_before_they_get_their_names(
     name_gates(quick.workspace, ["0" * 64])
     for path in (quick.workspace.folder / "params.yaml", quick.workspace.gates / f"{'0' * 64}.npz"):
         assert path.stat().st_ino in synced, path
+
+
+@pytest.mark.slow
+def test_killed_in_between_the_same_command_ends_it(
+    quick: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the store has the images, before params.yaml names them, before the splits are made again."""
+    source = write(tmp_path / "new", [noisy(load_split(quick.workspace.splits, "traffic"))])
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = Watched(quick.storage, before=lambda operation, _key: die() if operation == "put" else None)
+    after = Watched(quick.storage, after=lambda operation, _key: die() if operation == "put" else None)
+    for store in (before, after):
+        with pytest.raises(KeyboardInterrupt):
+            add_gate(replace(quick.night(), storage=store), source)
+        assert quick.workspace.params.data.gates == ()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Workspace, "dvc", die)
+        add_gate(quick.night(), source)
+    added = add_gate(quick.night(), source)
+    assert list(quick.storage.keys(layout.GATES)) == [layout.gate_images(added.digest)]
+    assert (quick.workspace.params.data.gates, gate_entry(quick)) == ((added.digest,), added.digest)
