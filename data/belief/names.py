@@ -23,7 +23,7 @@ from precis_i18n.unicode import UnicodeData
 _PROFILE = get_profile("NicknameCaseMapped")
 _UNICODE = UnicodeData()
 _SEEN = {"PVALID", "FREE_PVAL", "CONTEXTO"}
-_BRAILLE_BLANK = "\u2800"  # a symbol to Unicode, and nothing to see
+_BLANK = {"\u2800", "\U0001d159"}  # Braille without dots, a note without a head: symbols to Unicode, and nothing to see
 _OVERLAY, _FIRST_DIACRITIC = 1, 200  # canonical combining classes: strokes through a letter; above and below it
 
 
@@ -54,7 +54,7 @@ def _drawn_letter(letter: str) -> str:
 
 
 def _is_seen(letter: str) -> bool:
-    return letter != _BRAILLE_BLANK and derived_property(ord(letter), _UNICODE)[0] in _SEEN
+    return letter not in _BLANK and derived_property(ord(letter), _UNICODE)[0] in _SEEN
 
 
 def _is_diacritic(letter: str) -> bool:

@@ -37,6 +37,7 @@ SPELLINGS = {
         "Ann Bell\u0e38",  # a Thai vowel on a Latin letter
         "Ann Bell\U000e0041",  # a tag
         "Ann\u2800Bell",  # a Braille pattern without dots
+        "Ann\U0001d159Bell",  # a note without a head
         "\u1d00\u0274\u0274 \u0299\u1d07\u029f\u029f",  # small capitals
         "\u249c\u24a9\u24a9 \u249d\u24a0\u24a7\u24a7",  # in parentheses
         "\U0001f170\U0001f17d\U0001f17d Bell",  # in squares
