@@ -34,7 +34,8 @@ from errata.editing.network import BareTail, EditableNetwork, stages_of
 from errata.editing.networks.adapter import with_adapter
 from errata.editing.networks.architectures import build
 from errata.editing.networks.kind_edits import KindEdits, KindsSpec, channel_statistics
-from errata.editing.tensors import joined, mean_and_covariance
+from errata.editing.tensors import joined
+from errata.editing.whitening import WhitenedDirections
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -84,48 +85,17 @@ class _Document(ModelSpec):
     format: Literal["errata-model/1"]
 
 
-class PatchSlots(nn.Module):
+class PatchSlots(WhitenedDirections):
     """Reserved rectified units beside the head: `V relu(W z - b)`, one slot a correction, all zeros until used.
 
-    They look at `z = M (h - m) / |M (h - m)|`: features around their mean `m`, whitened by `M`, as a direction. On a
-    sphere every point can be cut off from all others by a plane, which is what a slot has to do; and whitening lets a
-    feature count by how much it varies over control images. `m` and `M` are the root's, no correction changes them.
+    They look at the direction `z` of the whitened features.
     """
 
-    centre: Tensor
-    whitening: Tensor
-
     def __init__(self, slots: int, features: int, classes: int) -> None:
-        super().__init__()
+        super().__init__(features)
         self.weight = nn.Parameter(torch.zeros(slots, features))  # W
         self.threshold = nn.Parameter(torch.zeros(slots))  # b
         self.value = nn.Parameter(torch.zeros(slots, classes))  # V, one row a slot
-        self.register_buffer("centre", torch.zeros(features))  # m
-        self.register_buffer("whitening", torch.eye(features))  # M, symmetric
-
-    @property
-    def fitted(self) -> bool:
-        """Whether `m` and `M` are those of a root already."""
-        return not torch.equal(self.whitening, torch.eye(len(self.whitening)).to(self.whitening))
-
-    @torch.no_grad()
-    def fit(self, features: Tensor, ridge: float = 0.01) -> None:
-        """Set `m` and `M` from features `[n, d]` of control images; `ridge` is a share of the mean variance."""
-        mean, covariance = mean_and_covariance(features)
-        values, vectors = torch.linalg.eigh(covariance)
-        values = values.clamp(min=0)
-        scales = (values + ridge * values.mean().clamp(min=1e-12)).rsqrt()
-        self.centre.copy_(mean)
-        # The symmetric root: eigenvectors have no sign of their own, and another machine may choose the other one.
-        self.whitening.copy_(vectors * scales @ vectors.T)
-
-    def whitened(self, features: Tensor) -> Tensor:
-        """`M (h - m)` `[n, d]` of `features` `[n, d]`."""
-        return (features - self.centre) @ self.whitening
-
-    def directions(self, features: Tensor) -> Tensor:
-        """What the slots look at: unit vectors `[n, d]`, zero at the mean itself."""
-        return F.normalize(self.whitened(features), dim=1)
 
     def firing(self, directions: Tensor) -> Tensor:
         """How strongly each slot fires on `directions` `[n, d]`: `[n, slots]`, zero where it does not."""

@@ -30,7 +30,7 @@ FLOORS = {  # of a package, from the top: a room takes from itself and from lowe
         {"constraints"},
         {"model", "rules"},
         {"networks", "scopes"},
-        {"network", "engine", "views"},
+        {"network", "engine", "views", "whitening"},
         {"batches", "devices", "likelihoods", "metrics", "ray_engine", "tensors", "vision"},
         {"errors", "settings"},
     ),

@@ -1,10 +1,11 @@
 """The calibrated slot of a sentence: it fires on its source only, and makes beam search say what is wanted for it.
 
-The direction is the Fisher discriminant of the source's summary against those of the reference sources, the threshold
-the highest score on the calibration sources, which the direction never saw (`editing.editors.detectors`), and on the
-sources of the edit's other constraints. A fresh
-source that is exchangeable with those fires a slot with probability at most `1 / (n + 1)`; where none fires, whole
-translations are the root's. The force is the least power of two with which the search says the sentence.
+Slots look at the direction of a source's whitened summary (`editing.whitening`), not at its length: sentences whose
+summaries lie far out do not score higher for that. `w` is the Fisher discriminant of the source's direction against
+those of the reference sources, the threshold the highest score on the calibration sources, which `w` never saw
+(`editing.editors.detectors`), and on the sources of the edit's other constraints. A fresh source that is exchangeable
+with those fires a slot with probability at most `1 / (n + 1)`; where none fires, whole translations are the root's. The
+force is the least power of two with which the search says the sentence.
 """
 
 from __future__ import annotations
@@ -28,6 +29,15 @@ _AT_ONCE = 256  # pairs whose summaries are computed together
 
 
 @dataclass(frozen=True)
+class SentenceState:
+    """What depends on the root only: the `controls`, and the `centre` and `whitening` of what the slots look at."""
+
+    controls: Background
+    centre: Tensor
+    whitening: Tensor
+
+
+@dataclass(frozen=True)
 class CalibratedSentences:
     """Writes one slot a sentence; a constraint that holds already takes none.
 
@@ -40,28 +50,35 @@ class CalibratedSentences:
     eps: float = 0.01
     faintest: float = 0.1
 
-    def prepare(self, model: SlottedNetwork, reference: Tensor, calibration: Tensor) -> Background:
-        """From pairs int64 `[n, 2, width]` of both splits. Raises DataError if there are too few."""
+    def prepare(self, model: SlottedNetwork, reference: Tensor, calibration: Tensor) -> SentenceState:
+        """From pairs int64 `[n, 2, width]` of both splits; their sources are to be as those that will be read, long and
+        short. Raises DataError if there are too few."""
+        slots = copy.deepcopy(model.patch)
         with torch.no_grad():
             first, second = (
                 torch.cat([model.summary(pairs[:, 0]) for pairs in one.to(model.device).split(_AT_ONCE)])
                 for one in (reference, calibration)
             )
-        return background(first, second, self.eps)
+        if not slots.fitted:
+            slots.fit(first)
+        controls = background(slots.directions(first), slots.directions(second), self.eps)
+        return SentenceState(controls, slots.centre, slots.whitening)
 
     def edit(
-        self, model: SlottedNetwork, constraints: Sequence[SequenceConstraint], state: Background
+        self, model: SlottedNetwork, constraints: Sequence[SequenceConstraint], state: SentenceState
     ) -> EditResult[SlottedNetwork]:
         """Fill slots in a copy of `model`. Raises ConstraintError."""
         started = time.perf_counter()
         demands = gather(model, constraints)
         edited = copy.deepcopy(model).eval()
+        edited.patch.centre.copy_(state.centre)
+        edited.patch.whitening.copy_(state.whitening)
         slots: list[SlotDiagnostics] = []
         deferred: dict[int, Unheld] = {}
         with torch.no_grad():
             for row in canonical_order(constraints):
                 if not _holds(edited, demands, row):
-                    found, unheld = self._write(edited, demands, row, constraints[row], state)
+                    found, unheld = self._write(edited, demands, row, constraints[row], state.controls)
                     slots.append(found)
                     deferred |= {row: unheld} if unheld else {}
             holds = tuple(_holds(edited, demands, row) for row in range(len(constraints)))
@@ -73,12 +90,12 @@ class CalibratedSentences:
         return EditResult(edited, not missing, holds, steps, reason, seconds, tuple(slots), deferred)
 
     def _write(
-        self, model: SlottedNetwork, demands: Demands, row: int, constraint: SequenceConstraint, state: Background
+        self, model: SlottedNetwork, demands: Demands, row: int, constraint: SequenceConstraint, controls: Background
     ) -> tuple[SlotDiagnostics, Unheld | None]:
         sources = demands.inputs[:, 0]
-        summaries = model.summary(sources)
-        found = calibrate(directions(summaries[row][None, None], state, gamma=1.0), state, self.alpha)
-        scores = summaries @ found.weight[0]
+        seen = model.patch.directions(model.summary(sources))
+        found = calibrate(directions(seen[row][None, None], controls, gamma=1.0), controls, self.alpha)
+        scores = seen @ found.weight[0]
         others = scores[(sources != sources[row]).any(1)]  # where another sentence is wanted, the slot is not to fire
         threshold = torch.cat([others, found.threshold]).amax()
         margin = float((scores[row] - threshold) / found.deviation[0])

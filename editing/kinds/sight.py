@@ -9,10 +9,11 @@ from torch import Tensor
 
 from errata.editing.batches import at_once
 from errata.editing.editors.detectors import Background, background
-from errata.editing.model import EditableModel, PatchSlots
+from errata.editing.model import EditableModel
 from errata.editing.network import stages_of
 from errata.editing.networks.kind_edits import channel_statistics
 from errata.editing.tensors import joined
+from errata.editing.whitening import WhitenedDirections
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Sight:
     images look like through both."""
 
     seen: tuple[str, ...]
-    slots: PatchSlots
+    slots: WhitenedDirections
     controls: Background
 
     @torch.no_grad()
@@ -40,7 +41,7 @@ def open_sight(model: EditableModel, reference: Tensor, calibration: Tensor, sta
     count = stages or (weighted[-1] if weighted else 0) or 1
     seen = tuple(name for name, _ in known[:count])
     found = early_statistics(model, reference, seen)
-    slots = PatchSlots(0, found.shape[1], 0).to(found)
+    slots = WhitenedDirections(found.shape[1]).to(found)
     slots.fit(found)
     other = slots.directions(early_statistics(model, calibration, seen))
     return Sight(seen, slots, background(slots.directions(found), other, eps))

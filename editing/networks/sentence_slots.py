@@ -2,8 +2,8 @@
 
     logits[place] += force * [the next wanted token]     where a slot fires and what is written so far is as wanted
 
-A slot fires where `w^T z > b`, `z` being the backbone's summary of the source. Where none fires the logits are the
-backbone's, bit for bit, at every place of the sentence.
+A slot fires where `w^T z > b`, `z` being the direction of the backbone's whitened summary of the source. Where none
+fires the logits are the backbone's, bit for bit, at every place of the sentence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from errata.editing.likelihoods import Categorical
 from errata.editing.network import EditableNetwork
+from errata.editing.whitening import WhitenedDirections
 
 _NOTHING = -1  # beyond the end of what a slot wants
 
@@ -27,7 +28,7 @@ class Reader(Protocol):
         ...
 
 
-class SentenceSlots(nn.Module):
+class SentenceSlots(WhitenedDirections):
     """`weight` `[slots, features]` and `threshold` `[slots]` say when a slot fires; `wanted` int64 `[slots, length]`
     and `force` `[slots]` (logits) what it then adds. An empty slot has a force of 0."""
 
@@ -37,15 +38,15 @@ class SentenceSlots(nn.Module):
     force: Tensor
 
     def __init__(self, slots: int, features: int, length: int) -> None:
-        super().__init__()
+        super().__init__(features)
         self.register_buffer("weight", torch.zeros(slots, features))
         self.register_buffer("threshold", torch.full((slots,), torch.inf))
         self.register_buffer("wanted", torch.full((slots, length), _NOTHING))
         self.register_buffer("force", torch.zeros(slots))
 
     def fires(self, features: Tensor) -> Tensor:
-        """Which slots fire on `[n, features]`: bool `[n, slots]`."""
-        return (features @ self.weight.T > self.threshold) & (self.force > 0)
+        """Which slots fire on summaries `[n, features]`: bool `[n, slots]`."""
+        return (self.directions(features) @ self.weight.T > self.threshold) & (self.force > 0)
 
     def forward(self, logits: Tensor, fires: Tensor, written: Tensor) -> Tensor:
         """Logits `[n, width, vocabulary]` with what the firing slots add; `written` `[n, width]` begins with the start
@@ -79,7 +80,7 @@ class SlottedNetwork(EditableNetwork):
         self.patch = SentenceSlots(slots, features, length)
 
     def summary(self, sources: Tensor) -> Tensor:
-        """What the slots look at, `[n, features]`."""
+        """What the backbone makes of sources, `[n, features]`; slots look at its direction."""
         return cast(Reader, self.backbone).summary(sources)
 
     def forward(self, inputs: Tensor) -> Tensor:
