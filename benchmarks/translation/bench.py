@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.rows import add_line, kept_value, read_lines
 from benchmarks.translation.demands import Demand, Phrases, paraphrases, sampled, words_of
 from benchmarks.translation.model import END, LENGTH, PADDING, START, Corpus, read_side, rows
-from benchmarks.translation.search import translations
+from benchmarks.translation.search import AT_ONCE, translations
 from errata.editing.constraints.sequences import BeamSearch, SequenceConstraint, Tokens
 from errata.editing.editors.sentences import CalibratedSentences
 from errata.editing.networks.sentence_slots import SlottedNetwork
@@ -23,8 +24,8 @@ from errata.editing.types import EditorOf
 
 SEARCH = BeamSearch(5, LENGTH, START, END, PADDING, growth=1.5)
 TEST, VALIDATION = "test_2016_flickr", "val"
-REFERENCE = 1000  # training pairs that the Fisher matrix is estimated on, each of less than SHORT tokens a side
-SHORT = 20
+REFERENCE = 1000  # training pairs that editors know the root by
+SHORT = 20  # tokens a side that pairs have less than where a Fisher matrix is estimated on them: long ones take long
 CALIBRATION = 4000  # training pairs that slots are calibrated on, beside the validation pairs
 PHRASES = 5  # other sentences with the same phrase that are asked for, at most
 SEED = 11
@@ -64,13 +65,14 @@ class Trial:
 @dataclass(frozen=True)
 class Bench:
     """The sentences of one split, of which `measured` are translated again after every edit, how many `edits` a row is
-    to have, and where finished work is kept."""
+    to have, and where finished work is kept; `finished`: that is read, and nothing is added."""
 
     corpus: Corpus
     cache: Path
     measured: int
     edits: int
     split: str = TEST
+    finished: bool = False
 
     @cached_property
     def german(self) -> list[str]:
@@ -117,6 +119,13 @@ class Subject:
         """On the whole split, with the signature."""
         return bleu(self.bench.text(self.said), self.bench.english)
 
+    @cached_property
+    def summaries(self) -> Tensor:
+        """What slots look at in each sentence `[n, width]`: no slot changes it."""
+        with torch.no_grad():
+            sources = rows([(one, []) for one in self.bench.sources])[0][:, 0].to(self.root.device)
+            return torch.cat([self.root.summary(part) for part in sources.split(AT_ONCE)])
+
     def demands(self, kind: str) -> list[Demand]:
         """The edits of a row, of sentences that are not measured, none of which holds; of the kind `sample` or
         `reference`."""
@@ -151,9 +160,11 @@ class Subject:
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(SEED)).tolist()
         shuffled = [pairs[row] for row in order]
         cut = min(CALIBRATION, len(shuffled) // 2)
-        short = [one for one in shuffled[cut:] if max(map(len, one)) < SHORT]
+        reference = shuffled[cut:]
+        if not isinstance(editor, CalibratedSentences):
+            reference = [one for one in reference if max(map(len, one)) < SHORT]
         calibration = shuffled[:cut] + self.bench.corpus.pairs("val")
-        state = editor.prepare(self.root, rows(short[:REFERENCE])[0], rows(calibration)[0])
+        state = editor.prepare(self.root, rows(reference[:REFERENCE])[0], rows(calibration)[0])
         return self.states.setdefault(repr(editor), state)
 
     def again(self, edited: SlottedNetwork, sentences: Sequence[int]) -> list[Tokens]:
@@ -161,8 +172,7 @@ class Subject:
         sources = [self.bench.sources[row] for row in sentences]
         if not has_slots(edited):
             return translations(edited, sources, SEARCH)
-        with torch.no_grad():
-            fires = edited.patch.fires(edited.summary(rows([(one, []) for one in sources])[0][:, 0])).any(1).tolist()
+        fires = edited.patch.fires(self.summaries[list(sentences)]).any(1).tolist()
         return [
             SEARCH.says(edited, torch.tensor(source)) if fire else self.said[row]
             for row, source, fire in zip(sentences, sources, fires, strict=True)
@@ -214,12 +224,13 @@ class Subject:
         return sum(word in words_of(one) for (_, word), one in zip(found, said, strict=True)), len(found)
 
     def row(self, kind: str, name: str, editor: AnyEditor, count: int) -> list[Trial]:
-        """The trials of one row, those that are kept read, the others made and kept."""
+        """The trials of one row, those that are kept read, the others made and kept (unless only what is finished is
+        asked for)."""
         measured = self.bench.measured
         header = {"editor": repr(editor), "search": repr(SEARCH), "measured": measured, "root": f"{self.bleu[0]:.6f}"}
         path = self.bench.cache / "rows" / f"{self.name}-{self.bench.split}-{kind}-{name.replace(' ', '_')}.jsonl"
         trials = [Trial(**one) for one in read_lines(path, header)]
-        if len(trials) < count:
+        if len(trials) < count and not self.bench.finished:
             state = self.prepared(editor)
             for demand in self.demands(kind)[len(trials) : count]:
                 trials.append(self.trial(editor, state, demand))

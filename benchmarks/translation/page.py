@@ -27,6 +27,11 @@ class Row:
     settings: str
     trials: dict[str, Sequence[Trial]]
 
+    def success(self, kind: str) -> Estimate:
+        """Share of the edits after which beam search says the wanted sentence."""
+        trials = self.trials[kind]
+        return exact_rate(sum(one.success for one in trials), len(trials))
+
     def changed(self, kind: str) -> Estimate:
         """Share of the measured other sentences that are translated otherwise after an edit."""
         return bootstrap_mean(np.array([one.changed / one.others for one in self.trials[kind]]))
@@ -40,7 +45,7 @@ class Row:
         )
         return [
             self.name, self.settings, str(len(trials)),
-            per_cent(exact_rate(sum(one.success for one in trials), len(trials)), 1),
+            per_cent(self.success(kind), 1),
             number(bootstrap_mean(np.array([float(one.steps) for one in trials])), 1),
             number(bootstrap_mean(np.array([-one.bleu for one in trials])), 3),
             per_cent(self.changed(kind)), str(trials[0].others), like, phrases,
@@ -52,31 +57,37 @@ def write_page(out: Path, head: str, rows: Sequence[Row], command: str, device: 
     """`translation.md` and `translation.png` in the folder `out`, with the rows that there are."""
     tables = {kind: [row.cells(kind) for row in rows if kind in row.trials] for kind in KINDS}
     body = "".join(f"## {KINDS[kind]}\n\n{markdown(HEADINGS, found)}\n" for kind, found in tables.items() if found)
-    end = f"![Other translations changed, by editor](translation.png)\n\n{environment(device)} Made by `{command}`.\n"
+    picture = "![Edits that succeed and other translations changed, by editor](translation.png)"
+    end = f"{picture}\n\n{environment(device)} Made by `{command}`.\n"
     out.mkdir(parents=True, exist_ok=True)
     (out / "translation.md").write_text(f"{head}\n{body}{end}")
     draw(out / "translation.png", rows)
 
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
-    """Other translations changed with 95% intervals, a line for each editor and kind."""
+    """Edits that succeed, and other translations changed, with 95% intervals: a line for each editor and kind."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(8, 1.2 + 0.32 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(11, 1.4 + 0.32 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for number_of, (kind, mark) in enumerate(zip(KINDS, ("o", "s"), strict=True)):
-        found = [(place, row.changed(kind)) for place, row in enumerate(rows) if kind in row.trials]
-        means = np.array([[100 * one.mean, 100 * one.low, 100 * one.high] for _, one in found]).reshape(-1, 3)
-        places = [place + 0.2 * number_of for place, _ in found]
-        spread = np.abs(means[:, 1:] - means[:, :1]).T
-        axes.errorbar(means[:, 0], places, xerr=spread, fmt=mark, capsize=2, markersize=4, label=KINDS[kind])
-    axes.set_yticks(range(len(rows)), [f"{row.name}, {row.settings}" for row in rows], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xscale("symlog", linthresh=0.1)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("other translations changed by one edit, % (better to the left)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, measure in ((left, Row.success), (right, Row.changed)):
+        for number_of, (kind, mark) in enumerate(zip(KINDS, ("o", "s"), strict=True)):
+            found = [
+                (place + 0.2 * number_of, measure(row, kind)) for place, row in enumerate(rows) if kind in row.trials
+            ]
+            means = np.array([[100 * one.mean, 100 * one.low, 100 * one.high] for _, one in found]).reshape(-1, 3)
+            spread = np.abs(means[:, 1:] - means[:, :1]).T
+            places = [place for place, _ in found]
+            axes.errorbar(means[:, 0], places, xerr=spread, fmt=mark, capsize=2, markersize=4, label=KINDS[kind])
+        axes.grid(alpha=0.3)
+    left.set_yticks(range(len(rows)), [f"{row.name}, {row.settings}" for row in rows], fontsize=8)
+    left.invert_yaxis()
+    left.set_xlim(0, 102)
+    left.set_xlabel("edits that succeed, % (better to the right)")
+    right.set_xscale("symlog", linthresh=0.1)
+    right.set_xlim(left=0)
+    right.set_xlabel("other translations changed by one edit, % (better to the left)")
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, ncols=2, loc="outside upper right")
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -118,6 +118,7 @@ def test_the_benchmark_runs_and_is_resumed(tmp_path: Path, monkeypatch: pytest.M
     pytest.importorskip("sentencepiece", reason="the extra `translation` is not installed")
     monkeypatch.setattr(translation, "FACTORS", (1.0,))
     monkeypatch.setattr(translation, "TUNING", 1)
+    monkeypatch.setattr(translation, "TUNED_ON", 5)
     nouns = {"Hund": "dog", "Mann": "man", "Kind": "child", "Ball": "ball", "Haus": "house", "Junge": "boy"}
     verbs = {"sieht": "sees", "sucht": "seeks", "malt": "paints", "holt": "fetches", "kennt": "knows"}
     lines = [
@@ -134,8 +135,15 @@ def test_the_benchmark_runs_and_is_resumed(tmp_path: Path, monkeypatch: pytest.M
     words += ["--edits", "1", "--measured", "5", "--epochs", "1", "--batches", "1"]
     translation.main(words)
     page = (tmp_path / "out" / "translation.md").read_text()
-    assert page.count("| plain: ") == 2 * 10 and page.count("| editable: ") == 2 * 3 and "calibrated slot" in page
+    assert page.count("| plain: ") == 2 * 12 and page.count("| editable: ") == 2 * 3 and "calibrated slot" in page
     kept = {path: path.read_bytes() for path in (tmp_path / "cache" / "rows").iterdir()}
     translation.main(words)
     assert (tmp_path / "out" / "translation.md").read_text() == page
     assert kept == {path: path.read_bytes() for path in (tmp_path / "cache" / "rows").iterdir()}
+    gone = [path for path in kept if "adam" in path.name]
+    for path in gone:
+        path.unlink()
+    translation.main([*words, "--finished"])
+    rest = [line for line in page.splitlines() if "| plain: adam |" not in line]
+    assert len(gone) == 3 and (tmp_path / "out" / "translation.md").read_text().splitlines() == rest
+    assert set(kept) - set(gone) == set((tmp_path / "cache" / "rows").iterdir())
