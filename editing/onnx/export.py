@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from errata.editing.errors import ExportError
 from errata.editing.kinds.graft import DOMAIN, PLACEHOLDER, graft_tails
@@ -35,6 +34,7 @@ from errata.editing.model import EditableModel
 from errata.editing.network import BareTail
 from errata.editing.onnx.classifier import KIND, OUTPUTS, OnnxClassifier, Predictions
 from errata.editing.onnx.file import METADATA_PREFIX, parse_onnx, set_metadata
+from errata.editing.onnx.slots import placed, with_branches
 from errata.editing.scopes import before, stages
 from errata.editing.tensors import tensor_of
 
@@ -92,10 +92,7 @@ class _Deployed(nn.Module):
             "LpNormalization", (whitened,), {"axis": 1, "p": 2}, dtype=dtype, shape=shape
         )
         slots = patch.firing(directions)
-        logits = torch.addmm(bare, slots, patch.value)
-        given = slots * functional.embedding(logits.argmax(dim=1), patch.value.T)
-        decided = torch.where(slots > 0, given, -torch.inf).argmax(dim=1)
-        slot = torch.where(slots.amax(dim=1) > 0, decided, -1)
+        logits, slot = placed(bare, slots, patch.value)
         outputs = (logits, torch.softmax(logits, dim=1), slot)
         return outputs if seen.kind is None else (*outputs, seen.kind)
 
@@ -114,8 +111,8 @@ def onnx_bytes(model: EditableModel, metadata: Mapping[str, str]) -> bytes:
     # Two images: a batch of 0 or 1 would be taken for a constant.
     example = torch.zeros(2, *model.spec.image_shape, dtype=torch.uint8, device=model.mean.device)
     if model.kinds is None:
-        return _finished(_simplified(_traced(_Deployed(model), example, "images", OUTPUTS)), metadata)
-    whole = _simplified(_traced(_Deployed(model), example, "images", (*OUTPUTS, KIND)))
+        return _finished(with_branches(_simplified(_traced(_Deployed(model), example, "images", OUTPUTS))), metadata)
+    whole = with_branches(_simplified(_traced(_Deployed(model), example, "images", (*OUTPUTS, KIND))))
     cuts = model.kinds.spec.cuts(len(stages(model)))
     tails = {cut: _tail(model, example, cut) for cut in sorted(set(cuts))}
     replaced = [

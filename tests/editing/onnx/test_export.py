@@ -114,6 +114,15 @@ def test_where_no_slot_fires_the_logits_are_the_heads_bit_for_bit(patched: Edita
     assert with_slots.logits[silent].tobytes() == without.logits[silent].tobytes()
 
 
+def test_a_slot_that_is_nan_is_not_silent(patched: EditableModel, exported: bytes) -> None:
+    """What no slot adds is skipped; a damaged slot must not pass for one that adds nothing."""
+    damaged = copy.deepcopy(patched)
+    with torch.no_grad():
+        damaged.patch.weight[0] = torch.nan
+    found = OnnxClassifier(with_weights(exported, damaged, {})).predict(pictures(2)[1:])
+    assert np.isnan(found.logits).all()
+
+
 def test_bytes_repeat_and_carry_no_path(patched: EditableModel, exported: bytes, tmp_path: Path) -> None:
     export_onnx(patched, tmp_path / "model.onnx", dict(reversed(METADATA.items())))
     assert (tmp_path / "model.onnx").read_bytes() == exported
