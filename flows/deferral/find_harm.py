@@ -61,7 +61,7 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
     deed = "changes" if by_reach else "turns wrong"
     for name in sorted(suspects - attribution.kept):
         if (alone := attribution.alone.get(name)) is not None:
-            harm = f"by itself it {deed} {alone} of {attribution.n} images that it is not about"
+            harm = told_alone(deed, alone, attribution.n)
         else:
             harm = f"with it, too many images that it is not about: it {deed}"
         certain[name] = found.get(name, harm)
@@ -72,6 +72,13 @@ def find_harm(workspace: Workspace, gate_result: GateResult, new: Collection[str
         for name in sorted(suspects - set(certain), key=attribution.breadth)[most:]:
             certain[name] = "the gate lets fewer corrections pass tonight, and it changes more than those that stay"
     return certain
+
+
+def told_alone(deed: str, alone: int, n: int) -> str:
+    """What a correction does to `alone` of `n` images by itself; all of them also where it does not even hold."""
+    if alone >= n:
+        return f"by itself it does not hold, or {deed} all {n} images that it is not about"
+    return f"by itself it {deed} {alone} of {n} images that it is not about"
 
 
 def share_to_keep(refused: Sequence[Criterion], attempts_left: int) -> float:

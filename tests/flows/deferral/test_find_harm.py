@@ -22,7 +22,7 @@ from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.settings import ViewSettings
 from errata.editing.types import Constraint
 from errata.editing.views import unseen_views
-from errata.flows.deferral.find_harm import number_to_keep
+from errata.flows.deferral.find_harm import number_to_keep, told_alone
 from errata.flows.gate.criterion import Criterion
 from errata.flows.night.run import run_night
 from errata.flows.stages.editors import build_editor, calibrating_traffic
@@ -159,3 +159,8 @@ def test_a_rate_of_none_on_too_few_images_leaves_nobody_out() -> None:
     assert number_to_keep([row], 100) == 100
     sharper_with_fewer = replace(row, name="drawdown")
     assert number_to_keep([sharper_with_fewer], 100) < 100
+
+
+def test_a_correction_that_does_not_even_hold_is_not_told_to_break_everything() -> None:
+    assert told_alone("turns wrong", 3, 400) == "by itself it turns wrong 3 of 400 images that it is not about"
+    assert "does not hold" in told_alone("turns wrong", 400, 400)
