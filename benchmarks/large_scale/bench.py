@@ -40,8 +40,9 @@ class OnFeatures(EditableModel):
 
 
 class FoldedControl(Control):
-    """Control photos on which edits of an adapter cost a third: what the head makes of the features alone is computed
-    once, and the adapter's last layer and the head, both linear, become one. Other edits are measured as ever."""
+    """Control photos on which an edit of an adapter takes a third of the multiplications: what the head makes of the
+    features alone is computed once, and the adapter's last layer and the head, both linear, become one matrix. Other
+    edits are measured as ever."""
 
     @cached_property
     def _alone(self) -> Tensor:
