@@ -81,7 +81,7 @@ def soft_head(features: Floats, targets: Floats, seen: Floats, penalty: float = 
         loss = -(torch.log_softmax(inputs @ weight[1:] + weight[0], 1) * chances).sum(1).mean()
         loss = loss + penalty * weight[1:].square().sum()
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     optimiser.step(closure)
     with torch.no_grad():
