@@ -18,34 +18,40 @@ COPY flows ./flows
 COPY serving ./serving
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
+# Packages come without bytecode (a sixth of their size), which the first run of each container writes where it may, and
+# without their own tests.
 FROM ${PYTHON} AS worker-packages
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
-RUN python -m venv /opt/errata
+RUN python -m venv --without-pip /opt/errata
 COPY requirements-worker.lock requirements-cuda.lock ./
 # torch first and alone, as in the Makefile: PyPI's build is CUDA's and wants its libraries
 RUN awk '/^[^ ]/ { wanted = /^torch(vision)?==/ } wanted' requirements-worker.lock > torch.lock \
-    && /opt/errata/bin/pip install --no-deps --require-hashes --extra-index-url "${TORCH_INDEX}" -r torch.lock \
+    && pip --python /opt/errata/bin/python install --no-compile --no-deps --require-hashes --extra-index-url "${TORCH_INDEX}" -r torch.lock \
     && if grep -qE "^cuda.*= '" /opt/errata/lib/python3*/site-packages/torch/version.py; \
-       then /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-cuda.lock; fi \
-    && /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-worker.lock \
-    && rm -r /opt/errata/lib/python3*/site-packages/torch/include
+       then pip --python /opt/errata/bin/python install --no-compile --no-deps --require-hashes -r requirements-cuda.lock; fi \
+    && pip --python /opt/errata/bin/python install --no-compile --no-deps --require-hashes -r requirements-worker.lock \
+    && rm -r /opt/errata/lib/python3*/site-packages/torch/include \
+    && find /opt/errata -type d -name tests -prune -exec rm -r {} +
 COPY --from=project /wheels /wheels
-RUN /opt/errata/bin/pip install --no-deps /wheels/*.whl
+RUN pip --python /opt/errata/bin/python install --no-compile --no-deps /wheels/*.whl
 
 FROM ${PYTHON} AS service-packages
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-RUN python -m venv /opt/errata
+RUN python -m venv --without-pip /opt/errata
 COPY requirements-service.lock ./
-RUN /opt/errata/bin/pip install --no-deps --require-hashes -r requirements-service.lock
+RUN pip --python /opt/errata/bin/python install --no-compile --no-deps --require-hashes -r requirements-service.lock \
+    && find /opt/errata -type d -name tests -prune -exec rm -r {} +
 COPY --from=project /wheels /wheels
-RUN /opt/errata/bin/pip install --no-deps /wheels/*.whl && /opt/errata/bin/python -m errata.serving --help > /dev/null
+RUN pip --python /opt/errata/bin/python install --no-compile --no-deps /wheels/*.whl \
+    && /opt/errata/bin/python -m errata.serving --help > /dev/null
 
 FROM ${PYTHON} AS base
 ENV PATH=/opt/errata/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    PYTHONPYCACHEPREFIX=/home/errata/.cache/bytecode \
     DO_NOT_TRACK=1 \
     ORT_DISABLE_TELEMETRY=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
@@ -69,5 +75,5 @@ COPY --chown=errata:errata params.yaml prefect.yaml prefect-docker.yaml .dvcigno
 COPY --chown=errata:errata .dvc/config .dvc/config
 # the pipeline as a project of its own spells it: here is no folder `flows` for `dvc repro` to find
 RUN printf '[core]\n    no_scm = true\n' > .dvc/config.local \
-    && python -c "import sys; from errata.flows.releases.pipeline import own_pipeline; sys.stdout.buffer.write(own_pipeline())" > dvc.yaml
+    && PYTHONDONTWRITEBYTECODE=1 python -c "import sys; from errata.flows.releases.pipeline import own_pipeline; sys.stdout.buffer.write(own_pipeline())" > dvc.yaml
 CMD ["prefect", "worker", "start", "--pool", "errata", "--type", "process"]

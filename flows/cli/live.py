@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from errata.data.storage.base import Storage
 
 
+# What people read for the names that `--json` has.
+TOLD = {
+    "live": "live release",
+    "waiting": "reports in the inbox",
+    "quarantined": "reports in quarantine",
+    "open_erasures": "erasures that are not done",
+    "corrections": "corrections in its ledger",
+}
+
+
 @app.command(rich_help_panel="Releases")
 def status(store: Store = None, as_json: AsJson = False) -> None:
     """What is live, and what waits."""
@@ -45,8 +55,13 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
         return
     table = Table(show_header=False)
     for name, value in content.items():
-        table.add_row(name, "nothing yet: run `errata train`" if value is None else str(value))
+        if value != []:
+            table.add_row(TOLD.get(name, name), "nothing yet: run `errata train`" if value is None else _said(value))
     out.print(table)
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _in_shadow(storage: Storage, live: str) -> dict[str, Any]:

@@ -290,6 +290,6 @@ def diff(
     out.print(table)
     criteria = Table("criterion", f"release {first}", f"release {second}", title="The gate", title_justify="left")
     for row in found.criteria:
-        values = ("-" if value is None else f"{value:.4f}" for value in (row.first, row.second))
+        values = (row.said(value) for value in (row.first, row.second))
         criteria.add_row(row.name.replace("_", " "), *values)
     out.print(criteria)

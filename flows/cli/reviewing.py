@@ -58,13 +58,19 @@ def review(
         return
     import uvicorn
 
+    from errata.flows.cli.review.effect import TrafficEffect
     from errata.flows.cli.review.nights import Nights
     from errata.flows.cli.review.service import create_app
     from errata.flows.prefect_runs.approval import server_of_its_own
 
-    params = open_workspace().params
+    workspace, storage = open_workspace(), existing_store(store)
     service = create_app(
-        existing_store(store), params.trust, params.model.slots, sign_in, Nights() if server_of_its_own() else None
+        storage,
+        workspace.params.trust,
+        workspace.params.model.slots,
+        sign_in,
+        Nights() if server_of_its_own() else None,
+        TrafficEffect(workspace, storage),
     )
     if proxy_header is None:
         out.print("Review at this address, which signs you in:", highlight=False)

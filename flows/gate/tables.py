@@ -52,19 +52,24 @@ def bound_name(confidence: float | None) -> str:
     return "bound" if confidence is None else f"bound ({100 * confidence:g}%)"
 
 
-def gate_row(criterion: Criterion) -> GateRow:
-    """A criterion as a person reads it: shares in percent, differences of logits in scientific notation."""
+def said(name: str, value: float) -> str:
+    """A criterion's number as a person reads it: shares in percent, differences of logits in scientific notation."""
+    return f"{value:.1e}" if name == Name.PARITY else f"{value:.2%}"
 
-    def said(value: float) -> str:
+
+def gate_row(criterion: Criterion) -> GateRow:
+    """A criterion as a person reads it."""
+
+    def told(value: float) -> str:
         if not math.isfinite(value):
             return "-" if criterion.verdict == "not applicable" else "not measured"
-        return f"{value:.1e}" if criterion.name == Name.PARITY else f"{value:.2%}"
+        return said(criterion.name, value)
 
     return GateRow(
         criterion.name.replace("_", " "),
-        said(criterion.value),
-        said(criterion.bound),
-        f"{criterion.direction} {said(criterion.limit)}",
+        told(criterion.value),
+        told(criterion.bound),
+        f"{criterion.direction} {told(criterion.limit)}",
         str(criterion.n),
         criterion.verdict,
         criterion.not_applicable if criterion.verdict == "not applicable" else "",

@@ -72,7 +72,8 @@ class NightSummary:
             ("corrections in force", str(self.in_force)),
         ]
         if self.without_slot:
-            rows.append(("no slot can hold", f"{len(self.without_slot)}, tried again with every release"))
+            later = "tried again with every release; a new root learns them (`errata train`)"
+            rows.append(("no slot can hold", f"{len(self.without_slot)}, {later}"))
         if self.error_before is not None and self.error_after is not None:
             rows.append(("error on the gate split", f"{self.error_before:.2%} before, {self.error_after:.2%} after"))
         if looks := self.gate_result and self.gate_result.looks_sentence:

@@ -20,6 +20,7 @@ from errata.data.storage.base import Storage
 from errata.editing.metrics import predicted_classes
 from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.gate.measurements import GateMeasurements
+from errata.flows.gate.tables import said
 from errata.flows.releases.pointer import released_digest, verified
 from errata.flows.workspace import Workspace
 
@@ -34,6 +35,10 @@ class CriterionPair:
     name: str
     first: float | None
     second: float | None
+
+    def said(self, value: float | None) -> str:
+        """One of the two as the gate's table has it."""
+        return "-" if value is None else said(self.name, value)
 
 
 @dataclass(frozen=True)

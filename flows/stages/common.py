@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -46,13 +47,18 @@ def find_modules_of(workspace: Workspace) -> None:
         sys.path.append(folder)
 
 
+def features_file(workspace: Workspace, digest: str) -> Path:
+    """Where what the backbone of that digest makes of images is kept."""
+    return workspace.features / f"{digest[:16]}.sqlite"
+
+
 def open_features(workspace: Workspace, root: EditableModel, stage: str) -> Features:
     """What `root` makes of images, kept in the workspace; what was kept of another root is deleted.
 
     How far it is, where that takes long, is told as work of the `stage`.
     """
     digest = backbone_digest(root)
-    path = workspace.features / f"{digest[:16]}.sqlite"
+    path = features_file(workspace, digest)
     for other in workspace.features.glob("*.sqlite"):
         if other != path:
             other.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -32,6 +32,9 @@ class Looked:
     pixels: Pixels = field(repr=False)
 
 
+Effect = Callable[[Looked, str], str]  # what a claim of that class would change in the day's requests, in a sentence
+
+
 class LiveModel:
     """One release in memory."""
 
@@ -44,6 +47,7 @@ class LiveModel:
         ledger = Ledger.from_jsonl(read_file(storage, manifest, "ledger.jsonl").decode())
         self.held = {each.id: each for each in ledger.corrections}
         record = EditRecord.from_json(read_file(storage, manifest, "edit.json"))
+        self.slots = sum(key in self.held for key in record.by_slot.values())
         self._kinds = {each.kind: each.name for each in record.used_kinds}
         self.look = lru_cache(maxsize=1000)(self._look)
 

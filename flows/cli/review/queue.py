@@ -65,6 +65,11 @@ class Queue:
     following: int | None
     count: int
 
+    @property
+    def undecided(self) -> int:
+        """How many of its sides wait for a decision."""
+        return sum(not each.decided for each in self.sides)
+
 
 def is_trusted(name: str, trust: TrustSettings) -> bool:
     """Whether somebody's word alone is enough."""
@@ -163,9 +168,9 @@ class _Reader:
             helps = "only a trusted one helps" if waiting and waiting.more is None else "one more who says so"
             return f"your word counts as one person's ({helps}); trust.trusted in params.yaml does not name you"
         held = self._model.held.get(looked.correction)
-        said = f"the next night corrects it, with one of {self._slots} slots ({len(self._model.held)} are taken)"
+        said = f"the next night corrects it, with one of {self._slots} slots ({self._model.slots} are taken)"
         if held is not None:
             said = f"the next night corrects it anew: release {self._model.version} holds it as {held.expected}"
         if rivals:
             said += f"; who says {' or '.join(rivals)} of this image is refused"
-        return f"{said}. What else that changes the gate measures before anything is released"
+        return f"{said}, unless no slot can tell it from control images"

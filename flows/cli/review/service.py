@@ -12,7 +12,7 @@ from typing import Annotated
 
 from anyio import to_thread
 from fastapi import FastAPI, Path, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
@@ -25,7 +25,7 @@ from errata.data.storage.base import Storage
 from errata.editing.errors import NotStored
 from errata.flows.cli.review.decide import Decided, decide, withdraw
 from errata.flows.cli.review.kinds import kind_routes
-from errata.flows.cli.review.live import Desk
+from errata.flows.cli.review.live import Desk, Effect
 from errata.flows.cli.review.nights import Nights, night_routes
 from errata.flows.cli.review.queue import read_queue
 from errata.flows.cli.review.sign_in import COOKIE, SignIn, check_origin
@@ -38,18 +38,24 @@ _DECIDED = TypeAdapter(Decided)
 
 
 def create_app(
-    storage: Storage, trust: TrustSettings, slots: int, sign_in: SignIn, nights: Nights | None = None
+    storage: Storage,
+    trust: TrustSettings,
+    slots: int,
+    sign_in: SignIn,
+    nights: Nights | None = None,
+    effect: Effect | None = None,
 ) -> FastAPI:
     """The review page over a store; `trust` and `slots` (how many corrections fit) are those of params.yaml.
 
-    `nights`: the Prefect server whose runs may be answered here, if there is one.
+    `nights`: the Prefect server whose runs may be answered here, if there is one. `effect` says what a claim would
+    change in the day's requests.
     """
     app = FastAPI(title="Errata review", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sign_in = sign_in
     site = Site(Desk(storage), trust, slots, sign_in, nights=nights is not None)
     guard(app, site)
     _sign_in_routes(app, site)
-    _queue_routes(app, site)
+    _queue_routes(app, site, effect)
     _report_routes(app, site, storage)
     kind_routes(app, site)
     if nights is not None:
@@ -66,11 +72,16 @@ def create_app(
     return app
 
 
-def _queue_routes(app: FastAPI, site: Site) -> None:
+def _queue_routes(app: FastAPI, site: Site, effect: Effect | None) -> None:
     @app.get("/")
     def queue(reviewer: Someone, start: Annotated[int, Query(ge=0, le=10**9)] = 0) -> Response:
         found = read_queue(site.desk, site.trust, site.slots, reviewer.name, start)
         return site.page("queue.html.j2", reviewer, queue=found, model=site.desk.model())
+
+    @app.get("/effect/{image}")  # asked for one card at a time: it takes a network
+    def changes(image: Digest, expected: Annotated[str, Query(max_length=200)], _reviewer: Someone) -> Response:
+        said = effect(site.desk.model().look(image), expected) if effect else ""
+        return JSONResponse({"said": said})
 
     @app.post("/decide")
     async def decided(request: Request, reviewer: Someone) -> Response:

@@ -97,6 +97,7 @@ def render_report(
             flips=sum(each.negative_flips + each.positive_flips for each in evaluation.classes),
             most_flips=_most_flips(evaluation.classes),
             slots=slots,
+            unheld=len(edited.deferred),
             firing=sorted((slot for slot in slots if slot.calibration or slot.decided), key=eagerness)[:20],
             images_judged=sum(each.n for each in evaluation.classes),
             kinds=kind_rows(edited, evaluation, pictures),

@@ -24,6 +24,18 @@
   function mark(index) {
     current = index;
     cards.forEach((card, each) => card.classList.toggle("current", each === current));
+    tell(cards[current]).then(() => tell(cards[current + 1]));
+  }
+
+  async function tell(card) { // what else it would change in the day's requests: asked once, when somebody looks
+    if (!card || card.dataset.told) return;
+    card.dataset.told = "yes";
+    const [image, expected] = ["image", "expected"].map((name) => card.querySelector(`[name=${name}]`).value);
+    try {
+      const answer = await fetch(`/effect/${image}?expected=${encodeURIComponent(expected)}`, {headers: {Accept: "application/json"}});
+      const said = answer.ok && (await answer.json()).said;
+      if (said) card.querySelector(".beside").prepend(`${said}. `);
+    } catch (fault) { /* the sentence that is there holds */ }
   }
 
   function go(to) {
