@@ -71,14 +71,12 @@ class CalibratedSentences:
         started = time.perf_counter()
         demands = gather(model, constraints)
         edited = copy.deepcopy(model).eval()
-        edited.patch.centre.copy_(state.centre)
-        edited.patch.whitening.copy_(state.whitening)
         slots: list[SlotDiagnostics] = []
         deferred: dict[int, Unheld] = {}
         with torch.no_grad():
             for row in canonical_order(constraints):
                 if not _holds(edited, demands, row):
-                    found, unheld = self._write(edited, demands, row, constraints[row], state.controls)
+                    found, unheld = self._write(edited, demands, row, constraints[row], state)
                     slots.append(found)
                     deferred |= {row: unheld} if unheld else {}
             holds = tuple(_holds(edited, demands, row) for row in range(len(constraints)))
@@ -90,9 +88,11 @@ class CalibratedSentences:
         return EditResult(edited, not missing, holds, steps, reason, seconds, tuple(slots), deferred)
 
     def _write(
-        self, model: SlottedNetwork, demands: Demands, row: int, constraint: SequenceConstraint, controls: Background
+        self, model: SlottedNetwork, demands: Demands, row: int, constraint: SequenceConstraint, state: SentenceState
     ) -> tuple[SlotDiagnostics, Unheld | None]:
-        sources = demands.inputs[:, 0]
+        model.patch.centre.copy_(state.centre)
+        model.patch.whitening.copy_(state.whitening)
+        sources, controls = demands.inputs[:, 0], state.controls
         seen = model.patch.directions(model.summary(sources))
         found = calibrate(directions(seen[row][None, None], controls, gamma=1.0), controls, self.alpha)
         scores = seen @ found.weight[0]

@@ -31,6 +31,7 @@ def erase(
     A release without it is made first if the live one holds it. What stays is a proof: digests, when, why.
     """
     from errata.data.records import canonical_json
+    from errata.data.releases.manifest import read_live
     from errata.editing.errors import DataError
     from errata.flows.night.state import open_night
 
@@ -57,7 +58,9 @@ def erase(
     if as_json:
         print(canonical_json({"erasure": done.erasure, "erased": done.erased}).decode(), end="")
     elif done.erased:
-        out.print(f"erased; the proof is {done.erasure.key}")
+        live = read_live(night.storage)
+        now = f"live is release {live[0].version}" if live else "nothing is live"
+        out.print(f"erased, and {now}; the proof is {done.erasure.key}")
         if done.erased.taught:
             out.print(f"the root of {_releases(done.erased.taught)} learned from it: `errata train` makes another")
         if "://" in night.storage.url:

@@ -16,15 +16,19 @@ app.add_typer(report_group, name="report", rich_help_panel="Reports")
 
 @report_group.command("file", epilog="`errata report show REPORT` tells what became of one, `errata reports` of all.")
 def report(
-    image: Annotated[Path, typer.Argument(help="The image file that was predicted wrong (PNG, JPEG, WebP, BMP)")],
-    expected: Annotated[str, typer.Option(help="The class that it should be")],
+    images: Annotated[list[Path], typer.Argument(help="Image files that were predicted wrong (PNG, JPEG, WebP, BMP)")],
+    expected: Annotated[str, typer.Option(help="The class that they should be")],
     predicted: Annotated[str | None, typer.Option(help="The class that was predicted, if known")] = None,
     reporter: Annotated[str, typer.Option(help="Who says so")] = "anonymous",
     note: Annotated[str, typer.Option(help="Anything to add")] = "",
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report an image that the live model gets wrong; the next night looks at it."""
+    """Report images that the live model gets wrong; the next night looks at them.
+
+    Where one is refused, those before it are filed; the same again is the same report. With --json a report, of several
+    images a list.
+    """
     from errata.data.releases.erasure import erased_digests
     from errata.data.releases.manifest import read_live, sha256
     from errata.data.reports import file_report
@@ -32,33 +36,30 @@ def report(
     from errata.flows.cli.store import existing_store
     from errata.flows.releases.classes import check_class, read_classes
 
-    try:
-        content = image.read_bytes()
-    except OSError as fault:
-        raise DataError(f"{image}: {fault.strerror}") from fault
     storage = existing_store(store)
-    if sha256(content) in erased_digests(storage):
-        raise DataError(f"{image}: this photo was erased because somebody asked for it; it is not taken again")
-    live = read_live(storage)
+    live, erased = read_live(storage), erased_digests(storage)
     classes = read_classes(storage, live[0]) if live else None
     if classes is None:
         notes.print("nothing released yet says which classes there are; taken as it stands", style="dim")
     else:
         for name in (expected, *([] if predicted is None else [predicted])):
             check_class(name, classes)
-    filed = file_report(
-        storage,
-        content,
-        expected,
-        predicted=predicted,
-        reporter=reporter,
-        model_version=live[0].version if live else None,
-        note=note,
-    )
+    version, filed = live[0].version if live else None, []
+    for image in images:
+        try:
+            content = image.read_bytes()
+        except OSError as fault:
+            raise DataError(f"{image}: {fault.strerror}") from fault
+        if sha256(content) in erased:
+            raise DataError(f"{image}: this photo was erased because somebody asked for it; it is not taken again")
+        one = file_report(
+            storage, content, expected, predicted=predicted, reporter=reporter, model_version=version, note=note
+        )
+        filed.append(one.model_dump(mode="json"))
+        if not as_json:
+            out.print(f"filed report {one.id[:12]}: {image.name} should be {expected}")
     if as_json:
-        say_json(filed.model_dump(mode="json"))
-    else:
-        out.print(f"filed report {filed.id[:12]}: {image.name} should be {expected}")
+        say_json(filed if len(filed) > 1 else filed[0])
 
 
 @app.command(rich_help_panel="Reports")

@@ -37,7 +37,7 @@ def test_a_photo_is_erased_from_the_command_line(quick: Place) -> None:
     photo = quick.folder / "photo.png"
     photo.write_bytes(quick.storage.get(layout.image(gone.image)))
     said = errata(quick, "erase", "--image", str(photo), "--why", "they asked", "--yes")
-    assert "the proof is erased/00000001/asked.json" in said
+    assert "erased, and live is release 3; the proof is erased/00000001/asked.json" in said
     [erasure] = erasures(quick.storage)
     assert erasure.why == "they asked"
     assert "release 2 was erased on" in errata(quick, "verify", "2")

@@ -13,6 +13,7 @@ from errata.data import layout
 from errata.data.images import encode_png
 from errata.data.inbox.quarantine import quarantine
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.manifest import sha256
 from errata.data.reports import Report, file_report, make_report
 from errata.data.storage import open_storage
 from errata.data.storage.base import Storage
@@ -77,6 +78,18 @@ def test_a_file_called_show_can_be_reported(storage: Storage, tmp_path: Path) ->
     photo.write_bytes(IMAGE)
     assert typed(storage, "report", str(photo), "--expected", "7")["expected"] == "7"
     assert typed(storage, "report", "--expected", "8", str(photo))["expected"] == "8"
+
+
+def test_several_images_of_one_class_are_filed_at_once(storage: Storage, tmp_path: Path) -> None:
+    photos = [tmp_path / f"{level}.png" for level in (1, 2)]
+    for level, photo in enumerate(photos, 1):
+        photo.write_bytes(encode_png(np.full((8, 8, 1), level, np.uint8)))
+    filed = typed(storage, "report", *map(str, photos), "--expected", "7")
+    assert [each["image"] for each in filed] == [sha256(photo.read_bytes()) for photo in photos]
+    gone = [str(photos[0]), str(tmp_path / "gone.png"), "--expected", "8", "--store", storage.url]
+    done = CliRunner().invoke(app, ["report", *gone])
+    assert "gone.png" in str(done.exception)
+    assert "1.png should be 8" in done.output  # what came before is filed, and said to be
 
 
 def test_what_people_decided_about_a_released_claim_is_in_its_history(storage: Storage) -> None:

@@ -131,7 +131,9 @@ def test_the_train_stage_sees_the_train_split_and_the_replay_set(
     split = load_split(workspace.splits, "train")
     taught: list[LabelledImages] = []
 
-    def train_anew(_workspace: object, _params: object, _model: object, images: LabelledImages) -> RootTraining:
+    def train_anew(
+        _workspace: object, _params: object, _model: object, images: LabelledImages, _processes: object
+    ) -> RootTraining:
         taught.append(images)
         return RootTraining((), {})
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from errata.data import layout
+from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import FileEntry, Live, Manifest, read_live, sha256
 from errata.data.releases.replay import NAME as REPLAY
@@ -28,8 +29,10 @@ def make_bundle(version: int, names: Iterable[str] = (), learned: Iterable[str] 
     digest = sha256(b"the same for all")
     errors = SplitErrors(ErrorRates(0.04, error), ErrorRates(0.04, error))
     measured = GateMeasurements("edit", version, digest, digest, len(ledger.corrections), {}, errors)
+    edited = EditRecord(True, 1, "", {each.id: True for each in ledger.corrections})
     files = {
         "ledger.jsonl": ledger.to_jsonl().encode(),
+        "edit.json": edited.to_json(),
         REPLAY: Ledger(0, tuple(map(correction, learned))).to_jsonl().encode(),
         "gate.json": measured.to_json(),
     }
