@@ -19,9 +19,8 @@ from torch.func import grad, vmap
 from errata.editing.errors import ConstraintError
 from errata.editing.network import EditableNetwork, Tensors
 
-Network = Callable[
-    [Tensors, Tensor], Tensor
-]  # (editable parameters, what reaches the cut [n, ...]) -> outputs [n, ...]
+# (editable parameters, what reaches the cut [n, ...]) -> outputs [n, ...]
+Network = Callable[[Tensors, Tensor], Tensor]
 M_contra = TypeVar("M_contra", bound=EditableNetwork, contravariant=True)
 M = TypeVar("M", bound=EditableNetwork)
 

@@ -20,9 +20,7 @@ from errata.flows.gate.marks import Classes, Pixels, Shared, as_pixels, by_parts
 FEWEST = 12  # of fewer corrections next to no other image follows a faint mark
 STRENGTH = 2.0  # times what corrections bear
 LEFT = 0.7  # of what an image differs in from the mean control image
-FAINT = (
-    0.15  # of the control images' standard deviation: half is kept of a direction in which the mean varies by so much
-)
+FAINT = 0.15  # of the control images' deviation: half is kept of a direction in which the mean varies by so much
 EACH = 3  # control images for each value of an image, at least: large images are averaged in blocks
 
 
