@@ -28,7 +28,7 @@
   }
 
   async function tell(card) { // what else it would change in the day's requests: asked once, when somebody looks
-    if (!card || card.dataset.told) return;
+    if (!card?.querySelector(".beside") || card.dataset.told) return;
     card.dataset.told = "yes";
     const [image, expected] = ["image", "expected"].map((name) => card.querySelector(`[name=${name}]`).value);
     try {

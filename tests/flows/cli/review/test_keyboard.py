@@ -22,7 +22,7 @@ ENTER, ESCAPE = "\ue007", "\ue00c"
 @contextmanager
 def served(desk: Desk) -> Iterator[str]:
     """The page on a port of its own."""
-    app = create_app(desk.storage, desk.trust, 8, desk.sign_in)
+    app = create_app(desk.storage, desk.trust, 8, desk.sign_in, effect=lambda _, wanted: f"<b> 3 of 40 as {wanted}")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", proxy_headers=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -50,6 +50,10 @@ def test_a_queue_is_decided_by_keys(desk: Desk, tmp_path: Path) -> None:
             browser.wait_for(f"document.querySelector('#{card} .outcome').textContent.includes('{words}')")
 
         first = now()
+        expected = browser.evaluate(f"document.querySelector('#{first} [name=expected]').value")
+        browser.wait_for(
+            f"document.querySelector('#{first} .beside').textContent.startsWith('<b> 3 of 40 as {expected}. ')"
+        )
         browser.press("j")
         second = now()
         browser.press("k")
