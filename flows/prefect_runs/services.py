@@ -74,9 +74,8 @@ def prefect_services(port: int, store: str | None, folder: Path | None = None) -
         running["server"] = subprocess.Popen(prefect("server", "start", "--port", str(port)), env=environment)
         await_health(f"{url}/api/health", running["server"])
         once("prefect", "work-pool", "create", "errata", "--type", "process", "--overwrite")
-        once(
-            "prefect", "work-pool", "set-concurrency-limit", "errata", "1"
-        )  # more would wait for each other in the workspace
+        # more at once would wait for each other in the workspace
+        once("prefect", "work-pool", "set-concurrency-limit", "errata", "1")
         once("prefect", "--no-prompt", "deploy", "--all")
         once("errata.flows.prefect_runs.automations")
         pages = [sys.executable, "-m", "errata.flows.prefect_runs.pages", str(port + 1)]
