@@ -32,8 +32,8 @@ from errata.editing.networks.imagenet import read_published
 
 SIDE = 96
 FROZEN = 3  # blocks
-STEPS, BATCH, RATE = 1000, 32, 0.012
-CHECKPOINT = 100  # steps
+STEPS, BATCH, RATE = 10_000, 32, 0.012
+CHECKPOINT = 250  # steps
 KEPT, WEIGHTS = Path("artifacts/benchmarks/second"), "second.pt"
 
 
