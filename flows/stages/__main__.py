@@ -34,7 +34,7 @@ def run(stage: str, workspace: Workspace) -> None:
     from errata.flows.stages.train import train_root
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # the same as use_deterministic_algorithms, which imports a compiler
     load_plugins(params.model.plugins, workspace)
     match stage:
         case "prepare":

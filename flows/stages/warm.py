@@ -1,8 +1,9 @@
-"""The server of `warm_stages`: imports what stages need, then forks for each that is asked for.
+"""The server of `warm_stages`: imports what stages need, and forks for each that is asked for.
 
     python -m flows.stages.warm LISTENER        the listening socket's number; ends when standard input does
 
-It never computes anything itself, so that a fork finds neither threads nor a GPU in use.
+Once it has what the first stage needs it serves, and imports what later stages need while that one runs. It never
+computes anything itself, so that a fork finds neither threads nor a GPU in use.
 """
 
 from __future__ import annotations
@@ -19,22 +20,25 @@ import traceback
 from errata.flows.stages.__main__ import run_here
 from errata.flows.stages.handover import SERVER, STARTED
 
-NEEDED = (  # of a candidate's stages, and what those import when they come to it
+FIRST = (  # the stage `edit`, and what it imports when it comes to it
     "errata.flows.stages.edit",
-    "errata.flows.stages.export",
-    "errata.flows.stages.evaluate",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "onnx",
-    "onnxruntime",
     "safetensors.torch",
     "sklearn.cluster",
+)
+LATER = (  # what the stages after it need besides
+    "errata.flows.stages.export",
+    "onnx",
+    "errata.flows.stages.evaluate",
+    "onnxruntime",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
 )
 
 
 def serve(listener: socket.socket, lifeline: int) -> None:
-    """Answer until `lifeline` closes; then wait for what still runs."""
+    """Answer until `lifeline` closes, then wait for what still runs; import the rest while nobody asks."""
     running: dict[int, socket.socket] = {}
+    left = list(reversed(LATER))
     woken, wake = socket.socketpair()
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno())
@@ -44,7 +48,10 @@ def serve(listener: socket.socket, lifeline: int) -> None:
         for source in (listener, lifeline, woken):
             ready.register(source, selectors.EVENT_READ)
         while running or listener.fileno() >= 0:
-            for event, _ in ready.select():
+            events = ready.select(0 if left else None)
+            if left and not events:
+                importlib.import_module(left.pop())
+            for event, _ in events:
                 if event.fileobj is woken:
                     woken.recv(4096)
                     _tell_ended(running)
@@ -55,6 +62,7 @@ def serve(listener: socket.socket, lifeline: int) -> None:
                     ready.unregister(lifeline)
                     ready.unregister(listener)
                     listener.close()
+                    left.clear()
 
 
 def _tell_ended(running: dict[int, socket.socket]) -> None:
@@ -104,7 +112,8 @@ def _run(connection: socket.socket) -> int:
 
 
 if __name__ == "__main__":
-    for name in NEEDED:
+    for name in FIRST:
         importlib.import_module(name)
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         serve(listening, sys.stdin.fileno())
+    os._exit(0)  # it holds nothing, and to take torch and its company down takes a second that the night would wait

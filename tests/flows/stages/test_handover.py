@@ -60,3 +60,22 @@ def test_where_the_server_has_gone_the_command_runs_the_stage_itself(tmp_path: P
         assert hand_over("edit") is None
         assert stage(tmp_path, "edit")[0] == 1
     assert hand_over("edit") is None
+
+
+def test_a_stage_is_deterministic_and_brings_no_compiler(tmp_path: Path) -> None:
+    """torch's own `use_deterministic_algorithms` imports one, for more than a second in each stage."""
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    program = (
+        "import sys, torch; from errata.flows.stages.__main__ import run_here; run_here('prepare');"
+        "print(torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),"
+        "'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "False", "False"]
