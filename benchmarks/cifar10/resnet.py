@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.cifar10.data import CLASSES
-from errata.editing.model import EditableModel, ModelSpec
+from errata.editing.model import EditableModel, ModelSpec, load_model
 from errata.editing.networks.architectures import BasicBlock, GlobalMean, register
 from errata.editing.pretrained import load_weights
 
@@ -63,3 +63,12 @@ def load_resnet(path: Path, blocks: int) -> EditableModel:
     load_weights(model, path.read_bytes(), path.name)
     # Narrow convolutions are about a fifth faster with channels last.
     return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def read_root(given: str) -> EditableModel:
+    """A network that a user brings: a folder of `save_model`, or `FILE:BLOCKS`, weights as `load_resnet` takes them.
+
+    Raises ModelError if it cannot be read.
+    """
+    path, _, blocks = given.rpartition(":")
+    return load_resnet(Path(path), int(blocks)) if blocks.isdigit() and path else load_model(Path(given))
