@@ -15,6 +15,7 @@ Record = TypeVar("Record")
 STRICT = ConfigDict(strict=True, extra="forbid")
 Count = Annotated[int, Field(ge=0)]
 Real = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]  # null in JSON is NaN here
+MOST_WRITTEN_OUT = 2**20
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -35,6 +36,21 @@ def parse_record(record: TypeAdapter[Record], content: bytes, what: str, advice:
         return record.validate_json(content)
     except ValidationError as error:
         raise Damaged(f"{what} cannot be read ({wrong_fields(error, 'the record')}); {advice}") from error
+
+
+def written_out(document: object) -> str:
+    """A document of YAML as JSON.
+
+    Raises ValueError beyond `MOST_WRITTEN_OUT` characters, for a few lines of aliases may stand for terabytes, and what
+    `json` raises on what it has no word for.
+    """
+    pieces, size = [], 0
+    for piece in json.JSONEncoder(default=str).iterencode(document):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MOST_WRITTEN_OUT:
+            raise ValueError(f"it has more than {MOST_WRITTEN_OUT:,} characters with its aliases written out")
+    return "".join(pieces)
 
 
 def canonical_json(content: object) -> bytes:

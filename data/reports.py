@@ -160,6 +160,14 @@ def file_report(
     return put_report(storage, report, content)
 
 
+def read_image(storage: Storage, image: str, limits: ImageLimits | None = None) -> bytes:
+    """The image file with SHA-256 `image`, as it was sent; of one that has more bytes than `limits` allow none is read.
+
+    Raises TooLarge, Damaged, NotStored, Unreadable.
+    """
+    return storage.get(layout.image(image), sha256=image, at_most=(limits or ImageLimits()).max_bytes)
+
+
 def put_report(storage: Storage, report: Report, content: bytes) -> Report:
     """Store the image file and then its report, unlooked at; returns the report that the inbox has of this claim.
 
@@ -170,10 +178,10 @@ def put_report(storage: Storage, report: Report, content: bytes) -> Report:
         storage.put_once(image, content)
     except AlreadyStored:
         with suppress(StoreUnusable, Unreadable):
-            storage.get(image, sha256=report.image)  # raises Damaged if other bytes lie under this digest
+            storage.get(image, sha256=report.image, at_most=len(content))  # raises if other bytes lie under this digest
     try:
         storage.put_once(key, report.to_json())
     except AlreadyStored:  # the same claim, filed before at another time
         with suppress(StoreUnusable, Unreadable):
-            return parse_report(storage.get(key))
+            return parse_report(storage.get(key, at_most=MAX_REPORT_BYTES))
     return report

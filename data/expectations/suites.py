@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,8 @@ def _fault(result: Any) -> str:
 
 
 class ValidationResultsStore(validation_results_store.ValidationResultsStore):
-    """Great Expectations' own without its trap: numpy's truth in a result cannot be written as JSON.
+    """Great Expectations' own without its traps: numpy's truth in a result cannot be written as JSON, and its pages,
+    which are made from what is stored, take a reporter's name for HTML.
 
     Of another name it would be replaced by the one in memory.
     """
@@ -179,7 +181,7 @@ class ValidationResultsStore(validation_results_store.ValidationResultsStore):
     def serialize(self, value: Any) -> Any:
         for each in value.results:
             each.success = bool(each.success)
-        return super().serialize(value)  # type: ignore[no-untyped-call]
+        return escape(super().serialize(value), quote=False)  # type: ignore[no-untyped-call]
 
 
 def _run(table: pd.DataFrame, suite: Any, rules: list[Any], docs: Path, run: str, part: str) -> list[Any]:

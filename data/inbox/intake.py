@@ -24,7 +24,7 @@ from errata.data.inbox.batches import file_singly
 from errata.data.inbox.claim import Claim
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.inbox.what_waits import is_single
-from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report
+from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report, read_image
 from errata.data.storage.base import Storage
 from errata.editing.engine import Engine, ThisProcess
 from errata.editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
@@ -135,9 +135,8 @@ def _fetch(storage: Storage, key: str, classes: frozenset[str], settings: Intake
 def _with_evidence(storage: Storage, report: Report, settings: IntakeSettings) -> _Fetched | Refusal:
     if report.image in settings.erased:
         return Refusal(report.id, Reason.ERASED, _ERASED)
-    most = settings.image.max_bytes
     try:
-        return _Fetched(report, storage.get(layout.image(report.image), sha256=report.image, at_most=most))
+        return _Fetched(report, read_image(storage, report.image, settings.image))
     except NotStored:
         return Refusal(report.id, Reason.MISSING_IMAGE, f"no image {report.image} is stored; store it, then requeue")
     except Unreadable as error:
@@ -205,7 +204,7 @@ def evidence(
 
     Raises Damaged, NotStored or Unreadable if the stored image has changed or gone since, or cannot be read any more.
     """
-    content = storage.get(layout.image(claim.image), sha256=claim.image)
+    content = read_image(storage, claim.image, limits)
     pixels = fit_image(decode_image(content, limits), image_shape)
     if pixel_digest(pixels) != claim.correction:
         raise Damaged(

@@ -131,9 +131,9 @@ def settle(storage: Storage, report_ids: Iterable[str], version: int) -> None:
     for report_id in report_ids:
         inbox = layout.inbox_report(report_id)
         try:
-            content = storage.get(inbox)
+            content = storage.get(inbox, at_most=_MOST_BYTES_KEPT)
             with suppress(AlreadyStored):  # settled by a run that died here, and the same claim was filed again since
                 storage.put_once(layout.settled_report(version, report_id), content)
-        except (NotStored, Unreadable):
+        except (NotStored, Unreadable, TooLarge):
             continue
         storage.delete(inbox)

@@ -84,7 +84,9 @@ class S3Storage:
         if self._put(key, content, IfNoneMatch="*") is not None:
             return
         try:
-            same = self._content(key)[0] == content
+            same = self._content(key, len(content))[0] == content
+        except TooLarge:
+            same = False
         except (StoreUnusable, Unreadable) as error:
             if not _is_denied(error):
                 raise

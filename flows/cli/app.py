@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from errata.editing.errors import ErrataError
 from errata.flows.cli import (
@@ -88,16 +88,16 @@ def main() -> None:
     try:
         app()
     except ErrataError as fault:
-        notes.print("[bold red]Error:[/]", escape(f"{fault}"), highlight=False)
+        notes.print(Text("Error:", "bold red"), f"{fault}", highlight=False)
         sys.exit(fault.exit_code)
     except OSError as fault:  # a full disk, a folder that may not be written
         what = f"{fault.filename}: {fault.strerror}" if fault.filename else fault.strerror or str(fault)
-        notes.print("[bold red]Error:[/]", escape(f"{what}; check the disk's space and permissions"), highlight=False)
+        notes.print(Text("Error:", "bold red"), f"{what}; check the disk's space and permissions", highlight=False)
         sys.exit(1)
     except Exception as fault:
         if os.environ.get("ERRATA_DEBUG"):
             raise
-        notes.print("[bold red]Error:[/]", escape(f"{type(fault).__name__}: {fault}"), highlight=False)
+        notes.print(Text("Error:", "bold red"), f"{type(fault).__name__}: {fault}", highlight=False)
         notes.print("This is not foreseen: nothing was released. ERRATA_DEBUG=1 shows the trace; please report it.")
         sys.exit(1)
 

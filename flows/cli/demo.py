@@ -148,7 +148,7 @@ def prove(storage: Storage, day: Day, answered: Answered, summary: NightSummary,
     reported, mended = answered.wrong, int(right[answered.wrong].sum())
     waiting = sum(len(each.reports) for each in summary.deferred)
     colour = "green" if mended + waiting >= len(reported) else "red"
-    console.print(f"[{colour}]version {version} gets {mended} of the {len(reported)} reported images right[/]")
+    console.print(f"version {version} gets {mended} of the {len(reported)} reported images right", style=colour)
     if waiting:
         console.print(f"{waiting} were left out, for they did harm; they stay in the inbox and are tried again")
     was, now = (predicted_classes(each.logits) for each in (answered.predictions, predictions))
@@ -157,7 +157,7 @@ def prove(storage: Storage, day: Day, answered: Answered, summary: NightSummary,
     broken = [each for each in others.flipped if each.broken]
     colour = "red" if broken else "green"
     console.print(
-        f"[{colour}]of the day's {others.images} other requests, which it got right, {len(broken)} are wrong now[/]"
+        f"of the day's {others.images} other requests, which it got right, {len(broken)} are wrong now", style=colour
     )
     record = live_kinds(storage)
     kinds = {each.kind: each.name for each in record.used_kinds}

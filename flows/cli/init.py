@@ -123,7 +123,7 @@ def begin(folder: Path, dataset: str, root: str, network: Network, wishes: Wishe
     for row in rows:
         if row.flips[0] is None:
             out.print(
-                f"[red]Nothing can pass {row.name}[/]: bring more images, or widen gate.{row.name} in params.yaml"
+                f"Nothing can pass {row.name}: bring more images, or widen gate.{row.name} in params.yaml", style="red"
             )
     out.print(
         "Next: `errata train` makes the root model and releases it as version 1 (the gate's limits are in params.yaml);"

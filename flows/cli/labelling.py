@@ -37,7 +37,7 @@ def export(
     tasks.write_text(json.dumps(made, indent=1))
     if interface:
         interface.write_text(format_of.interface(desk.model().classes))
-    notes.print(f"wrote {len(made)} tasks to {tasks}", highlight=False, markup=False)
+    notes.print(f"wrote {len(made)} tasks to {tasks}", highlight=False)
 
 
 @label_studio.command("import")
@@ -83,7 +83,7 @@ def export_dataset(
     from errata.flows.workspace import open_workspace
 
     made = write_dataset(Desk(existing_store(store)), open_workspace().params.trust, folder)
-    notes.print(f"wrote {made} samples to {folder}", highlight=False, markup=False)
+    notes.print(f"wrote {made} samples to {folder}", highlight=False)
 
 
 @fiftyone.command("import")

@@ -78,5 +78,5 @@ def print_gate(gate_result: GateResult, title: str) -> None:
     for name, justify in zip(content.head, JUSTIFY, strict=True):
         table.add_column(name, justify=justify)
     for row in content.rows:
-        table.add_row(*row.cells[:-1], f"[{COLOURS[row.verdict]}]{row.cells[-1]}[/]")
+        table.add_row(*row.cells[:-1], Text(row.cells[-1], COLOURS[row.verdict]))
     out.print(table)

@@ -94,7 +94,7 @@ def approve(
             say_json([{"id": str(each.id), "name": each.name, "question": each.question} for each in found])
             return
         for each in found:
-            out.print(f"{each.name}: {each.question}", markup=False, highlight=False)
+            out.print(f"{each.name}: {each.question}", highlight=False)
         if not found:
             out.print("no night waits for a person")
         return
@@ -103,7 +103,7 @@ def approve(
     if as_json:
         say_json({"id": str(answered.id), "name": answered.name, "release": not refuse, "by": operator()})
         return
-    out.print(f"{answered.question}\n{answered.name} {said}; the run goes on", markup=False, highlight=False)
+    out.print(f"{answered.question}\n{answered.name} {said}; the run goes on", highlight=False)
 
 
 @app.command(rich_help_panel="Work")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from errata.flows.cli.base import AsJson, Store, app, out, say_json, tell
 
@@ -74,7 +75,7 @@ def verify(
     if as_json:
         say_json({"version": which, "problems": problems, "removed": removal})
     for problem in () if as_json else problems:
-        out.print(f"[red]{problem}[/]")
+        out.print(problem, style="red")
     if problems:
         raise typer.Exit(1)
     if as_json:
@@ -165,7 +166,7 @@ def rollback(
         return
     out.print(f"release {done.live.version} is live, as it was; it was release {done.left}")
     if done.dropped is None:
-        out.print(f"[yellow]release {done.left} is too damaged to say which corrections it held[/]")
+        out.print(f"release {done.left} is too damaged to say which corrections it held", style="yellow")
     elif done.dropped:
         out.print(f"corrections that it lacks ({len(done.dropped)}) stay out until `errata reinstate`:")
         for each in done.dropped:
@@ -199,12 +200,12 @@ def show(
         table = Table("correction", "is", "holds", "said by", title="Corrections in force", title_justify="left")
         for each in lineage.corrections:
             said = "; ".join(f"{one.reporter}: was {one.predicted or '?'} ({one.id[:12]})" for one in each.reports)
-            holds = {True: "yes", False: f"[red]{each.deferred or 'no'}[/]", None: "?"}[each.holds]
+            holds = {True: Text("yes"), False: Text(each.deferred or "no", "red"), None: Text("?")}[each.holds]
             table.add_row(each.correction.id[:12], each.correction.expected, holds, said or "-")
         out.print(table)
     for kind in lineage.kinds:
         used = kind.why or f"mends {kind.mended} of {len(kind.held_out)} held-out corrections"
-        out.print(f"{kind.name}, of {len(kind.fitted)} corrections: {used}", markup=False, highlight=False)
+        out.print(f"{kind.name}, of {len(kind.fitted)} corrections: {used}", highlight=False)
     print_gate(lineage.gate, "The gate")
 
 

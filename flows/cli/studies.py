@@ -26,6 +26,7 @@ def compare(
     from dataclasses import asdict
 
     from rich.table import Table
+    from rich.text import Text
 
     from errata.editing.rules import RULES
     from errata.editing.studies.compare import draw_frontier
@@ -47,7 +48,7 @@ def compare(
     for name, one in sorted(rows.items(), key=lambda each: each[1].drawdown.mean):
         general = one.generalization
         table.add_row(
-            f"[bold]{name}[/]" if name in best else name,
+            Text(name, "bold" if name in best else ""),
             str(one.drawdown.n),
             f"{one.drawdown.mean:.2%}",
             f"{one.negative_flips.mean:.2%}",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from errata.flows.gate.criterion import Criterion, GateResult, Name, Verdict
+
+_MARKUP = re.compile(r"[\\|\[\]`]")  # each is itself with a backslash before it
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,11 @@ def gate_row(criterion: Criterion) -> GateRow:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A markdown table; bars in cells are escaped."""
+    """A markdown table. Cells are text, whoever wrote them: no picture is fetched for one, no HTML is made of one."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(_text, row)) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _text(cell: str) -> str:
+    return _MARKUP.sub(r"\\\g<0>", " ".join(cell.split())).replace("<", "&lt;")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from errata.data import layout
 from errata.data.datasets import LabelledImages, load_dataset
-from errata.data.images import Pixels, decode_image, fit_image, pixel_digest
+from errata.data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
 from errata.data.releases.erasure import erased_digests
 from errata.data.splits import load_split, read_record, read_split, refreshed, write_split
 from errata.editing.errors import DataError, ErrataError, NotStored, StoreUnusable
@@ -130,7 +130,9 @@ def reported_images(night: Night, shape: tuple[int, ...]) -> Iterator[Pixels]:
     for prefix in (layout.IMAGES, layout.CORRECTIONS):
         for key in night.storage.keys(prefix):
             try:
-                yield fit_image(decode_image(night.storage.get(key)), (height, width, channels))
+                yield fit_image(
+                    decode_image(night.storage.get(key, at_most=ImageLimits().max_bytes)), (height, width, channels)
+                )
             except StoreUnusable:
                 raise
             except (ErrataError, NotStored) as fault:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from errata.data.records import written_out
 from errata.editing.errors import DataError
 from errata.flows.params.listing import sections
 from errata.flows.params.sections import Params
@@ -25,7 +26,7 @@ def parse_params(content: bytes, name: str = "params.yaml") -> Params:
         if not isinstance(document, dict):
             raise DataError(f"{name}: must hold sections of parameters, `edit:` say; docs/parameters.md lists them")
         given = {key: value for key, value in document.items() if value is not None}  # an empty section
-        text = json.dumps(given, default=str)
+        text = written_out(given)
     except (YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
     except (TypeError, ValueError, RecursionError) as error:  # keys that are no names, an alias of itself

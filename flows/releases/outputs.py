@@ -19,6 +19,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from errata.data.records import written_out
 from errata.data.releases.manifest import Manifest, read_file
 from errata.data.splits import splits_digest
 from errata.data.storage.base import Storage, is_key
@@ -87,7 +88,9 @@ def _output(storage: Storage, manifest: Manifest, stage: str, path: str) -> _Out
     try:
         if len(content) > LOCK_BYTES:
             raise ValueError(f"it has {len(content):,} bytes")
-        (raw,) = yaml.safe_load(content)["stages"][stage]["outs"]
+        lock = yaml.safe_load(content)
+        written_out(lock)  # DVC reads all of it
+        (raw,) = lock["stages"][stage]["outs"]
         output = _Output.model_validate(raw)
         if output.path != path:
             raise ValueError(f"{stage} makes {output.path[:80]!r}, not {path}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from errata.data import layout
 from errata.data.belief.trust import TrustSettings
 from errata.data.images import decode_image, encode_png
 from errata.data.releases.erasure import erased_digests
-from errata.data.reports import Report, make_report, put_report
+from errata.data.reports import Report, make_report, put_report, read_image
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError
 from errata.flows.cli.review.live import Desk, Looked
@@ -42,7 +41,7 @@ def open_tasks(desk: Desk, trust: TrustSettings) -> Iterator[Task]:
         page = read_queue(desk, trust, 0, "", start)
         for side in page.sides:
             if side.looked and not side.decided:
-                content = desk.storage.get(layout.image(side.image), sha256=side.image)
+                content = read_image(desk.storage, side.image)
                 yield Task(side, side.looked, encode_png(decode_image(content)))
         start = page.following
 
@@ -58,6 +57,6 @@ def file_annotations(storage: Storage, classes: tuple[str, ...], found: list[Ann
         check_class(each.expected, classes)
         if each.image in erased:
             raise DataError(f"image {each.image[:12]} was erased because somebody asked for it; take it out")
-        content = storage.get(layout.image(each.image), sha256=each.image)
+        content = read_image(storage, each.image)
         made.append((make_report(content, each.expected, reporter=each.reporter, note=note), content))
     return [put_report(storage, report, content) for report, content in made]

@@ -12,14 +12,13 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 from starlette.exceptions import HTTPException
 
-from errata.data import layout
 from errata.data.belief.report_states import State, report_state
 from errata.data.belief.trust import TrustSettings
 from errata.data.records import STRICT, Sha256
 from errata.data.releases.correction_images import keep_image
 from errata.data.releases.erasure import erased_digests
 from errata.data.releases.ledger import Correction
-from errata.data.reports import Name, Note, make_report, put_report
+from errata.data.reports import Name, Note, make_report, put_report, read_image
 from errata.editing.errors import DataError
 from errata.flows.cli.review.live import Desk
 from errata.flows.cli.review.queue import is_trusted
@@ -98,7 +97,7 @@ def _say(desk: Desk, trust: TrustSettings, reviewer: str, image: str, expected: 
         keep_image(desk.storage, looked.correction, looked.pixels)
         claim = Correction(looked.correction, expected, against.reports)
         record_decision(desk.storage, standing, claim, "reinstated", by=reviewer, why=IN_REVIEW)
-    content = desk.storage.get(layout.image(image), sha256=image)
+    content = read_image(desk.storage, image)
     report = make_report(content, expected, reporter=reviewer, note=IN_REVIEW)  # its identity: `review_report`
     put_report(desk.storage, report, content)
     if trusted:

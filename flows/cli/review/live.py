@@ -11,6 +11,7 @@ from errata.data.images import Pixels, decode_image, fit_image, pixel_digest
 from errata.data.releases.edit_record import EditRecord
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import Live, read_file, read_manifest, read_model
+from errata.data.reports import read_image
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError, NotStored
 from errata.editing.onnx.classifier import OnnxClassifier
@@ -58,7 +59,7 @@ class LiveModel:
     def _look(self, image: str) -> Looked:
         """What it makes of the image file `image`. Raises DataError, TooLarge, Damaged, NotStored."""
         try:
-            content = self._storage.get(layout.image(image), sha256=image)
+            content = read_image(self._storage, image)
         except NotStored as fault:
             raise DataError("no image is stored for this report") from fault
         pixels = fit_image(decode_image(content), self._classifier.image_shape)

@@ -16,11 +16,11 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
-from errata.data import layout
 from errata.data.belief.report_states import State, report_states
 from errata.data.belief.trust import TrustSettings
 from errata.data.images import decode_image, encode_png
 from errata.data.records import wrong_fields
+from errata.data.reports import read_image
 from errata.data.storage.base import Storage
 from errata.editing.errors import NotStored
 from errata.flows.cli.review.decide import Decided, decide, withdraw
@@ -123,7 +123,7 @@ def _report_routes(app: FastAPI, site: Site, storage: Storage) -> None:
     @app.get("/images/{image}")
     def picture(image: Digest, reviewer: Someone) -> Response:
         try:
-            content = storage.get(layout.image(image), sha256=image)
+            content = read_image(storage, image)
         except NotStored:
             raise HTTPException(404, "there is no such image") from None
         return Response(encode_png(decode_image(content)), media_type="image/png")

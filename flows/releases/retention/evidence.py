@@ -11,9 +11,9 @@ from typing import TypeVar
 from errata.data import layout
 from errata.data.inbox.quarantine import read_quarantined
 from errata.data.inbox.what_waits import is_single
-from errata.data.reports import parse_report
+from errata.data.reports import MAX_REPORT_BYTES, parse_report
 from errata.data.storage.base import Storage
-from errata.editing.errors import Damaged, DataError, NotStored, Unreadable
+from errata.editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
 
 Result = TypeVar("Result")
 _READERS = 8  # a store answers late, but several at once
@@ -61,8 +61,8 @@ def _kept(storage: Storage, key: str) -> KeptReport | None:
         return None
     try:
         if not key.startswith(layout.QUARANTINE):
-            return KeptReport(layout.stem(key), key, parse_report(storage.get(key)).image)
+            return KeptReport(layout.stem(key), key, parse_report(storage.get(key, at_most=MAX_REPORT_BYTES)).image)
         record = read_quarantined(storage, key)
         return KeptReport(layout.stem(key), key, parse_report(record.content or b"").image, record.when)
-    except (DataError, Damaged):
+    except (DataError, Damaged, TooLarge):
         return None

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from errata.data import layout
-from errata.data.images import decode_image, fit_image, pixel_digest
+from errata.data.images import ImageLimits, decode_image, fit_image, pixel_digest
 from errata.data.releases.ledger import Correction
 from errata.data.releases.manifest import sha256
 from errata.data.storage.base import Storage
-from errata.editing.errors import DataError, ErrataError
+from errata.editing.errors import DataError, ErrataError, TooLarge
 from errata.flows.releases.decision import as_correction, recorded_decisions
 from errata.flows.releases.gate_images import stored_gates
 from errata.flows.releases.retention.evidence import kept_reports, read_each
@@ -44,7 +44,7 @@ def find_photo(
     spoken = {each.id: each.image for each in kept_reports(storage)}
     held = {each.claim: each for bundle in bundles for each in (*bundle.taught, *bundle.edited)}
     held |= {each.claim: as_correction(each) for each in recorded_decisions(storage) if each.claim not in held}
-    found = read_each(storage, layout.IMAGES, lambda key: _identity(storage.get(key), shape))
+    found = read_each(storage, layout.IMAGES, lambda key: _identity_at(storage, key, shape))
     seen = {layout.stem(key): identity for key, identity in found}
     if content:
         images, identities = {sha256(content)}, {_identity(content, shape)} - {""}
@@ -82,6 +82,13 @@ def pictures(storage: Storage) -> Iterator[str]:
     yield from (layout.stem(key) for key in storage.keys(layout.CORRECTIONS))
     for _, split in stored_gates(storage):
         yield from map(pixel_digest, split.images)
+
+
+def _identity_at(storage: Storage, key: str, shape: Shape | None) -> str:
+    try:
+        return _identity(storage.get(key, at_most=ImageLimits().max_bytes), shape)
+    except TooLarge:  # it is no image that anything takes
+        return ""
 
 
 def _identity(content: bytes, shape: Shape | None) -> str:

@@ -218,6 +218,17 @@ def test_nothing_is_printed_and_nothing_left_elsewhere(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_reporters_name_is_text_on_the_pages(write: Write) -> None:
+    evil = "<script>alert(1)</script><imgsrc=x>"
+    table = report_table(rows([("owl", evil, "i", 8), ("dog", f"{evil}2", "ii", 8)]), NOON)
+    kinds = ("column_values_to_be_in_set", "column_distinct_values_to_be_in_set")
+    folder = write(*((kind, "reporter", {"value_set": ["ann"]}, "warning") for kind in kinds))
+    assert [each.holds for each in check(folder, table).outcomes] == [False, False]
+    pages = [page.read_text() for page in (folder / "docs").rglob("*.html")]
+    assert any("&lt;script&gt;alert(1)" in page for page in pages)
+    assert not any("<script>alert(1)" in page or "<imgsrc" in page for page in pages)
+
+
 def test_splits_as_tables() -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), dtype=np.uint8)
     one = LabelledImages(images[:5], np.array([0, 1, 1, 2, 0]), CLASSES)

@@ -11,6 +11,8 @@ from errata.flows.params import Params, parse_params
 from errata.flows.workspace import Workspace
 from tests.flows.conftest import REPOSITORY
 
+ALIASES = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 7))
+
 
 def told(text: str) -> list[str]:
     """The faults of a file, a line each."""
@@ -94,6 +96,7 @@ def test_every_fault_is_told_with_its_path_and_what_is_allowed() -> None:
         ("seed: 1\nseed: 2", "duplicate key"),
         ("a: &a [*a]", "holds what no parameter can"),
         ("? [1, 2]\n: 3", "holds what no parameter can"),
+        (ALIASES, "with its aliases written out"),
     ],
 )
 def test_what_is_no_file_of_parameters_is_refused(text: str, said: str) -> None:

@@ -1,6 +1,10 @@
 """What a run leaves on its page, and what Prefect's form says of its parameters."""
 
+import re
+from html import unescape
+
 import pytest
+from markdown_it import MarkdownIt
 
 from errata.data.belief.waiting import Waiting
 from errata.data.inbox.refusals import Reason, Refusal
@@ -33,6 +37,19 @@ def test_the_page_says_what_was_corrected_and_what_was_refused_and_why() -> None
         "| aaaaaaaaaaaa | 1 (90%) | 7 (80%) | 7 | 5 of 8 | slot 3 |",
     ]
     assert "| rrrrrrrrrrrr | unknown class | 'a\\|b' is none of the model's 10 classes |" in lines
+
+
+def test_what_strangers_write_is_text_in_a_browser() -> None:
+    """As markdown with tables has it, whoever renders it: no picture that tells a stranger who looks, no link, no HTML,
+    no cell more."""
+    evil = "![x](http://evil/?me) <img src=http://evil> a\\|b `c` [d](javascript:e)\nf"
+    summary = NightSummary("nothing to correct", 1, 1, 0, 0, (Refusal("r" * 64, Reason.UNKNOWN_CLASS, evil),))
+    page = night_page(summary, None)
+    shown = MarkdownIt("commonmark").enable("table").render(page)
+    assert "<img" not in shown and "<a " not in shown
+    (row,) = re.findall(r"<tr>\s*<td>rrrr.*?</tr>", shown, re.DOTALL)
+    cells = [unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+    assert cells == ["r" * 12, "unknown class", evil.replace("\n", " ")]
 
 
 def test_a_long_night_is_cut_and_says_so() -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from errata.data import layout
-from errata.data.releases.manifest import FileEntry, Manifest, read_manifest, sha256
+from errata.data.releases.manifest import FileEntry, Manifest, read_file, read_manifest, sha256
 from errata.data.storage import Storage
 from errata.editing.errors import Damaged, ForeignCode, NotStored, TooLarge
 from errata.flows.params import Params
@@ -110,6 +110,22 @@ def test_an_object_that_was_changed_grew_or_went_is_refused(attacked: Place) -> 
     refused(attacked, manifest, TooLarge)
     storage.delete(f"{OBJECTS}/{root[:2]}/{root[2:]}")
     refused(attacked, manifest, NotStored)
+
+
+@pytest.mark.parametrize("at", ["in what is read", "elsewhere"])
+def test_a_lock_file_whose_aliases_stand_for_a_million_words_is_refused(quick: Place, at: str) -> None:
+    shutil.rmtree(quick.workspace.root)
+    word: object = "x"
+    for _ in range(6):
+        word = [word] * 10
+    lock = yaml.safe_load(read_file(quick.storage, read_manifest(quick.storage, 1), "dvc.lock"))
+    if at == "elsewhere":
+        lock["stages"]["edit"] = {"cmd": word}
+    else:
+        lock["stages"]["train"]["outs"][0]["path"] = word
+    content = yaml.safe_dump(lock).encode()
+    assert len(content) < 10_000
+    refused(quick, rewrite(quick.storage, "dvc.lock", content), Damaged, "its aliases written out")
 
 
 def test_an_untouched_root_comes_into_dvcs_cache(attacked: Place) -> None:

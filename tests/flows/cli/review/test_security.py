@@ -1,14 +1,16 @@
 """Nobody decides who did not sign in, no other site decides for somebody who did, and nothing that is shown runs."""
 
 import io
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from errata.data import layout
-from errata.data.reports import file_report
+from errata.data.reports import Report, file_report
 from errata.flows.cli.review.sign_in import COOKIE, SignIn
 from tests.flows.cli.review.conftest import BROWSER, CLASSES, Desk, decide, form_token, predicted
 
@@ -135,6 +137,21 @@ def test_a_picture_is_encoded_anew_and_is_never_a_page(desk: Desk) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert b"script" not in answer.content
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_reporter_who_stores_a_terabyte_takes_no_memory_and_hides_no_claim(desk: Desk, tmp_path: Path) -> None:
+    honest = desk.claim(9, CLAIMED)
+    huge = tmp_path / "store" / layout.image("a" * 64)
+    huge.touch()
+    os.truncate(huge, 2**40)  # of nothing: it takes no room on the disk
+    report = Report(image="a" * 64, expected=CLAIMED, reporter="mallory", filed_at=honest.filed_at)
+    desk.storage.put_once(layout.inbox_report(report.id), report.to_json())
+    client = desk.as_("ann lee")
+    page = client.get("/", headers=BROWSER)
+    assert page.status_code == 200
+    assert f"/images/{honest.image}" in page.text and "the limit is" in page.text
+    assert client.get(f"/images/{report.image}").status_code == 503
+    assert decide(client, report, "accept").status_code == 503
 
 
 def test_every_answer_says_what_a_browser_may_do(desk: Desk) -> None:

@@ -1,0 +1,54 @@
+"""Objects that a reporter may put, larger than any memory: who looks through all of them passes them by."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from errata.data import layout
+from errata.data.images import encode_png, pixel_digest
+from errata.data.inbox.quarantine import settle
+from errata.data.reports import file_report, put_report, read_image
+from errata.data.storage.local import LocalStorage
+from errata.editing.errors import TooLarge
+from errata.flows.releases.retention.evidence import kept_reports
+from errata.flows.releases.retention.photo import find_photo
+
+PIXELS = np.zeros((8, 8, 3), np.uint8)
+
+
+def make_huge(path: Path) -> None:
+    """A terabyte of nothing, which takes no room on the disk."""
+    path.touch()
+    os.truncate(path, 2**40)
+
+
+def test_a_photo_is_found_among_objects_of_a_terabyte(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    report = file_report(storage, encode_png(PIXELS), "cat")
+    make_huge(tmp_path / layout.image("a" * 64))
+    make_huge(tmp_path / layout.inbox_report("b" * 64))
+    assert [each.id for each in kept_reports(storage)] == [report.id]
+    found = find_photo(storage, (), (8, 8, 3), name=report.id)
+    assert (found.images, found.identities) == ((report.image,), (pixel_digest(PIXELS),))
+    with pytest.raises(TooLarge):
+        read_image(storage, "a" * 64)
+
+
+def test_a_terabyte_in_the_place_of_a_report_that_a_release_consumed_stays_for_the_next_night(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    key = layout.inbox_report("b" * 64)
+    storage.put_once("reports/inbox/a", b"")  # the folder
+    make_huge(tmp_path / key)
+    settle(storage, ["b" * 64], 1)
+    assert key in set(storage.keys(layout.INBOX))
+
+
+def test_a_terabyte_in_the_place_of_a_report_or_its_image_is_not_read_by_who_files_it(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    report = file_report(storage, encode_png(PIXELS), "cat")
+    for key in (layout.inbox_report(report.id), layout.image(report.image)):
+        make_huge(tmp_path / key)
+        with pytest.raises(TooLarge):
+            put_report(storage, report, encode_png(PIXELS))
