@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from errata.data.telemetry import tracing
+from errata.flows.gate.criterion import GateResult
 from errata.flows.night.dry_run import DryRun
 from errata.flows.night.dry_run import dry_run as look
 from errata.flows.night.notices import open_notices
@@ -17,7 +18,7 @@ from errata.flows.night.state import open_night
 from errata.flows.night.summary import NightSummary
 from errata.flows.night.tracing import spanned
 from errata.flows.prefect_runs.approval import NIGHT, approval_on_page
-from errata.flows.prefect_runs.artifacts import publish, publish_dry_run
+from errata.flows.prefect_runs.artifacts import publish, publish_dry_run, publish_question
 from errata.flows.prefect_runs.log import speak_in_lines
 from errata.flows.prefect_runs.parameters import By, Store, Workspace
 from errata.flows.prefect_runs.run_names import name_by_outcome, name_run, run_name
@@ -39,7 +40,12 @@ def correct_model(store: Store = None, workspace: Workspace = None, by: By = "er
     speak_in_lines()
     night = open_night(store, workspace, by, get_run_logger().info)
     notices = open_notices(night)
-    ask_approval = approval_on_page(night.workspace.params.approval.minutes, night.log, asked=notices.asked)
+
+    def asked(gate_result: GateResult) -> None:
+        publish_question(gate_result)
+        notices.asked(gate_result)
+
+    ask_approval = approval_on_page(night.workspace.params.approval.minutes, night.log, asked=asked)
     with tracing("errata-night") as span, span(NIGHT, run=night.name, store=night.storage.url), warm_stages():
         summary = notices.around(lambda: run_night(night, spanned(run_as_task, span), ask_approval))
     publish(night, summary)

@@ -64,6 +64,8 @@ class Bodies:
             oldest.reschedule(0)
 
     async def _read(self, request: Request) -> bytes:
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise HTTPException(415, "compressed bodies are not taken; send it as it is")
         limit = self._settings.image.max_bytes
         content = bytearray()
         async for part in request.stream():

@@ -20,6 +20,7 @@ from errata.serving.release import Prediction, Release
 from errata.serving.tensors import HEADER_LENGTH, Tensor, read_request, write_answer
 
 MODEL = f"/v2/models/{layout.CLASSIFIER}"
+_responses = partial(problems.responses, model=problems.ProtocolProblem)
 ROUTES = ("/v2", "/v2/health/live", "/v2/health/ready", MODEL, f"{MODEL}/ready", f"{MODEL}/infer")
 
 
@@ -127,16 +128,16 @@ def install(app: FastAPI, follower: Follower, bodies: Bodies, answered: Answered
 
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
 
-        @app.get(f"{path}/ready", responses=problems.responses(404, 503))
+        @app.get(f"{path}/ready", responses=_responses(404, 503))
         async def model_ready(name: str, version: str | None = None) -> dict[str, object]:
             release = protocol.release(name, version)
             return {"name": name, "version": str(release.version), "ready": True}
 
-        @app.get(path, responses=problems.responses(404, 503))
+        @app.get(path, responses=_responses(404, 503))
         async def model(name: str, version: str | None = None) -> ModelMetadata:
             return protocol.metadata(protocol.release(name, version))
 
-        @app.post(f"{path}/infer", responses=problems.responses(404, 408, 413, 422, 503))
+        @app.post(f"{path}/infer", responses=_responses(404, 408, 413, 422, 503))
         async def infer(request: Request, name: str, version: str | None = None) -> Response:
             length = request.headers.get(HEADER_LENGTH)
             return await bodies.handle(request, partial(protocol.infer, name, version, length))

@@ -1,4 +1,8 @@
-"""What a client is told when a request fails: `{"error": <code>, "detail": <a sentence>}`, never a trace or a path."""
+"""What a client is told when a request fails: `{"error": <code>, "detail": <a sentence>}`, never a trace or a path.
+
+Under /v2 it is `{"error": <a sentence>, "code": <code>}`, for the Open Inference Protocol has a message there, which
+its clients show to people.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,15 @@ class Problem(BaseModel):
     detail: str = Field(description="what went wrong and what to do, for people")
 
 
+class ProtocolProblem(BaseModel):
+    """The same under /v2."""
+
+    model_config = ConfigDict(frozen=True)
+
+    error: str = Field(description="what went wrong and what to do, for people")
+    code: Code = Field(description="what went wrong, for programs")
+
+
 # The first that fits; a text is given where the error's own might name a path or a bucket.
 _TOLD: tuple[tuple[type[ErrataError], int, Code, str], ...] = (
     (TooLarge, 413, Code.TOO_LARGE, ""),
@@ -54,15 +67,17 @@ _TOLD: tuple[tuple[type[ErrataError], int, Code, str], ...] = (
 _BY_STATUS = {404: Code.NOT_FOUND, 405: Code.NOT_ALLOWED, 408: Code.TOO_SLOW, 413: Code.TOO_LARGE, 503: Code.BUSY}
 
 
-def answer(status: int, code: Code, detail: str) -> JSONResponse:
+def answer(request: Request, status: int, code: Code, detail: str) -> JSONResponse:
     """A failed request's answer."""
     headers = {"Retry-After": "5"} if status == 503 else None
-    return JSONResponse(Problem(error=code, detail=detail).model_dump(), status, headers)
+    protocol = request.url.path.startswith("/v2/")
+    problem = ProtocolProblem(error=detail, code=code) if protocol else Problem(error=code, detail=detail)
+    return JSONResponse(problem.model_dump(), status, headers)
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
+def responses(*statuses: int, model: type[BaseModel] = Problem) -> dict[int | str, dict[str, object]]:
     """For a route's documentation."""
-    return {status: {"model": Problem} for status in statuses}
+    return {status: {"model": model} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
@@ -73,16 +88,16 @@ def install(app: FastAPI) -> None:
         status, code, text = next((status, code, text) for kind, status, code, text in _TOLD if isinstance(fault, kind))
         if text:
             log.error("%s %s: %s", request.method, request.url.path, fault)
-        return answer(status, code, text or str(fault))
+        return answer(request, status, code, text or str(fault))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, fault: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, fault: RequestValidationError) -> JSONResponse:
         wrong = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in fault.errors())
-        return answer(422, Code.INVALID, wrong[:500])
+        return answer(request, 422, Code.INVALID, wrong[:500])
 
     @app.exception_handler(HTTPException)
-    async def http(_request: Request, fault: HTTPException) -> JSONResponse:
-        return answer(fault.status_code, _BY_STATUS.get(fault.status_code, Code.INVALID), str(fault.detail))
+    async def http(request: Request, fault: HTTPException) -> JSONResponse:
+        return answer(request, fault.status_code, _BY_STATUS.get(fault.status_code, Code.INVALID), str(fault.detail))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_request: Request, _fault: ClientDisconnect) -> Response:
@@ -91,4 +106,4 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, _fault: Exception) -> JSONResponse:
         log.exception("%s %s failed", request.method, request.url.path)
-        return answer(500, Code.FAULT, _TOLD[-1][3])
+        return answer(request, 500, Code.FAULT, _TOLD[-1][3])

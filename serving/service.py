@@ -1,6 +1,7 @@
 """The reference inference service: `/predict`, `/report`, what became of reports, health, metrics. See docs/serving.md.
 
-An image is the body of its request, read into memory under limits: nothing that a client sends names a file.
+An image is the body of its request, or the one file of a form there, read into memory under limits: nothing that a
+client sends names a file.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from errata.editing.errors import DataError, NotStored, UnknownPrediction
 from errata.serving import open_inference, problems
 from errata.serving.bodies import Bodies
 from errata.serving.follower import Follower
+from errata.serving.forms import image_file
 from errata.serving.metrics import Measured, Metrics
 from errata.serving.release import Prediction
 from errata.serving.settings import Settings
@@ -38,7 +40,12 @@ ROUTES = ("/predict", "/report", "/healthz", "/metrics", *open_inference.ROUTES)
 IMAGE_BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"image": {"type": "string", "format": "binary"}}}
+            },
+        },
     }
 }
 
@@ -164,6 +171,11 @@ class Service:
         )
 
 
+def content_type(request: Request) -> str | None:
+    """What a client says that its body is."""
+    return request.headers.get("content-type")
+
+
 def create_app(
     storage: Storage,
     follower: Follower | None = None,
@@ -201,7 +213,7 @@ def create_app(
         responses=problems.responses(408, 413, 422, 503),
     )
     async def predict(request: Request) -> Answer:
-        return await bodies.handle(request, service.predict)
+        return await bodies.handle(request, lambda body: service.predict(image_file(body, content_type(request))))
 
     @app.get("/healthz", summary="What is served", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
@@ -236,7 +248,8 @@ def _report_routes(app: FastAPI, service: Service, bodies: Bodies) -> None:
         reporter: Annotated[str, Query(min_length=1, max_length=200, description="who says so")] = "anonymous",
         note: Annotated[str, Query(max_length=2000, description="anything to add")] = "",
     ) -> Filed:
-        def job(content: bytes) -> Filed:
+        def job(body: bytes) -> Filed:
+            content = image_file(body, content_type(request))
             return service.report(content, prediction, expected, reporter, note)
 
         return await bodies.handle(request, job)

@@ -76,6 +76,8 @@ def read_request(body: bytes, header_length: str | None, image_shape: tuple[int,
         request = _Request.model_validate_json(body[:size])
     except ValidationError as error:
         raise DataError(f"not a request of the Open Inference Protocol: {wrong_fields(error, 'the body')}") from error
+    if any("classification" in each.parameters for each in request.outputs):
+        raise DataError("the extension `classification` is not offered; ask for the output `class`, or `probabilities`")
     raw = request.parameters.get("binary_data_output") is True
     wanted = {each.name: each.parameters.get("binary_data", raw) is True for each in request.outputs}
     return Inference(request.id, _images(request.inputs[0], body[size:], image_shape), wanted, raw)

@@ -24,7 +24,9 @@ def traced(app: FastAPI) -> Iterator[None]:
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415
     except ImportError as fault:
         raise NotInstalled("the service cannot be traced: `pip install 'errata-models[telemetry]'`") from fault
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls=NOT_TRACED)
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=provider, excluded_urls=NOT_TRACED, exclude_spans=["receive", "send"]
+    )
     try:
         yield
     finally:

@@ -43,6 +43,7 @@ def show(store: Store = None, as_json: AsJson = False) -> None:
     """How often the gate split was looked at, what that spent, and how many flips each limit still lets pass."""
     from errata.flows.cli.store import existing_store
     from errata.flows.gate.standing import gate_standing
+    from errata.flows.gate.tolerance import HEADING
     from errata.flows.workspace import open_workspace
 
     standing = gate_standing(open_workspace(), existing_store(store))
@@ -50,7 +51,7 @@ def show(store: Store = None, as_json: AsJson = False) -> None:
         say_json(standing)
         return
     print_rows("The gate split", standing.lines())
-    table = Table(*standing.head, title="What its limits let pass", title_justify="left")
+    table = Table(*standing.head, title=HEADING, title_justify="left")
     for row in standing.tolerances:
         table.add_row(*row.cells)
     out.print(table)

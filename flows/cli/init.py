@@ -90,7 +90,7 @@ def begin(folder: Path, dataset: str, root: str, network: Network, wishes: Wishe
     from errata.flows.cli.new_project.choices import choose
     from errata.flows.cli.new_project.files import in_git, project_files, write_project
     from errata.flows.cli.new_project.images import look_at
-    from errata.flows.gate.tolerance import LATER, tolerance_head, tolerances
+    from errata.flows.gate.tolerance import HEADING, LATER, tolerance_head, tolerances
 
     seen = None
     if dataset != "digits":
@@ -116,7 +116,7 @@ def begin(folder: Path, dataset: str, root: str, network: Network, wishes: Wishe
         table.add_row("left as it is", f"{name}; it should say: {' '.join(files[name].decode().split())}")
     out.print(table)
     rows = tolerances(gate.labels, len(gate.classes), choice.params.gate)
-    limits = Table(*tolerance_head(LATER), title="How many flips each limit lets pass", title_justify="left")
+    limits = Table(*tolerance_head(LATER), title=HEADING, title_justify="left")
     for row in rows:
         limits.add_row(*row.cells)
     out.print(limits)
@@ -153,11 +153,14 @@ def try_network(folder: Path, choice: Choice) -> None:
 
 def _where(folder: Path, images: str) -> tuple[str, str]:
     """Which kind of data set lies at `images`, and where, from `folder`: as short as it can be said."""
-    path = Path(images).expanduser().resolve()
+    given = Path(images).expanduser().absolute()
+    path = given.resolve()
     if images == "digits" and not path.exists():
         return "digits", ""
     if not path.exists():
         raise typer.BadParameter(f"{images} is not there; give a folder, a CSV file, or digits")
+    if ".." not in given.parts and given.is_relative_to(folder):
+        path = given  # a link in the project stays one: where it leads is another machine's business
     root = path.relative_to(folder) if path.is_relative_to(folder) else path
     return "folder" if path.is_dir() else "csv", str(root)
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from errata.flows.cli.base import AsJson, Store, app, out, say_json
 
 if TYPE_CHECKING:
+    from errata.data.releases.manifest import Manifest
     from errata.data.storage.base import Storage
 
 
@@ -19,6 +20,7 @@ TOLD = {
     "quarantined": "reports in quarantine",
     "open_erasures": "erasures that are not done",
     "corrections": "corrections in its ledger",
+    "holding": "of which it holds",
 }
 
 
@@ -45,6 +47,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
     if found:
         manifest = read_manifest(storage, found[0].version, found[0].manifest_sha256)
         content |= {"live": found[0].version, "kind": manifest.kind, "corrections": manifest.corrections}
+        content |= _held(storage, manifest)
         content |= {"digest": manifest.digest, "root": manifest.root}
         content |= {"expires": found[0].expires or "never"}
         content |= _in_shadow(storage, manifest.digest)
@@ -62,6 +65,19 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
 
 def _said(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _held(storage: Storage, manifest: Manifest) -> dict[str, Any]:
+    """How many of its corrections a release holds; nothing where it holds them all, or its record cannot be read."""
+    from errata.data.releases.edit_record import EditRecord
+    from errata.data.releases.manifest import read_file
+    from errata.editing.errors import ErrataError
+
+    try:
+        deferred = EditRecord.from_json(read_file(storage, manifest, "edit.json")).deferred
+    except ErrataError:  # `errata verify` says what is wrong with it
+        return {}
+    return {"holding": manifest.corrections - len(deferred)} if deferred else {}
 
 
 def _in_shadow(storage: Storage, live: str) -> dict[str, Any]:

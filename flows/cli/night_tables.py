@@ -17,6 +17,7 @@ from errata.flows.night.summary import WAITING_HEAD, NightSummary, waiting_rows
 
 MOST_ROWS = 20
 COLOURS: dict[Verdict, str] = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
+LONGEST = {"criterion": len("generalization"), "verdict": len("inconclusive")}  # which a narrow terminal may not cut
 JUSTIFY: tuple[JustifyMethod, ...] = ("left", "right", "right", "left", "right", "left")
 
 
@@ -76,7 +77,7 @@ def print_gate(gate_result: GateResult, title: str) -> None:
     content = GateTable.of(gate_result)
     table = Table(title=title, title_justify="left")
     for name, justify in zip(content.head, JUSTIFY, strict=True):
-        table.add_column(name, justify=justify)
+        table.add_column(name, justify=justify, min_width=LONGEST.get(name))
     for row in content.rows:
         table.add_row(*row.cells[:-1], Text(row.cells[-1], COLOURS[row.verdict]))
     out.print(table)

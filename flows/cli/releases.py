@@ -197,7 +197,9 @@ def show(
     table.add_row("made with", ", ".join(f"{name} {value}" for name, value in manifest.libraries.items()))
     out.print(table)
     if lineage.corrections:
-        table = Table("correction", "is", "holds", "said by", title="Corrections in force", title_justify="left")
+        held = sum(each.holds is True for each in lineage.corrections)
+        title = f"Corrections in force: {held or 'none'} of {len(lineage.corrections)} hold"
+        table = Table("correction", "is", "holds", "said by", title=title, title_justify="left")
         for each in lineage.corrections:
             said = "; ".join(f"{one.reporter}: was {one.predicted or '?'} ({one.id[:12]})" for one in each.reports)
             holds = {True: Text("yes"), False: Text(each.deferred or "no", "red"), None: Text("?")}[each.holds]

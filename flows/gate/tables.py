@@ -50,6 +50,13 @@ class GateTable:
         return markdown_table(self.head, [row.cells for row in self.rows])
 
 
+def in_the_way(gate_result: GateResult) -> str:
+    """Which criteria stand in the way, each with its numbers: for a person who shall decide."""
+    rows = (gate_row(each) for each in gate_result.criteria if each.stands_in_the_way)
+    said = [f"{row.name} {row.verdict} (value {row.value}, bound {row.bound}, {row.limit}, n {row.n})" for row in rows]
+    return ", ".join([*said, *(f"{name.replace('_', ' ')} was not computed" for name in gate_result.missing)])
+
+
 def bound_name(confidence: float | None) -> str:
     """The name of the bounds' column: `bound (95%)`, or `bound` where nobody recorded the confidence."""
     return "bound" if confidence is None else f"bound ({100 * confidence:g}%)"

@@ -16,6 +16,7 @@ from errata.flows.gate.spending import confidence_at
 from errata.flows.params import GateParams
 
 LATER = (1, 10, 35, 150)  # looks that are told of
+HEADING = "Flips that each limit lets pass at a look (-: not even none); after the last look nothing passes"
 _NEVER, _MOST = 0, 10**5
 
 
@@ -37,13 +38,21 @@ class Tolerance:
     def cells(self) -> tuple[str, ...]:
         """As columns."""
         told = ("-" if each is None else str(each) for each in self.flips)
-        last = f"beyond look {_MOST}" if self.last >= _MOST else f"look {self.last}" if self.last else "never"
+        last = f"over {_MOST}" if self.last >= _MOST else str(self.last) if self.last else "none"
         return (self.name.replace("_", " "), str(self.n), f"{self.limit:.2%}", *told, last)
 
 
 def tolerance_head(looks: Sequence[int]) -> tuple[str, ...]:
     """The names of the columns."""
-    return ("criterion", "images", "limit", *(f"flips at look {look}" for look in looks), "no flip passes until")
+    return ("criterion", "images", "limit", *(f"look {look}" for look in looks), "last look")
+
+
+def tolerances_sentence(rows: Sequence[Tolerance]) -> str:
+    """What the limits let pass at the first of the rows' looks, for a log."""
+    told = (
+        f"{row.name.replace('_', ' ')} {'nothing' if row.flips[0] is None else row.flips[0]} of {row.n}" for row in rows
+    )
+    return f"flips that the gate's limits let pass at look {rows[0].looks[0]}: {', '.join(told)}"
 
 
 def tolerances(

@@ -26,6 +26,7 @@ from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.gate.criterion import AGAINST_LIVE, Criterion, GateResult, Name
 from errata.flows.gate.judge import LiveModel, against_live, judge_candidate
 from errata.flows.gate.standing import gate_standing
+from errata.flows.gate.tolerance import tolerances_sentence
 from errata.flows.night.candidate import run_pipeline
 from errata.flows.night.one_at_a_time import alone
 from errata.flows.night.release import release
@@ -205,10 +206,9 @@ def apart_from(gate_result: GateResult, names: frozenset[Name]) -> GateResult:
 
 @step("tell tolerances", waits=STORE_AWAY)
 def tell_tolerances(night: Night) -> None:
-    """Log how many flips each of an edit's limits will let pass, from the next look on."""
+    """Log how many flips each of an edit's limits will let pass at the next look."""
     standing = gate_standing(night.workspace, night.storage)
-    for row in standing.tolerances:
-        night.log(", ".join(f"{name} {cell}" for name, cell in zip(standing.head, row.cells, strict=True)))
+    night.log(f"{tolerances_sentence(standing.tolerances)}; `errata control show` tells of later looks")
 
 
 def since_first_root(night: Night, inherited: Inherited, gate_result: GateResult) -> str:

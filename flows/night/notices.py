@@ -16,6 +16,7 @@ from typing import Any
 
 from errata.data.belief.report_states import states_of
 from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.tables import in_the_way
 from errata.flows.night.state import Night
 from errata.flows.night.summary import NightSummary
 from errata.flows.night.webhook import Webhook, webhook_of
@@ -47,7 +48,7 @@ class Notices:
 
     def asked(self, gate_result: GateResult) -> None:
         """A run waits for a person."""
-        text = f"inconclusive: {gate_result.sentence}. The run waits for a person: `errata approve`"
+        text = f"inconclusive: {in_the_way(gate_result)}. The run waits for a person: `errata approve`"
         self.tell("approval", text, {"sentence": gate_result.sentence})
 
     def tell(self, event: Event, text: str, data: Mapping[str, Any]) -> None:

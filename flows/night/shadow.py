@@ -40,7 +40,8 @@ def take_up_candidate(night: Night, parent: Parent, batch: Batch) -> tuple[Batch
     if found.parent != parent.live.manifest_sha256 or not _agreed(found, batch) or _refused(night, found):
         return batch, found.version + 1
     left = len(batch.corrections) - len(found.corrections)
-    night.log(f"candidate {found.version} is in shadow; {left} other new corrections are left for another night")
+    others = f"; {left} other new corrections are left for another night" if left else ""
+    night.log(f"candidate {found.version} is in shadow, and is made again{others}")
     return replace(batch, corrections=found.corrections), found.version
 
 
@@ -62,7 +63,8 @@ def hold_against_shadow(night: Night, parent: Parent, batch: Batch, gate_result:
         point_at_candidate(night.storage, candidate)
     params = night.workspace.params.gate
     sample = _sample(night, digest, parent.live.manifest_sha256)
-    night.log(f"candidate {version} in shadow: {sample.worse} of {sample.requests} requests answered otherwise")
+    seen = f"services saw {sample.requests} of {params.shadow_requests} requests, {sample.worse} answered otherwise"
+    night.log(f"candidate {version} in shadow: {seen}")
     return replace(gate_result, criteria=(*gate_result.criteria, shadow_row(sample, params)))
 
 

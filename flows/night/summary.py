@@ -61,16 +61,25 @@ class NightSummary:
         plain["quarantined"] = [asdict(each) for each in self.refused]
         return plain
 
+    @property
+    def holding(self) -> str:
+        """How many of the ledger's corrections the live release holds, where it does not hold them all; else ""."""
+        if not self.without_slot:
+            return ""
+        return f"{self.in_force or 'none'} of {self.in_force + len(self.without_slot)} corrections hold"
+
     def lines(self) -> list[tuple[str, str]]:
-        """Label and value, for any table."""
-        rows = [
-            ("reports in", str(self.reports)),
-            ("quarantined", str(len(self.refused))),
-            ("new corrections", str(self.corrections)),
-            ("claims that wait", str(len(self.waiting))),
-            ("deferred", str(len(self.deferred))),
-            ("corrections in force", str(self.in_force)),
-        ]
+        """Label and value, for any table; what there was none of in this night is left out."""
+        counts = {
+            "reports in": self.reports,
+            "quarantined": len(self.refused),
+            "new corrections": self.corrections,
+            "claims that wait": len(self.waiting),
+            "deferred": len(self.deferred),
+        }
+        rows = [(label, str(count)) for label, count in counts.items() if count]
+        if self.in_force or self.without_slot:
+            rows.append(("corrections that hold", str(self.in_force)))
         if self.without_slot:
             later = "tried again with every release; a new root learns them (`errata train`)"
             rows.append(("no slot can hold", f"{len(self.without_slot)}, {later}"))
@@ -80,7 +89,8 @@ class NightSummary:
             rows.append(("looks at the gate split", looks))
         if self.since_first_root:
             rows.append(("error added since the first root", self.since_first_root))
-        rows.append(("outcome", f"{self.outcome}{': ' + self.sentence if self.sentence else ''}"))
+        said = self.sentence or (self.holding if self.outcome == "released" else "")
+        rows.append(("outcome", f"{self.outcome}{': ' + said if said else ''}"))
         rows.append(("live version", "none yet" if self.version is None else f"{self.version}"))
         if self.where:
             rows.append(("files", self.where))

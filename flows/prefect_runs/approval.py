@@ -26,6 +26,7 @@ from prefect.settings import PREFECT_API_URL
 
 from errata.editing.errors import NightError
 from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.tables import in_the_way
 from errata.flows.night.state import AskApproval
 from errata.flows.workspace import Log
 
@@ -64,9 +65,10 @@ def approval_on_page(
     def ask_approval(gate_result: GateResult) -> str:
         if not minutes or not server():
             return ""
-        log(f"inconclusive: {gate_result.sentence}. Release it all the same? The run waits {minutes:g} minutes")
+        why = in_the_way(gate_result)
+        log(f"inconclusive: {why}. Release it all the same? The run waits {minutes:g} minutes")
         asked(gate_result)
-        form = Approval.with_initial_data(description=f"Inconclusive: {gate_result.sentence}. No answer means no.")
+        form = Approval.with_initial_data(description=f"Inconclusive: {why}. No answer means no.")
         try:
             answer = pause(wait_for_input=form, timeout=max(1, round(minutes * 60)))
         except FlowPauseTimeout:
@@ -108,8 +110,9 @@ def answer_run(wanted: str | None, *, release: bool, who: str, why: str = "") ->
     waiting = waiting_runs()
     runs = [run for run in waiting if not wanted or run.name.startswith(wanted) or str(run.id).startswith(wanted)]
     if len(runs) != 1:
-        names = ", ".join(run.name for run in waiting)
-        raise NightError(f"say which run: {names} wait for a person" if waiting else "no night waits for a person")
+        names = ", ".join(f"'{run.name}'" for run in waiting)
+        which = f"{len(runs)} begin with {wanted!r}" if wanted else "say which"
+        raise NightError(f"{which}; for a person wait {names}" if waiting else "no night waits for a person")
     (run,) = runs
     with _client() as client:
         answer = client.resume_flow_run(run.id, run_input={"release": release, "who": who, "why": why})

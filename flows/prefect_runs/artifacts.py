@@ -26,7 +26,7 @@ def publish(night: Night, summary: NightSummary, prefix: str = "") -> None:
     evaluation: Evaluation | None = None
     if summary.gate_result:
         evaluation = Evaluation.from_json(night.workspace.read(night.workspace.evaluation))
-        publish_gate(summary.gate_result, f"{prefix}gate")
+        publish_gate(summary.gate_result, f"{prefix}gate", gate_note(summary))
     create_markdown_artifact(
         night_page(summary, evaluation), key=f"{prefix}night", description=f"The night: {summary.outcome}"
     )
@@ -61,12 +61,24 @@ def dry_run_page(found: DryRun) -> str:
     return text
 
 
-def publish_gate(gate_result: GateResult, key: str) -> None:
-    """The gate's table."""
-    text = GateTable.of(gate_result).markdown
-    if gate_result.verdict != "pass":
-        text += f"\n\nThe old model stays live: {gate_result.sentence}."
+def publish_gate(gate_result: GateResult, key: str, note: str) -> None:
+    """The gate's table, and a note below it."""
+    text = GateTable.of(gate_result).markdown + (f"\n\n{note}" if note else "")
     create_markdown_artifact(text, key=key, description=f"Gate: {gate_result.verdict}")
+
+
+def publish_question(gate_result: GateResult) -> None:
+    """The gate's table of a run that waits for a person, who has nothing else to decide by; under the key `gate`."""
+    publish_gate(gate_result, "gate", "The run waits for a person: the form on its page, or `errata approve`.")
+
+
+def gate_note(summary: NightSummary) -> str:
+    """What became of a candidate that did not pass by itself; "" of one that did."""
+    if summary.gate_result is None or (summary.outcome, summary.gate_result.verdict) == ("released", "pass"):
+        return ""
+    if summary.outcome == "released":
+        return f"A person let it pass ({summary.gate_result.sentence}); `errata releases` says who and why."
+    return f"The old model stays live: {summary.sentence}."
 
 
 def served(page: str) -> str:

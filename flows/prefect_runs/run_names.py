@@ -19,7 +19,9 @@ def run_name() -> str:
 
 def outcome_name(summary: NightSummary) -> str:
     """What became of a night, in a few words."""
-    return f"{summary.outcome} {summary.version}" if summary.outcome == "released" else summary.outcome
+    if summary.outcome != "released":
+        return summary.outcome
+    return f"released {summary.version}{summary.holding and ', '}{summary.holding}"
 
 
 def outcome_tags(summary: NightSummary) -> set[str]:

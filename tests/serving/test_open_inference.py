@@ -1,5 +1,6 @@
 """The Open Inference Protocol as clients speak it: what the file itself says, as JSON and raw bytes, and refusals."""
 
+import gzip
 import json
 import socket
 import threading
@@ -21,11 +22,19 @@ from errata.serving.problems import Code
 from errata.serving.service import create_app
 from errata.serving.settings import Settings
 from tests.serving.releases import IMAGES, Correction, bundle, release
-from tests.serving.test_service import problem
 
 HELD = Correction(3, 1, 2)
 INFER = "/v2/models/classifier/infer"
 BATCH = IMAGES[2:5]
+
+
+def problem(response: Any, status: int) -> Code:
+    """The code of a refusal, which says in `error` what is wrong, as the protocol has it."""
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert set(body) == {"error", "code"}
+    assert body["error"] not in set(Code)
+    return Code(body["code"])
 
 
 def whole_file() -> OnnxClassifier:
@@ -164,6 +173,13 @@ def test_bodies_that_are_none_are_refused(client: TestClient) -> None:
     assert problem(client.get(INFER), 405) == Code.NOT_ALLOWED
 
 
+def test_what_is_not_offered_is_refused_and_not_answered_otherwise(client: TestClient) -> None:
+    two_best = asked(outputs=[{"name": "probabilities", "parameters": {"classification": 2}}])
+    assert problem(client.post(INFER, json=two_best), 422) == Code.UNUSABLE
+    packed = gzip.compress(json.dumps(asked()).encode())
+    assert problem(client.post(INFER, content=packed, headers={"Content-Encoding": "gzip"}), 415) == Code.INVALID
+
+
 def test_tritons_own_client_reads_it(app: FastAPI) -> None:
     triton = pytest.importorskip("tritonclient.http", reason="not installed: its pins contradict ours")
     with socket.socket() as free:
@@ -178,6 +194,10 @@ def test_tritons_own_client_reads_it(app: FastAPI) -> None:
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
         assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("classifier", "1")
         assert not client.is_model_ready("classifier", "2")
+        with pytest.raises(triton.InferenceServerException, match="datatype UINT8 and shape"):
+            client.infer(
+                "classifier", [triton.InferInput("images", [1, 2], "UINT8").set_data_from_numpy(BATCH[0, :1, :2, 0])]
+            )
         assert client.get_model_metadata("classifier")["inputs"][0]["shape"] == [-1, 8, 8, 1]
         assert client.get_server_metadata()["name"] == "errata"
         for binary in (True, False):

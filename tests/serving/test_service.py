@@ -117,6 +117,46 @@ def test_refusals_are_typed(client: TestClient, content: bytes, status: int, cod
     assert problem(client.post("/predict", content=content), status) == code
 
 
+def form(*parts: tuple[str, bytes]) -> dict[str, Any]:
+    """A request with a form of files, each with what its author calls it."""
+    lines = [
+        b'--edge\r\nContent-Disposition: form-data; name="x"; filename="%b"\r\n\r\n%b\r\n' % (name.encode(), content)
+        for name, content in parts
+    ]
+    return {
+        "content": b"".join(lines) + b"--edge--\r\n",
+        "headers": {"Content-Type": "multipart/form-data; boundary=edge"},
+    }
+
+
+def test_a_form_with_one_file_is_that_file(client: TestClient) -> None:
+    alone = client.post("/predict", content=PNG).json()
+    answer = client.post("/predict", **form(("../../etc/passwd", PNG))).json()
+    assert answer == alone  # also the token, which names the bytes
+    asked = {"prediction": answer["prediction"], "expected": "class 0", "reporter": "ann"}
+    filed = client.post("/report", params=asked, **form(("photo.png", PNG)))
+    assert filed.status_code == 201
+    assert client.post("/report", params=asked, content=PNG).json() == filed.json()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        form(("a.png", PNG), ("b.png", PNG))["content"],
+        form(("a.png", PNG))["content"][:-12],
+        form()["content"],
+        b"no form at all",
+        form(("a.txt", b"text"))["content"],
+    ],
+    ids=["two files", "breaks off", "no file", "no form", "no image"],
+)
+def test_a_form_of_anything_else_is_refused(client: TestClient, content: bytes) -> None:
+    headers = form()["headers"]
+    assert problem(client.post("/predict", content=content, headers=headers), 422) == Code.UNUSABLE
+    nameless = {"Content-Type": "multipart/form-data"}
+    assert problem(client.post("/predict", content=content, headers=nameless), 422) == Code.UNUSABLE
+
+
 def test_unknown_routes_methods_and_faults_have_the_same_form(
     client: TestClient, follower: Follower, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,9 @@ def params_file(params: Params) -> bytes:
     """params.yaml with what differs from the defaults; `parse_params` of it gives `params` again."""
     content = {"seed": params.seed, **{name: {} for name in REQUIRED[1:]}, **_different(params, Params())}
     ordered = {name: content[name] for name in (*REQUIRED, *content)}
-    return (HEAD + yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None, width=120)).encode()
+    return (
+        HEAD + yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    ).encode()
 
 
 def _different(params: Any, default: Any) -> dict[str, Any]:
@@ -80,7 +82,9 @@ def _different(params: Any, default: Any) -> dict[str, Any]:
 
 
 def refuse_a_project(folder: Path) -> None:
-    """Raises DataError if `folder` is a project already, of ours or of somebody else's."""
+    """Raises DataError if `folder` is a project already, of whoever, or has a module that hides ours."""
+    if (folder / "errata.py").exists() or (folder / "errata" / "__init__.py").exists():
+        raise DataError(f"{folder} has a Python module `errata`, which hides Errata's own: call it something else")
     mine = folder / "dvc.yaml"  # ours by itself is what an `init` left that was killed
     left_over = mine.is_file() and mine.read_bytes() == own_pipeline()
     if there := [name for name in ("dvc.yaml", "params.yaml")[left_over:] if (folder / name).exists()]:

@@ -61,7 +61,8 @@ def look_at(dataset: str, root: Path) -> Seen:
         sizes[pixels.shape[0], pixels.shape[1]] += 1
         grey = grey and bool((pixels == pixels[:, :, :1]).all())
     if not count:
-        raise DataError(f"{root} has no images; check the setting")
+        words = "it must hold a folder for each class" if root.is_dir() else "it names none"
+        raise DataError(f"{root} has no images: {words}")
     if unreadable:
         more = f"\n  and {len(unreadable) - MOST_NAMED} more" if len(unreadable) > MOST_NAMED else ""
         raise DataError(

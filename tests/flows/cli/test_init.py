@@ -88,6 +88,35 @@ def test_files_that_are_no_images_are_refused_by_name_and_nothing_is_written(pro
     assert files(project) == set()
 
 
+def test_images_in_no_folder_of_a_class_are_refused_with_what_to_do(project: Path) -> None:
+    done = init("images/cat")
+    assert isinstance(done.exception, DataError)
+    assert "it must hold a folder for each class" in str(done.exception)
+    assert files(project) == set()
+
+
+def test_a_link_in_the_project_stays_a_link(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("disk") / "Fotos für morgen"
+    (project / "images").rename(elsewhere)
+    (project / "my images").symlink_to(elsewhere)
+    done = init("my images")
+    assert done.exit_code == 0, done.output
+    assert parse_params((project / "params.yaml").read_bytes()).data.root == "my images"
+    (project / "params.yaml").unlink()
+    done = init(str(elsewhere))
+    assert done.exit_code == 0, done.output
+    assert str(elsewhere) in (project / "params.yaml").read_text()  # as a person would write it, not escaped
+
+
+@pytest.mark.parametrize("name", ["errata.py", "errata/__init__.py"])
+def test_a_module_that_hides_ours_is_refused(project: Path, name: str) -> None:
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).touch()
+    done = init("images")
+    assert isinstance(done.exception, DataError)
+    assert "call it something else" in str(done.exception)
+
+
 def test_nothing_is_written_over(project: Path) -> None:
     (project / ".gitignore").write_text("mine\n")
     done = init("images")

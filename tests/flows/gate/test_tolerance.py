@@ -7,7 +7,7 @@ from scipy.stats import binom
 from errata.flows.gate.criterion import Name
 from errata.flows.gate.measures import control_criteria
 from errata.flows.gate.spending import confidence_at
-from errata.flows.gate.tolerance import tolerances
+from errata.flows.gate.tolerance import tolerances, tolerances_sentence
 from errata.flows.params import GateParams
 from tests.flows.gate.gate_rows import answered, paired
 
@@ -41,6 +41,15 @@ def test_the_last_look_is_the_last_at_which_anything_passes() -> None:
     (row,) = (each for each in tolerances(labels, 10, PARAMS) if each.name == Name.NEGATIVE_FLIPS)
     late = {each.name: each for each in tolerances(labels, 10, PARAMS, (row.last, row.last + 1))}
     assert late[Name.NEGATIVE_FLIPS].flips == (0, None)
-    assert late[Name.NEGATIVE_FLIPS].cells[-3:] == ("0", "-", f"look {row.last}")
+    assert late[Name.NEGATIVE_FLIPS].cells[-3:] == ("0", "-", str(row.last))
     (never,) = (each for each in tolerances(labels[:50], 10, PARAMS) if each.name == Name.NEGATIVE_FLIPS)
-    assert (never.last, never.cells[-1]) == (0, "never")
+    assert (never.last, never.cells[-1]) == (0, "none")
+
+
+def test_a_log_is_told_of_the_next_look_in_one_line() -> None:
+    few = GateParams(negative_flips=0.03, drawdown=0.001)
+    rows = [each for each in tolerances(np.arange(350) % 10, 10, few, (7, 35)) if each.name != Name.RECALL_DROP][:2]
+    unlikely = binom.cdf(np.arange(100), 350, 0.03) <= 1 - confidence_at(7, few)
+    most = int(np.flatnonzero(unlikely).max())
+    said = f"flips that the gate's limits let pass at look 7: negative flips {most} of 350, drawdown nothing of 350"
+    assert tolerances_sentence(rows) == said

@@ -1,9 +1,12 @@
 """Corrections that no slot can hold: deferred, told, tried again; and a night is not held up by them."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from errata.data.images import encode_png, pixel_digest
 from errata.data.releases.edit_record import EditRecord
@@ -14,6 +17,7 @@ from errata.data.splits import load_split
 from errata.editing.model import load_model
 from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.types import Constraint, Unheld
+from errata.flows.cli.app import app
 from errata.flows.gate.criterion import Name
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.night.run import run_night
@@ -81,6 +85,10 @@ def test_what_only_the_head_could_hold_is_deferred_and_the_night_releases(
     assert torch.equal(load_model(quick.workspace.candidate).head.weight, load_model(quick.workspace.root).head.weight)
     rows = GateMeasurements.from_json(quick.workspace.read(quick.workspace.gate)).criteria
     assert (rows[Name.CORRECTIONS_HOLD].n, rows[Name.CORRECTIONS_HOLD].value) == (2, 1.0)
+    assert dict(second.lines())["outcome"] == "released: 2 of 3 corrections hold"
+    said = [CliRunner().invoke(app, [word, "--store", quick.storage.url]).output for word in ("status", "show")]
+    assert re.search(r"in its ledger +│ 3 .*of which it holds +│ 2 ", said[0], re.DOTALL), said[0]
+    assert "Corrections in force: 2 of 3 hold" in said[1]
     traced = {each.correction.id: each for each in trace(quick.storage).corrections}
     assert traced[stuck].deferred and not traced[stuck].holds and all(traced[each].holds for each in held)
 

@@ -1,5 +1,6 @@
 """Who decides what the gate could not: a person who is asked, and nobody else."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from errata.editing.errors import NightError
-from errata.flows.gate.criterion import GateResult
+from errata.flows.gate.criterion import REQUIRED, GateResult, Name, not_computed
 from errata.flows.prefect_runs.approval import Approval, answer_run, approval_on_page
+from tests.flows.gate.gate_rows import PARAMS
 
-UNSURE = GateResult("edit", ())
+ROWS = tuple(replace(not_computed(name, PARAMS), value=0.0, bound=0.0, limit=0.0, n=1) for name in REQUIRED["edit"])
+UNSURE = GateResult("edit", (*ROWS, replace(not_computed(Name.SHADOW, PARAMS), value=0.025, limit=0.05, n=40)))
 
 
 class Person:
@@ -35,7 +38,10 @@ def decide(person: Person, minutes: float = 2, url: str | None = "http://127.0.0
 def test_a_person_may_say_yes() -> None:
     person = Person(Approval(release=True, who="Ada"))
     assert decide(person) == "Ada"
-    assert [each["timeout"] for each in person.asked] == [120]
+    (asked,) = person.asked
+    assert asked["timeout"] == 120
+    told = "shadow inconclusive (value 2.50%, bound not measured, at most 5.00%, n 40)"
+    assert asked["wait_for_input"]._description == f"Inconclusive: {told}. No answer means no."
 
 
 def test_no_is_no() -> None:

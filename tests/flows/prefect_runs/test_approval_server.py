@@ -81,6 +81,9 @@ def somebody_types(*words: str) -> Iterator[list[Result]]:
         while not waiting_runs():
             sleep(0.2)
         said.append(CliRunner().invoke(app, ["approve", "--list", "--json"], catch_exceptions=False))
+        with pytest.raises(NightError, match="0 begin with 'another'; for a person wait '") as wrong:
+            answer_run("another", release=True, who="Ada")
+        assert said[0].stdout.split('"name": "')[1].split('"')[0] in str(wrong.value)
         said.append(CliRunner().invoke(app, ["approve", *words], catch_exceptions=False))
 
     person = Thread(target=copy_context().run, args=(watch,), daemon=True)
@@ -101,6 +104,7 @@ def test_the_answer_from_the_command_line_counts(server: None, words: tuple[str,
     with somebody_types(*words) as said:
         assert a_night() == who
     (waits,) = json.loads(said[0].stdout)
+    assert "drawdown inconclusive (value not measured, bound not measured, at most" in waits["question"]
     assert "No answer means no" in waits["question"]
     assert said[1].exit_code == 0
     assert waits["name"] in said[1].output

@@ -1,6 +1,7 @@
 """What a run leaves on its page, and what Prefect's form says of its parameters."""
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -12,10 +13,12 @@ from errata.data.releases.evaluation import CorrectionOutcome, Evaluation
 from errata.data.releases.ledger import Correction
 from errata.flows.correct_model import correct_model
 from errata.flows.correct_model import dry_run as dry_run_flow
+from errata.flows.gate.criterion import REQUIRED, GateResult, Name, not_computed
 from errata.flows.night.dry_run import DryRun
-from errata.flows.night.summary import DeferredCorrection, NightSummary
-from errata.flows.prefect_runs.artifacts import MOST_ROWS, dry_run_page, night_page
+from errata.flows.night.summary import DeferredCorrection, NightSummary, Outcome
+from errata.flows.prefect_runs.artifacts import MOST_ROWS, dry_run_page, gate_note, night_page
 from errata.flows.train_model import train_model
+from tests.flows.gate.gate_rows import PARAMS
 
 
 def outcome(name: str, after: str) -> CorrectionOutcome:
@@ -57,6 +60,24 @@ def test_a_long_night_is_cut_and_says_so() -> None:
     page = night_page(NightSummary("nothing to correct", 1, len(refused), 0, 0, refused), None)
     assert page.count("| malformed |") == MOST_ROWS
     assert "and 5 more" in page
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict", "said"),
+    [
+        ("released", "pass", "^$"),
+        ("released", "inconclusive", "^A person let it pass .*drawdown inconclusive.*errata releases"),
+        ("not released", "inconclusive", "^The old model stays live: why not"),
+    ],
+)
+def test_the_note_below_the_gate_says_what_is_live_now(outcome: Outcome, verdict: str, said: str) -> None:
+    rows = [] if verdict == "pass" else [not_computed(Name.DRAWDOWN, PARAMS)]
+    passing = [replace(not_computed(name, PARAMS), value=0.0, bound=0.0, limit=0.0, n=1) for name in REQUIRED["root"]]
+    result = GateResult("root", (*passing, *rows))
+    assert result.verdict == verdict
+    sentence = "" if outcome == "released" else "why not"
+    note = gate_note(NightSummary(outcome, 2, 1, 1, 1, sentence=sentence, gate_result=result))
+    assert re.match(said, note), note
 
 
 def test_a_dry_run_says_what_would_be() -> None:

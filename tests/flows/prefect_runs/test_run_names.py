@@ -8,6 +8,11 @@ from errata.flows.night.summary import NightSummary, Outcome
 from errata.flows.prefect_runs.run_names import ended, outcome_name, outcome_tags, run_name
 
 
+def test_a_release_that_does_not_hold_all_says_so_in_its_name() -> None:
+    none = NightSummary("released", 7, reports=3, corrections=2, in_force=0, without_slot={"a": "", "b": ""})
+    assert outcome_name(none) == "released 7, none of 2 corrections hold"
+
+
 @pytest.mark.parametrize(
     ("outcome", "name", "tags"),
     [
