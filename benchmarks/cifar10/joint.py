@@ -1,9 +1,10 @@
 """`python -m benchmarks.cifar10.joint`: many corrections at once, real mispredictions with their true labels.
 
-Corrections are drawn from the test images that the root gets wrong; an edit is judged on *all other* test images, and
-on eight views of each corrected image that were never fitted. Editors may fit to 10,000 training images (reference) and
-set thresholds on the 10,000 validation images (calibration), on which the root was not trained. Draws and finished rows
-are kept in the cache: stop and start it at any time.
+Corrections are drawn from the test images that the root gets wrong; an edit is judged on *all other* test images, on
+eight views of each corrected image that were never fitted, and on views of six other families. Editors may fit to
+10,000 training images (reference) and set thresholds on the 10,000 validation images (calibration), on which the root
+was not trained, unless somebody brings one that was. Draws and finished rows are kept in the cache: stop and start it
+at any time.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from torch import Tensor
 
 from benchmarks.cifar10.data import VIEWS, Cifar10, load_cifar10
 from benchmarks.cifar10.models import plain_model
+from benchmarks.cifar10.resnet import read_root
+from benchmarks.large_scale.other_views import FAMILIES, other_views
 from benchmarks.report import environment, markdown
 from benchmarks.rows import add_line, read_lines
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.metrics import bootstrap_mean, compare_predictions, generalization
-from errata.editing.model import EditableModel, batched_features, load_model
+from errata.editing.model import EditableModel, batched_features
 from errata.editing.rules import RMSProp
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
@@ -75,7 +78,8 @@ CONTENDERS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """One edit of k corrections. Rates are shares of the `judged` images; `shares`: one for each correction."""
+    """One edit of k corrections. Rates are shares of the `judged` images; `shares`, of views of the fitted family, and
+    `families`, of views of others: one for each correction."""
 
     k: int
     held: int
@@ -87,6 +91,7 @@ class Outcome:
     negative_flips: int
     positive_flips: int
     shares: tuple[float, ...]
+    families: tuple[float, ...]
     seconds: float
 
 
@@ -129,8 +134,14 @@ class Joint:
         rest[chosen] = False
         before, after = self.predictions(self.root)[rest], self.predictions(result.model)[rest]
         paired = compare_predictions(before.numpy(), after.numpy(), labels[rest].numpy())
-        views = torch.cat([unseen_views(images[one], VIEWS) for one in chosen.tolist()])
+        views = torch.cat([
+            torch.cat([unseen_views(images[one], VIEWS), other_views(images[one])]) for one in chosen.tolist()
+        ])  # fmt: skip
         seen = predict(result.model, views).argmax(1).reshape(k, -1)
+        fitted, others = (
+            tuple(generalization(part.numpy(), labels[chosen].numpy()).tolist())
+            for part in seen.split((VIEWS.unseen, len(FAMILIES)), dim=1)
+        )
         return Outcome(
             k,
             sum(result.holds),
@@ -141,7 +152,8 @@ class Joint:
             paired.error_after,
             paired.negative_flips,
             paired.positive_flips,
-            tuple(generalization(seen.numpy(), labels[chosen].numpy()).tolist()),
+            fitted,
+            others,
             result.seconds,
         )
 
@@ -149,8 +161,11 @@ class Joint:
 def measured(joint: Joint, contender: Contender, path: Path, sizes: Sequence[int]) -> list[Outcome]:
     """All outcomes of one editor, those in `path` (JSON Lines) read, the others run and appended."""
     editor = contender.make()
-    header = {"editor": repr(editor), "views": repr(VIEWS), "errors": len(joint.wrong)}
-    found = [Outcome(**{**one, "shares": tuple(one["shares"])}) for one in read_lines(path, header)]
+    header = {"editor": repr(editor), "views": repr(VIEWS), "families": FAMILIES, "errors": len(joint.wrong)}
+    found = [
+        Outcome(**{**one, "shares": tuple(one["shares"]), "families": tuple(one["families"])})
+        for one in read_lines(path, header)
+    ]
     state: object = None
     for k in (size for size in sizes if size <= min(contender.most, len(joint.wrong))):
         for number in range(sum(one.k == k for one in found), DRAWS[k]):
@@ -172,7 +187,11 @@ def _words(outcomes: Sequence[Outcome]) -> list[str]:
             return middle
         return f"{middle} ({100 * min(values):.{digits}f} to {100 * max(values):.{digits}f})"
 
-    general = bootstrap_mean(np.array([share for one in outcomes for share in one.shares]), resamples=2000)
+    def views(shares: Sequence[float]) -> str:
+        found = bootstrap_mean(np.array(shares), resamples=2000)
+        return f"{100 * found.mean:.1f}% [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+    mistakes = [max(1, round(one.error_before * one.judged)) for one in outcomes]
     return [
         spread([one.held / one.k for one in outcomes], 1),
         str(sum(one.deferred for one in outcomes)),
@@ -181,13 +200,15 @@ def _words(outcomes: Sequence[Outcome]) -> list[str]:
         f"{100 * np.mean([one.error_after for one in outcomes]):.2f}%",
         spread([one.negative_flips / one.judged for one in outcomes], 3),
         spread([one.positive_flips / one.judged for one in outcomes], 3),
-        f"{100 * general.mean:.1f}% [{100 * general.low:.1f}, {100 * general.high:.1f}]",
+        views([share for one in outcomes for share in one.shares]),
+        views([share for one in outcomes for share in one.families]),
+        spread([one.positive_flips / count for one, count in zip(outcomes, mistakes, strict=True)], 1),
         f"{np.mean([one.seconds for one in outcomes]):.1f}",
     ]
 
 
 HEADINGS = ("editor", "k", "draws", "hold", "deferred", "fallbacks", "error before -> after", "negative flips",
-            "positive flips", "generalization", "seconds")  # fmt: skip
+            "positive flips", "unseen views", "other families", "other mistakes right", "seconds")  # fmt: skip
 
 
 def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:
@@ -226,7 +247,7 @@ def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cifar10.joint", description=__doc__)
     parser.add_argument("--width", type=int, default=64, help="of the ResNet-18")
-    parser.add_argument("--root", type=Path, default=None, help="a saved model instead of the benchmark's own")
+    parser.add_argument("--root", default="", help="a folder of `save_model`, or FILE:BLOCKS, instead of its own")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="to train on")
     parser.add_argument("--data-root", type=Path, default=Path(os.environ.get("ERRATA_DATA", "artifacts/data")))
     parser.add_argument("--cache", type=Path, default=Path("artifacts/benchmarks"))
@@ -235,10 +256,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=[one.name for one in CONTENDERS], help="which editors to run")
     chosen = parser.parse_args(arguments)
     data = load_cifar10(chosen.data_root)
+    name = Path(chosen.root.split(":")[0]).stem if chosen.root else str(chosen.width)
     folder = chosen.cache / f"plain-{chosen.width}"
-    root = load_model(chosen.root) if chosen.root else plain_model(folder, chosen.width, data, chosen.device)
+    root = read_root(chosen.root) if chosen.root else plain_model(folder, chosen.width, data, chosen.device)
     joint = Joint.of(root, data)
-    kept = chosen.cache / f"joint-{chosen.width}"
+    kept = chosen.cache / f"joint-{name}"
     rows: dict[str, list[Outcome]] = {}
     for contender in CONTENDERS:
         sizes = chosen.sizes if contender.name in chosen.only else []
@@ -250,11 +272,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (group := [one for one in outcomes if one.k == k])
     ]
     chosen.out.mkdir(parents=True, exist_ok=True)
-    draw_frontier(rows, chosen.out / f"joint-{chosen.width}.png")
-    title = f"# Joint corrections, ResNet-18 of width {chosen.width}\n\n"
+    draw_frontier(rows, chosen.out / f"joint-{name}.png")
+    title = f"# Joint corrections, {name if chosen.root else f'ResNet-18 of width {name}'}\n\n"
     text = f"{environment(chosen.device)} The root makes {len(joint.wrong)} errors on the 10,000 test images.\n\n"
-    picture = f"\n![Negative flips against generalization](joint-{chosen.width}.png)\n"
-    (chosen.out / f"joint-{chosen.width}.md").write_text(title + text + markdown(HEADINGS, table) + picture)
+    picture = f"\n![Negative flips against generalization](joint-{name}.png)\n"
+    (chosen.out / f"joint-{name}.md").write_text(title + text + markdown(HEADINGS, table) + picture)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from errata.editing.errors import ModelError
 from errata.editing.scopes import Scope, before
@@ -99,3 +100,13 @@ def test_all_conditions_together_are_what_the_editor_gives_one_by_one() -> None:
             torch.testing.assert_close(found.logits[row], result.model(IMAGES))
             assert (float(found.violations[row]) <= 0) == result.success
     assert asked >= 3
+
+
+def test_base_term_sees_the_model_that_is_edited() -> None:
+    model = conditioned(small_model())
+    expected = F.cross_entropy(model(IMAGES), LABELS).item()  # by running statistics
+    statistics = {name: value.clone() for name, value in model.named_buffers()}
+    objective = ConditionObjective(ConditionNetwork.of(model), EditableSettings(edits=2), 0)
+    _, measures = objective(model.train(), IMAGES, LABELS)
+    assert measures["base"] == pytest.approx(expected, rel=1e-4)
+    assert all(torch.equal(value, statistics[name]) for name, value in model.named_buffers()) and model.training
