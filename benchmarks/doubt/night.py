@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.doubt.measures import interval
 from benchmarks.doubt.people import Classes, human_labels
-from benchmarks.night import CIFAR, CLAIMS, HUMAN_LABELLED, WRONG, Place, make_place, processor_seconds
+from benchmarks.night import CIFAR, CLAIMS, HUMAN_LABELLED, WRONG, Place, make_place, processor_seconds, with_root
 from benchmarks.report import environment
 from errata.data.datasets import LabelledImages, load_dataset
 from errata.data.images import encode_png, pixel_digest
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--human", type=Path, required=True, help="CIFAR-10_human.pt of CIFAR-10N")
     arguments = parser.parse_args()
     root = arguments.data.resolve()
-    params = {**CIFAR, "data": {**CIFAR["data"], "root": str(root)}}  # type: ignore[dict-item]
+    params = with_root(CIFAR, root)
     place = make_place(arguments.folder.resolve() / "cifar", params)
     data = load_dataset("cifar10", root)
     rows, predicted, said = asked_about(place, data, arguments.human)
