@@ -100,14 +100,15 @@ def trained(name: str, digits: Digits, cache: Path) -> Trained:
         train(start, *learn_from, FIRST, seed=digits.seed)
         found, started = conditioned(start) if conditional else start, time.process_time()
         kept: dict[str, Any] = {"rule": {}, "network": {}}
-        if conditional:
-            network, _ = train_conditional(found, *learn_from, CONDITIONAL, seed=digits.seed + 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if conditional:  # minutes: it goes on where it was stopped
+            resume = path.with_suffix(".part")
+            network, _ = train_conditional(found, *learn_from, CONDITIONAL, seed=digits.seed + 1, resume=resume)
             kept["network"] = network.state_dict()
         elif settings := SETTINGS[name]:
             kept["rule"] = asdict(train_editable(found, *learn_from, settings, seed=digits.seed + 1).rule)
         else:
             train(found, *learn_from, SECOND, seed=digits.seed + 1)
-        path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({**kept, "model": found.state_dict(), "seconds": time.process_time() - started}, path)
     kept = torch.load(path, weights_only=True)
     model = copy.deepcopy(model).eval()
