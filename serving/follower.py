@@ -39,12 +39,13 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class State:
     """What a follower is at: the version it serves (None: nothing yet) and its digest, the version that live.json
-    names, and why that is not the one served (empty if it is)."""
+    names, why that is not the one served (empty if it is), and the newest version that ever was live (0: unknown)."""
 
     version: int | None
     digest: str
     wanted: int | None
     problem: str
+    newest: int
 
 
 class Follower(Background):
@@ -99,6 +100,7 @@ class Follower(Background):
             digest=release.digest if release else "",
             wanted=wanted.version if wanted else None,
             problem=self._problem,
+            newest=wanted.newest if wanted else 0,
         )
 
     def predict(self, images: NDArray[np.uint8]) -> tuple[Prediction, ...]:

@@ -108,7 +108,7 @@ class Shadow(Background):
     def _follow(self) -> None:
         live, found = self._follower.state, read_candidate(self._storage)
         against = (live.version or 0, live.digest)
-        if found is None or found.parent != live.digest or found.manifest_sha256 == live.digest:
+        if found is None or not found.waits(live.digest, live.newest):
             self._forget()
             self._problem = ""
             return

@@ -21,6 +21,7 @@ from errata.data.records import Count, wrong_fields
 from errata.editing.errors import DataError
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+NOT_OFFERED = {"classification", "shared_memory_region"}  # of Triton's, which change what an answer is
 MOST_IMAGES = 256  # in one request, as a bundle's config.pbtxt tells Triton
 DATATYPES = {"f": "FP32", "i": "INT64", "U": "BYTES"}  # by NumPy's kind of an output
 Short = Annotated[str, StringConstraints(max_length=200)]
@@ -76,8 +77,9 @@ def read_request(body: bytes, header_length: str | None, image_shape: tuple[int,
         request = _Request.model_validate_json(body[:size])
     except ValidationError as error:
         raise DataError(f"not a request of the Open Inference Protocol: {wrong_fields(error, 'the body')}") from error
-    if any("classification" in each.parameters for each in request.outputs):
-        raise DataError("the extension `classification` is not offered; ask for the output `class`, or `probabilities`")
+    given = [*(each.parameters for each in request.inputs), *(each.parameters for each in request.outputs)]
+    if refused := sorted(NOT_OFFERED & {name for parameters in given for name in parameters}):
+        raise DataError(f"{refused[0]!r} is of an extension that is not offered; ask for the output `class`, say")
     raw = request.parameters.get("binary_data_output") is True
     wanted = {each.name: each.parameters.get("binary_data", raw) is True for each in request.outputs}
     return Inference(request.id, _images(request.inputs[0], body[size:], image_shape), wanted, raw)

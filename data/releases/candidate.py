@@ -4,8 +4,8 @@
     shadow/<manifest>/<time>-<run>.json {"format", "candidate", "live", "requests", "changed", "failed"}
 
 The pointer changes by compare-and-swap, the counts are written once. A candidate is one of its `parent` alone: as soon
-as another release is live nobody asks it any more. It is not signed, for it decides nothing: the bundle that it
-names is verified like any release, and what goes live is what the gate let pass.
+as another release is live nobody asks it any more, and once it was live itself nobody ever does. It is not signed, for
+it decides nothing: the bundle that it names is verified like any release, and what goes live is what the gate let pass.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class Candidate:
     run: str
     at: str
     format: Literal["errata-candidate/1"] = "errata-candidate/1"
+
+    def waits(self, live: str, newest: int) -> bool:
+        """Whether it is one of the release with the digest `live`, and none that was live itself: the newest version
+        that ever was is `newest`, and a rollback from a candidate makes its parent live again."""
+        return self.parent == live and self.version > newest
 
 
 @dataclass(frozen=True, config=STRICT)

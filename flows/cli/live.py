@@ -9,7 +9,7 @@ from rich.table import Table
 from errata.flows.cli.base import AsJson, Store, app, out, say_json
 
 if TYPE_CHECKING:
-    from errata.data.releases.manifest import Manifest
+    from errata.data.releases.manifest import Live, Manifest
     from errata.data.storage.base import Storage
 
 
@@ -50,7 +50,7 @@ def status(store: Store = None, as_json: AsJson = False) -> None:
         content |= _held(storage, manifest)
         content |= {"digest": manifest.digest, "root": manifest.root}
         content |= {"expires": found[0].expires or "never"}
-        content |= _in_shadow(storage, manifest.digest)
+        content |= _in_shadow(storage, found[0])
     if running := read_progress(open_workspace()):
         content |= {"running": running.sentence}
     if as_json:
@@ -80,8 +80,8 @@ def _held(storage: Storage, manifest: Manifest) -> dict[str, Any]:
     return {"holding": manifest.corrections - len(deferred)} if deferred else {}
 
 
-def _in_shadow(storage: Storage, live: str) -> dict[str, Any]:
-    """The candidate beside the live release of that digest, and what services saw of it; most stores have none."""
+def _in_shadow(storage: Storage, live: Live) -> dict[str, Any]:
+    """The candidate beside the live release, and what services saw of it; most stores have none."""
     from errata.data import layout
 
     if not any(storage.keys(layout.CANDIDATE)):
@@ -89,9 +89,9 @@ def _in_shadow(storage: Storage, live: str) -> dict[str, Any]:
     from errata.data.releases.candidate import read_candidate, seen_counts  # brings numpy
 
     candidate = read_candidate(storage)
-    if candidate is None or candidate.parent != live:
+    if candidate is None or not candidate.waits(live.manifest_sha256, live.newest):
         return {}
-    seen = list(seen_counts(storage, candidate.manifest_sha256, live))
+    seen = list(seen_counts(storage, candidate.manifest_sha256, live.manifest_sha256))
     worse = sum(each.changed + each.failed for each in seen)
     told = f"{worse} of {sum(each.requests for each in seen)} requests answered otherwise"
     return {"candidate": candidate.version, "shadow": told}

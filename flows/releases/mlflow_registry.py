@@ -70,7 +70,7 @@ def _wanted(storage: Storage, version: int | None) -> Mapping[str, Manifest]:
     live, _ = require_live(storage)
     wanted = {LIVE: verified(storage, live.version, live.manifest_sha256)}
     candidate = read_candidate(storage)
-    if candidate and candidate.parent == live.manifest_sha256:
+    if candidate and candidate.waits(live.manifest_sha256, live.newest):
         wanted[CANDIDATE] = verified(storage, candidate.version, candidate.manifest_sha256)
     return wanted
 

@@ -174,8 +174,9 @@ def test_bodies_that_are_none_are_refused(client: TestClient) -> None:
 
 
 def test_what_is_not_offered_is_refused_and_not_answered_otherwise(client: TestClient) -> None:
-    two_best = asked(outputs=[{"name": "probabilities", "parameters": {"classification": 2}}])
-    assert problem(client.post(INFER, json=two_best), 422) == Code.UNUSABLE
+    for parameters in ({"classification": 2}, {"shared_memory_region": "mine"}):
+        other = asked(outputs=[{"name": "probabilities", "parameters": parameters}])
+        assert problem(client.post(INFER, json=other), 422) == Code.UNUSABLE
     packed = gzip.compress(json.dumps(asked()).encode())
     assert problem(client.post(INFER, content=packed, headers={"Content-Encoding": "gzip"}), 415) == Code.INVALID
 
@@ -212,7 +213,7 @@ def test_tritons_own_client_reads_it(app: FastAPI) -> None:
             assert said == [f"class {index}" for index in expected.logits.argmax(1)]
         images.set_data_from_numpy(BATCH)
         assert np.array_equal(client.infer("classifier", [images]).as_numpy("slot"), expected.slot)
-        with pytest.raises(Exception, match="not found"):
+        with pytest.raises(Exception, match="there is one model here"):
             client.infer("other", [images])
     server.should_exit = True
     thread.join()

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from errata.data import layout
 from errata.data.images import encode_png
-from errata.data.releases.candidate import Candidate, point_at_candidate, seen_counts
+from errata.data.releases.candidate import Candidate, point_at_candidate, read_candidate, seen_counts
 from errata.data.releases.manifest import Live, read_live
 from errata.data.storage.base import Storage
 from errata.data.storage.local import LocalStorage
@@ -22,7 +22,7 @@ from errata.serving.release import Release, load_release
 from errata.serving.service import create_app
 from errata.serving.settings import Settings
 from errata.serving.shadow import WAITING, Shadow
-from tests.serving.releases import IMAGES, Correction, bundle, release
+from tests.serving.releases import IMAGES, Correction, bundle, point_at, release
 
 HELD = Correction(3, 2, 2)  # the model without it says class 1
 
@@ -103,6 +103,16 @@ def test_once_it_is_live_nobody_asks_it(storage: LocalStorage, follower: Followe
     follower.refresh()
     shadow.look()
     assert (follower.release.version, shadow.version) == (2, None)
+
+    # a rollback makes its parent live again: it waits for nothing, whatever candidate.json still says
+    found = read_live(storage)
+    assert found is not None and found[0].newest == 2
+    point_at(storage, bundle(1).manifest)
+    follower.refresh()
+    shadow.look()
+    assert (follower.release.version, shadow.version) == (1, None)
+    candidate = read_candidate(storage)
+    assert candidate is not None and candidate.parent == follower.state.digest
 
 
 def test_a_damaged_candidate_is_not_asked_and_the_live_release_goes_on(

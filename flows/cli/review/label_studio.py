@@ -91,7 +91,7 @@ def _task(desk: Desk, task: Task) -> dict[str, object]:
     return {
         "data": {
             "image": f"data:image/png;base64,{picture}",
-            "claim": f"{', '.join(side.reporters)} say {side.expected}, the model says {predicted}{doubt}",
+            "claim": f"{', '.join(side.reporters)}: {side.expected}; the model: {predicted}{doubt}",
             "expected": side.expected,
             "errata_image": side.image,
         },

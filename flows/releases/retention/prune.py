@@ -99,7 +99,7 @@ def spent_images(storage: Storage, kept: Iterable[StoredBundle], before: datetim
 def spent_counts(storage: Storage, live: Live, before: datetime) -> list[str]:
     """The keys of what services counted, before then, of candidates that wait no more: each counts for nothing."""
     candidate = read_candidate(storage)
-    waits = candidate is not None and candidate.parent == live.manifest_sha256
+    waits = candidate is not None and candidate.waits(live.manifest_sha256, live.newest)
     kept = f"{layout.SHADOW}{candidate.manifest_sha256}/" if candidate and waits else None
     return [
         key

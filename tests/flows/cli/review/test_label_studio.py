@@ -33,7 +33,7 @@ def test_the_queue_goes_there_and_comes_back_as_reports(desk: Desk, typed: Any, 
     report = desk.claim(9, CLAIMED, "bob", "José", doubt=0.125)
     assert typed("export", "tasks.json", "--interface", "interface.xml").exit_code == 0
     (task,) = json.loads((tmp_path / "tasks.json").read_text())
-    assert f"José, bob say {CLAIMED}, the model says {predicted(9)}, doubt 12%" == task["data"]["claim"]
+    assert f"José, bob: {CLAIMED}; the model: {predicted(9)}, doubt 12%" == task["data"]["claim"]
     picture = base64.b64decode(task["data"]["image"].removeprefix("data:image/png;base64,"))
     assert np.array_equal(decode_image(picture)[:, :, :1], IMAGES[9])
     assert task["predictions"][0]["result"][0]["value"] == {"choices": [predicted(9)]}
