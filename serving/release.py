@@ -98,11 +98,15 @@ def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
     """
     manifest = read_manifest(storage, live.version, live.manifest_sha256)
     classifier = OnnxClassifier(read_model(storage, manifest), threads=threads)
+    blank = np.zeros((1, *classifier.image_shape), np.uint8)
+    answers = classifier.predict(blank)  # what cannot answer must not go live
     try:
         classes = tuple(str(name) for name in json.loads(classifier.metadata["errata.classes"]))
         if classifier.metadata["errata.version"] != str(manifest.version):
             raise ValueError(f"its model says version {classifier.metadata['errata.version']}")
-    except (ValueError, KeyError, TypeError) as error:
+        if (answers.logits.shape, answers.slot.shape) != ((1, len(classes)), (1,)):
+            raise ValueError(f"its model answers one image in another form than of {len(classes)} classes")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(f"release {live.version} cannot be read ({error!r}); roll back to one that verifies") from error
     record = EditRecord.from_json(read_file(storage, manifest, EDIT))
     kinds = {each.kind: each.name for each in record.used_kinds}
@@ -113,6 +117,4 @@ def load_release(storage: Storage, live: Live, *, threads: int = 1) -> Release:
             for each in Evaluation.from_json(read_file(storage, manifest, EVALUATION)).corrections
             if each.slot < 0 and each.before != each.expected == each.after
         }
-    release = Release(manifest.version, live.manifest_sha256, classes, record.by_slot, in_weights, classifier, kinds)
-    release.predict(np.zeros((1, *release.image_shape), np.uint8))  # what cannot answer must not go live
-    return release
+    return Release(manifest.version, live.manifest_sha256, classes, record.by_slot, in_weights, classifier, kinds)

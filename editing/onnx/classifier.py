@@ -69,20 +69,28 @@ class OnnxClassifier:
             _OLDER_OUTPUTS,
         ):
             raise ExportError(f"{name} is no exported Errata model: its outputs are {', '.join(outputs)}")
-        height, width, channels = inputs[0].shape[1:]
-        self.image_shape: tuple[int, int, int] = (height, width, channels)
+        shape = inputs[0].shape[1:]
+        if len(shape) != 3 or not all(isinstance(each, int) for each in shape):
+            raise ExportError(
+                f"{name} is no exported Errata model: its images are {shape}, not height, width, channels"
+            )
+        self.image_shape: tuple[int, int, int] = tuple(shape)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.batch = batch or at_once(self.image_shape)
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
-        """Predictions for uint8 `[n, height, width, channels]`, in batches; raises ExportError on any other input."""
+        """Predictions for uint8 `[n, height, width, channels]`, in batches; raises ExportError on any other input,
+        and if the model cannot answer."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.image_shape or not len(images):
             raise ExportError(
                 f"images of type {images.dtype} and shape {images.shape}; give uint8 [n, {self.image_shape}], n >= 1"
             )
-        parts = [
-            self._session.run(None, {"images": np.ascontiguousarray(images[start : start + self.batch])})
-            for start in range(0, len(images), self.batch)
-        ]
+        try:
+            parts = [
+                self._session.run(None, {"images": np.ascontiguousarray(images[start : start + self.batch])})
+                for start in range(0, len(images), self.batch)
+            ]
+        except Exception as error:  # ONNX Runtime's own, as above
+            raise ExportError(f"the model cannot answer: {error}; export it again or restore it") from error
         logits, probabilities, slot, *kind = (np.concatenate(column) for column in zip(*parts, strict=True))
         return Predictions(logits, probabilities, slot, kind[0] if kind else np.full(len(slot), -1))

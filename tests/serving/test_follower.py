@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -301,6 +302,56 @@ def test_a_start_beside_a_damaged_release_serves_the_last_good_one(
     assert (follower.state.version, follower.state.problem) == (2, "")
     bundles = {path.parts[-2] for path in kept.glob("*/releases/*/manifest.json")}
     assert bundles == {"2"}, "only the last good one is kept"
+
+
+def few_classes(model: onnx.ModelProto) -> None:
+    set_classes(model, '["class 0"]')
+
+
+def deep_classes(model: onnx.ModelProto) -> None:
+    set_classes(model, "[" * 100_000)
+
+
+def images_of_any_size(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "height"
+
+
+def no_answer(model: onnx.ModelProto) -> None:
+    """It loads, and fails where it runs: logits of one image are no 5 times 5 numbers."""
+    (node,) = [each for each in model.graph.node if "logits" in each.output]
+    node.output[list(node.output).index("logits")] = "before"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 35]), "another shape"))
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["before", "another shape"], ["logits"]))
+    for each in model.graph.node:
+        each.input[:] = ["before" if name == "logits" else name for name in each.input]
+    del model.graph.output[0].type.tensor_type.shape.dim[1]
+
+
+def set_classes(model: onnx.ModelProto, value: str) -> None:
+    (found,) = [each for each in model.metadata_props if each.key == "errata.classes"]
+    found.value = value
+
+
+@pytest.mark.parametrize("change", [few_classes, deep_classes, images_of_any_size, no_answer])
+def test_a_release_that_verifies_and_cannot_answer_is_not_served_by_who_starts_either(
+    storage: LocalStorage, tmp_path: Path, change: Callable[[onnx.ModelProto], object]
+) -> None:
+    release(storage, 1, (FIRST,))
+    assert Follower(storage, keep=tmp_path / "keep").refresh()
+    made = bundle(2)
+    name = layout.model_file(2)
+    model = onnx.load_from_string(made.files[name])
+    change(model)
+    content = model.SerializeToString()
+    files = {**made.manifest.files, name: FileEntry(sha256(content), len(content))}
+    evil = Bundle(replace(made.manifest, files=files), {**made.files, name: content})
+    publish(storage, evil)
+    point_at(storage, evil.manifest)
+    follower = Follower(storage, keep=tmp_path / "keep")
+    assert not follower.refresh()
+    assert follower.predict(IMAGES)[FIRST.image].correction == FIRST.key
+    assert (follower.state.version, follower.state.wanted) == (1, 2)
+    assert follower.state.problem
 
 
 def test_a_start_without_the_store_serves_the_last_good_one(storage: LocalStorage, kept: Path) -> None:
