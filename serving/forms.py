@@ -5,11 +5,14 @@ Forms are read in memory: what a browser calls the file names nothing here.
 
 from __future__ import annotations
 
+import logging
+
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from errata.editing.errors import DataError
 
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends a bad form is told, and fills no log
 ONE_FILE = "send one image file in the form, and nothing else: `curl -F image=@seven.png`"
 
 

@@ -150,11 +150,14 @@ def test_a_form_with_one_file_is_that_file(client: TestClient) -> None:
     ],
     ids=["two files", "breaks off", "no file", "no form", "no image"],
 )
-def test_a_form_of_anything_else_is_refused(client: TestClient, content: bytes) -> None:
+def test_a_form_of_anything_else_is_refused_and_fills_no_log(
+    client: TestClient, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     headers = form()["headers"]
     assert problem(client.post("/predict", content=content, headers=headers), 422) == Code.UNUSABLE
     nameless = {"Content-Type": "multipart/form-data"}
     assert problem(client.post("/predict", content=content, headers=nameless), 422) == Code.UNUSABLE
+    assert not [each for each in caplog.records if each.name.startswith("python_multipart")]
 
 
 def test_unknown_routes_methods_and_faults_have_the_same_form(
