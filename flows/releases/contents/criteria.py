@@ -63,7 +63,7 @@ def room(criterion: Criterion) -> float | None:
 def decision(gate_result: GateResult) -> str:
     """The gate's answer in a sentence, with the criteria nearest to their limits."""
     if gate_result.verdict != "pass":
-        return f"The gate says no: {gate_result.sentence}."
+        return f"The gate says no: {gate_result.sentence.replace('_', ' ')}."
     measured = [(left, each) for each in gate_result.criteria if (left := room(each)) is not None]
     near = [
         f"{each.name.replace('_', ' ')} {left:.0%}"

@@ -8,7 +8,6 @@ what only the store and the workspace know: reports, the releases before it, the
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +17,6 @@ from errata.data.releases.evaluation import ClassOutcome, Evaluation
 from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import sha256
 from errata.editing.errors import DataError
-from errata.flows.gate.criterion import GateResult, Name
 from errata.flows.gate.measurements import GateMeasurements
 from errata.flows.gate.tables import bound_name
 from errata.flows.releases.contents.cards import (
@@ -67,6 +65,9 @@ def render_report(
     gate_result = known.judged or measured.gate_result
     slots = slot_rows(edited, evaluation, ledger)
     style, script = source("report.css"), source("report.js")
+    drawn = bars(gate_result.criteria)
+    missing = [name.replace("_", " ") for name in gate_result.missing]
+    beside = [flip_group(each, edited) for each in beside_groups(evaluation, known)]
     counted = Counter(name for card in cards for name in card.classes.split())
     return (
         page_templates()
@@ -79,12 +80,13 @@ def render_report(
             kind=gate_result.kind,
             verdict=gate_result.verdict,
             decision=decision(gate_result),
-            bars=bars(gate_result.criteria),
-            missing=[name.replace("_", " ") for name in gate_result.missing],
+            bars=drawn,
+            missing=missing,
+            passed=sum(each.row.verdict == "pass" for each in drawn),
+            short=[each.row.name for each in drawn if each.row.verdict in ("fail", "inconclusive")] + missing,
             error=measured.error,
             bound=bound_name(gate_result.confidence),
             looks=gate_result.looks_sentence,
-            reach=_measured(gate_result, Name.REACH),
             cards=cards,
             filters=[(name, words, counted[name]) for name, words in FILTERS.items() if counted[name]],
             restored=counted["restored"],
@@ -92,9 +94,10 @@ def render_report(
             sharp=longest_side <= SHARP,
             holding=counted["held"],
             reports=sum(card.count for card in cards),
-            beside=[flip_group(each, edited) for each in beside_groups(evaluation, known)],
-            classes=evaluation.classes,
-            flips=sum(each.negative_flips + each.positive_flips for each in evaluation.classes),
+            beside=beside,
+            broke=sum(each.broke for each in beside),
+            moved=sorted((each for each in evaluation.classes if _flips(each)), key=lambda each: -each.negative_flips),
+            still=[each for each in evaluation.classes if not _flips(each)],
             most_flips=_most_flips(evaluation.classes),
             slots=slots,
             unheld=len(edited.deferred),
@@ -109,12 +112,6 @@ def render_report(
     )
 
 
-def _measured(gate_result: GateResult, name: str) -> float | None:
-    """A criterion's value, None where it was not measured."""
-    values = [each.value for each in gate_result.criteria if each.name == name and math.isfinite(each.value)]
-    return values[0] if values else None
-
-
 def bundle_lineage(version: int, files: Mapping[str, bytes], digests: Mapping[str, str]) -> list[tuple[str, str]]:
     """(what, SHA-256) from the inputs, `digests` by name, to the files that ship."""
     return [
@@ -123,5 +120,10 @@ def bundle_lineage(version: int, files: Mapping[str, bytes], digests: Mapping[st
     ]
 
 
+def _flips(outcome: ClassOutcome) -> int:
+    return outcome.negative_flips + outcome.positive_flips
+
+
 def _most_flips(classes: Sequence[ClassOutcome]) -> int:
-    return max([1, *(max(each.negative_flips, each.positive_flips) for each in classes)])
+    """The length of a whole bar, in images: at least five, so that one flip alone does not look like many."""
+    return max([5, *(max(each.negative_flips, each.positive_flips) for each in classes)])

@@ -1,5 +1,7 @@
 """What a reviewer sees, and that each decision is a record which the nights read."""
 
+import re
+
 from errata.data import layout
 from errata.data.images import pixel_digest
 from errata.data.inbox.claim import Claim
@@ -121,6 +123,26 @@ def test_a_long_queue_has_pages(desk: Desk) -> None:
     assert '/?start=40"' in first
     assert first.count("<time") == 40
     assert client.get("/?start=40").text.count("<time") == 5
+
+
+def test_names_that_run_from_right_to_left_turn_nothing_around(desk: Desk) -> None:
+    hebrew = "דנה כהן"
+    report = desk.claim(9, CLAIMED, hebrew, note="זה כלב")
+    client = desk.as_("ann lee")
+    for path in ("/", "/reports", f"/reports/{report.id}"):
+        page = client.get(path).text
+        assert page.count(hebrew) == len(re.findall(f"<bdi[^>]*>{hebrew}</bdi>", page)) > 0, path
+        assert f"<bdi>{CLAIMED}</bdi>" in page
+    assert '<blockquote dir="auto">זה כלב' in client.get("/").text
+
+
+def test_an_empty_queue_says_what_comes_here_and_names_no_keys(desk: Desk) -> None:
+    client = desk.as_("ann lee")
+    page = client.get("/").text
+    assert "Claims come here when somebody reports an image" in page
+    assert '<p class="keys">' not in page
+    assert "No report was filed yet." in client.get("/reports").text
+    assert "No report is refused." in client.get("/reports?state=refused").text
 
 
 def test_the_history_of_a_report_and_of_all(desk: Desk) -> None:
