@@ -7,6 +7,7 @@ without looking at what was predicted, is labelled by a person: it shows what me
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from errata.data.datasets import LabelledImages
 from errata.data.images import encode_png, pixel_digest
-from errata.data.releases.evaluation import Flips
+from errata.data.releases.evaluation import FlippedImage, Flips
 from errata.data.releases.kind_inputs import label_image
 from errata.data.releases.manifest import read_live, read_manifest, read_model
 from errata.data.reports import file_report
@@ -23,6 +24,7 @@ from errata.data.storage.base import Storage
 from errata.editing.metrics import predicted_classes
 from errata.editing.onnx.export import OnnxClassifier, Predictions
 from errata.flows.cli.camera import through_bad_camera
+from errata.flows.cli.night_tables import print_summary
 from errata.flows.night.summary import NightSummary
 from errata.flows.releases.contents.cards import Beside
 from errata.flows.releases.contents.pictures import share, thumbnail
@@ -33,7 +35,7 @@ from errata.flows.stages.outcomes import flips
 from errata.flows.workspace import Workspace, open_store, open_workspace
 
 PAGE = "errata.html"
-TOLD = 10  # requests that broke
+TOLD = 10  # groups of requests that broke
 PLAIN, REPORTED = (
     0.35,
     0.35,
@@ -42,11 +44,15 @@ PLAIN, REPORTED = (
 
 @dataclass(frozen=True)
 class Day:
-    """The day's requests, whose mistakes are reported; others of the bad camera, labelled, and some that nobody saw."""
+    """The day's requests, whose mistakes are reported; others of the bad camera, labelled, and some that nobody saw.
+
+    The first `good` requests come from good cameras, the others from the bad one.
+    """
 
     requests: LabelledImages
     labelled: LabelledImages
     unseen: LabelledImages
+    good: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ def make_day(workspace: Workspace) -> Day:
         requests=replace(traffic, images=images[:second], labels=traffic.labels[:second]),
         labelled=replace(traffic, images=images[second:], labels=traffic.labels[second:]),
         unseen=replace(test, images=through_bad_camera(test.images)),
+        good=first,
     )
 
 
@@ -82,18 +89,19 @@ def run_day(store: str | None, console: Console) -> NightSummary:
         train_model(store)
     console.rule("2. The day's requests, answered by the live ONNX file")
     day = make_day(workspace)
-    answered = report_mistakes(storage, day.requests, console)
+    answered = report_mistakes(storage, day, console)
     label_sample(storage, day.labelled, console)
     before = error(live_classifier(storage)[1], day.unseen)
     console.rule("3. The night")
     summary = correct_model(store)
+    print_summary(summary, "The night")
     if answered.wrong:
         console.rule("4. The proof: the shipped file, loaded afresh")
         others = prove(storage, day, answered, summary, console)
         after = error(live_classifier(storage)[1], day.unseen)
         console.print(
-            f"other images of the bad camera, none of them reported: {before:.1%} wrong before, {after:.1%} after "
-            f"(n = {len(day.unseen)})"
+            f"of {len(day.unseen)} other images of the bad camera, none of them reported, "
+            f"{before:.1%} were wrong before and {after:.1%} are now"
         )
         show(storage, workspace, day, others, console)
     return summary
@@ -111,8 +119,9 @@ def error(classifier: OnnxClassifier, split: LabelledImages) -> float:
     return float((predicted_classes(classifier.predict(split.images).logits) != split.labels).mean())
 
 
-def report_mistakes(storage: Storage, requests: LabelledImages, console: Console) -> Answered:
+def report_mistakes(storage: Storage, day: Day, console: Console) -> Answered:
     """Answer all requests by the live file, and file a report for each that it gets wrong."""
+    requests = day.requests
     version, classifier = live_classifier(storage)
     predictions = classifier.predict(requests.images)
     predicted = predicted_classes(predictions.logits)
@@ -126,7 +135,12 @@ def report_mistakes(storage: Storage, requests: LabelledImages, console: Console
             reporter="traffic",
             model_version=version,
         )
-    console.print(f"version {version} got {len(wrong)} of {len(requests)} wrong; as many reports were filed")
+    bad = len(requests) - day.good
+    console.print(
+        f"version {version} got {len(wrong)} of {len(requests)} wrong, and each was reported: "
+        f"{sum(index < day.good for index in wrong)} of {day.good} from good cameras, "
+        f"{sum(index >= day.good for index in wrong)} of {bad} from one bad camera (blurred, pale)"
+    )
     return Answered(predictions, wrong)
 
 
@@ -159,19 +173,26 @@ def prove(storage: Storage, day: Day, answered: Answered, summary: NightSummary,
     console.print(
         f"of the day's {others.images} other requests, which it got right, {len(broken)} are wrong now", style=colour
     )
+    if broken:
+        console.print(f"{sum(each.index >= day.good for each in broken)} of these {len(broken)} are of the bad camera:")
+        tell_broken(storage, broken, console)
+    return others
+
+
+def tell_broken(storage: Storage, broken: Sequence[FlippedImage], console: Console) -> None:
+    """What did it, and which requests each turned: what turned most first."""
     record = live_kinds(storage)
     kinds = {each.kind: each.name for each in record.used_kinds}
-    for each in broken[:TOLD]:
-        slot = (
-            f"slot {each.slot}, of correction {record.by_slot[each.slot][:12]}" if each.slot in record.by_slot else ""
-        )
-        by = slot or kinds.get(each.kind, "the weights themselves")
-        console.print(
-            f"  request {each.index} is {each.label}, and is taken for {each.after} now: by {by}", soft_wrap=True
-        )
-    if len(broken) > TOLD:
-        console.print(f"  and {len(broken) - TOLD} more; the report shows them all")
-    return others
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for each in broken:
+        slot = f"slot {each.slot}, of correction {record.by_slot.get(each.slot, '')[:12]}"
+        by = slot if each.slot in record.by_slot else kinds.get(each.kind, "the weights themselves")
+        groups.setdefault((by, each.label, each.after), []).append(each.index)
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    for (by, label, after), indices in ordered[:TOLD]:
+        console.print(f"  {len(indices)} by {by}: {label} is taken for {after} now", soft_wrap=True, markup=False)
+    if len(ordered) > TOLD:
+        console.print(f"  and {sum(len(indices) for _, indices in ordered[TOLD:])} by others")
 
 
 def show(storage: Storage, workspace: Workspace, day: Day, others: Flips, console: Console) -> None:
@@ -181,4 +202,4 @@ def show(storage: Storage, workspace: Workspace, day: Day, others: Flips, consol
     requests = Beside("other requests of the day", others, pictures)
     path = workspace.folder / PAGE
     path.write_bytes(release_page(storage, workspace=workspace, requests=requests))
-    console.print(f"its report, with pictures: {path}", soft_wrap=True)
+    console.print(f"what was corrected and what broke, in pictures: {path}", soft_wrap=True, markup=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from errata.flows.cli.base import AsJson, Store, app, out, say_json, tell
+from errata.flows.cli.base import GATE_SAID_NO, AsJson, Store, app, out, say_json, tell
 
 
 @app.command(rich_help_panel="Work")
@@ -110,9 +110,9 @@ def approve(
 def demo(store: Store = None) -> None:
     """A day with Errata: train a root if there is none, report its real mistakes, run the night, prove the result."""
     from errata.flows.cli.demo import run_day
-    from errata.flows.cli.night_tables import finish
 
-    finish(run_day(store, out), as_json=False)
+    if run_day(store, out).outcome == "not released":
+        raise typer.Exit(GATE_SAID_NO)
 
 
 @app.command(rich_help_panel="Work")

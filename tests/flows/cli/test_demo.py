@@ -26,10 +26,11 @@ def test_what_broke_is_told_with_what_did_it(tmp_path: Path) -> None:
     requests = LabelledImages(IMAGES, labels, tuple(f"class {number}" for number in range(4)))
     console = Console(record=True, width=200)
     summary = NightSummary("released", 2, 1, 2, 2)
-    flips = prove(storage, Day(requests, requests, requests), Answered(before, [wrong]), summary, console)
+    flips = prove(storage, Day(requests, requests, requests, good=13), Answered(before, [wrong]), summary, console)
     told = console.export_text()
     assert "gets 1 of the 1 reported images right" in told
     assert "of the day's 39 other requests, which it got right, 1 are wrong now" in told
     now = f"class {(labels[broken] + 1) % 4}"
-    assert f"request 13 is class {labels[broken]}, and is taken for {now} now: by slot 5, of correction" in told
+    assert "1 of these 1 are of the bad camera" in told
+    assert f"1 by slot 5, of correction 000000000000: class {labels[broken]} is taken for {now} now" in told
     assert (flips.images, [(each.index, each.broken) for each in flips.flipped]) == (39, [(broken, True)])
