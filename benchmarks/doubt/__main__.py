@@ -92,13 +92,16 @@ def draw(scenes: dict[str, dict[str, Claims]], path: Path) -> None:
     figure = Figure(figsize=(5 * len(scenes), 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, found) in zip(np.ravel(figure.subplots(1, len(scenes))), scenes.items(), strict=True):
-        axes.plot([0, 1], [0, 1], color="#a0aec0", linewidth=1)
-        for name, claims in found.items():
+        axes.plot([0, 1], [0, 1], color="#a0aec0", linewidth=1, label="as often wrong as doubted")
+        for place, (name, claims) in enumerate(found.items()):
+            aside = 0.008 * (place - (len(found) - 1) / 2)  # so that no bar hides another
             rows = list(bins(claims))
-            mean, share = [doubt for doubt, _, _ in rows], [wrong / n for _, wrong, n in rows]
+            mean, share = [doubt + aside for doubt, _, _ in rows], [wrong / n for _, wrong, n in rows]
             spread = [1.96 * np.sqrt(max(doubt * (1 - doubt), 1e-4) / n) for doubt, _, n in rows]
             axes.errorbar(mean, share, spread, marker="o", markersize=4, linewidth=1, capsize=2, label=name)
-        axes.set(title=title, xlabel="doubt", ylabel="share of claims that are wrong", xlim=(0, 1), ylim=(0, 1))
+        axes.set(
+            title=title, xlabel="doubt", ylabel="share of claims that are wrong", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+        )
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -201,10 +201,12 @@ def draw(path: Path, found: Mapping[str, Rows]) -> None:
                 fmt=marker, color=colour, markersize=6, elinewidth=0.8, label=label,
             )  # fmt: skip
             axes.annotate(
-                str(place + 1), (across.mean, 100 * up.mean), xytext=(5, 5), textcoords="offset points", fontsize=8
-            )
+                str(place + 1), (across.mean, 100 * up.mean), xytext=(5, 5), textcoords="offset points", fontsize=8,
+                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
+            )  # fmt: skip
         axes.set_xscale("symlog", linthresh=0.01)
-        axes.set_xlim(left=-0.001)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(left=-0.001, right=1.5 * axes.get_xlim()[1])  # room for the numbers
         axes.set_ylim(-3, 103)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("drawdown of one edit, % (better to the left)")

@@ -94,7 +94,8 @@ def draw_harm(subjects: Sequence[Subject], classes: Sequence[str], path: Path) -
     limit = 100 * max(float(np.nanmax(np.abs(subject.harm))) for subject in subjects)
     for axis, subject in zip(axes, subjects, strict=True):
         image = axis.imshow(100 * subject.harm, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right")
+        turn, side = (60, "right") if max(map(len, classes)) > 2 else (0, "center")
+        axis.set_xticks(range(len(classes)), classes, rotation=turn, ha=side)
         axis.set_yticks(range(len(classes)), classes)
         axis.set(title=subject.name, xlabel="class harmed", ylabel="true class of the edited image")
     figure.colorbar(image, ax=list(axes), label="change of the error rate (percentage points)", shrink=0.8)

@@ -91,6 +91,7 @@ def draw_frontier(trials: Mapping[str, Sequence[Trial]], path: Path) -> tuple[st
     line = [(100 * _generalization(name, summaries[name]), 100 * summaries[name].drawdown.mean) for name in best]
     axis.plot(*zip(*line, strict=True), color="tab:red", linewidth=0.8, linestyle="--")
     axis.set_yscale("symlog", linthresh=0.01)
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.set_ylim(bottom=0)
     axis.set(
         xlabel="generalization: unseen views that get the class (%)",
