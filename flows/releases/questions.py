@@ -12,7 +12,7 @@ from errata.data.releases.questions import Question, Verdict, answer_question, o
 from errata.data.storage.base import Storage
 from errata.editing.onnx.classifier import OnnxClassifier
 from errata.flows.releases.contents.page_source import page_templates
-from errata.flows.releases.contents.pictures import share, thumbnail
+from errata.flows.releases.contents.pictures import SHARP, longest_side, share, thumbnail
 from errata.flows.releases.pointer import require_live
 
 
@@ -41,7 +41,8 @@ def questions_page(storage: Storage) -> bytes:
 def render_questions(questions: Sequence[Question], images: Mapping[str, bytes]) -> bytes:
     """The page, from PNG files by image."""
     cards = [Card(each, thumbnail(images[each.image], share(len(questions)))) for each in questions]
-    return page_templates().get_template("questions.html.j2").render(cards=cards).encode()
+    sharp = max((longest_side(images[each.image]) for each in questions), default=0) <= SHARP
+    return page_templates().get_template("questions.html.j2").render(cards=cards, sharp=sharp).encode()
 
 
 def answer(storage: Storage, name: str, verdict: Verdict, by: str) -> Question:

@@ -55,6 +55,7 @@ def test_questions_are_listed_shown_and_answered(storage: Storage, tmp_path: Pat
     html = page.read_text()
     assert html.count("data:image/png;base64,") == 2 and "&lt;snow&gt;" in html and "<snow>" not in html
     assert f"errata kinds answer {names[0][:12]}" in html
+    assert 'class="cards sharp"' in html, "few pixels are shown as squares"
     assert "is 2" in run(storage, "answer", names[0][:12], "new", "--by", "anna")
     assert "neither 1 nor 2" in run(storage, "answer", names[1][:12], "neither")
     labels = {each.id: (each.expected, each.reports) for each in stored_inputs(storage).labelled.corrections}
