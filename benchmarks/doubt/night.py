@@ -3,9 +3,9 @@
     python -m benchmarks.doubt.night --data ROOT --human CIFAR-10_human.pt [--folder FOLDER]
 
 Root, splits and limits of the gate are those of `python -m benchmarks.night cifar`, but here nobody is simply believed:
-limits of doubt are the default ones. The images are in no split, so neither network has
-learned them. A claim is what the first person of CIFAR-10N says against the root's prediction; two more people are
-asked about each such image, and all three report what they see. The second network is that of
+limits of doubt are those that docs/second-network.md names for such a network. The images are in no split, so neither
+network has learned them. A claim is what the first person of CIFAR-10N says against the root's prediction; two more
+people are asked about each such image, and all three report what they see. The second network is that of
 `python -m benchmarks.doubt.second`. Prints what docs/results/doubt-ways.md says of the night.
 """
 
@@ -33,7 +33,10 @@ from errata.editing.onnx.export import OnnxClassifier
 from errata.flows.night.run import run_night
 from errata.flows.stages.handover import warm_stages
 
-TRUST = {"second_opinion": "benchmarks.doubt.second:features"}
+TRUST = {
+    "second_opinion": "benchmarks.doubt.second:logits",
+    "doubt_one": 0.08, "doubt_two": 0.15, "doubt_three": 0.15,
+}  # fmt: skip
 
 
 def asked_about(place: Place, data: LabelledImages, human: Path) -> tuple[Classes, Classes, Classes]:

@@ -162,6 +162,17 @@ def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return features_by(taught(), torch.from_numpy(images))
 
 
+def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The same of its head: `[n, 10]`."""
+    return head_of(taught(), features(images))
+
+
+def head_of(second: Second, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits `[n, 10]` of features `[n, 1280]`."""
+    with torch.inference_mode():
+        return cast(NDArray[np.float32], second.head(torch.from_numpy(features)).numpy())
+
+
 def features_by(second: Second, images: Tensor) -> NDArray[np.float32]:
     """Features `[n, 1280]`, the means over each image and its mirror image."""
     with torch.inference_mode():

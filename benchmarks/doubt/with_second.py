@@ -27,7 +27,7 @@ from benchmarks.cifar10.models import plain_model
 from benchmarks.doubt.crowds import learned_from_claims
 from benchmarks.doubt.measures import Claims, at_three_per_cent, interval
 from benchmarks.doubt.people import Classes, Floats, People, apart, estimated, human_labels
-from benchmarks.doubt.second import KEPT, Second, features_by, taught
+from benchmarks.doubt.second import KEPT, Second, features_by, head_of, taught
 from benchmarks.report import environment, markdown
 from errata.data.belief.image_evidence import ImageEvidence
 from errata.data.belief.second_opinion import SecondOpinion
@@ -164,8 +164,7 @@ def main() -> None:
     data = load_cifar10(arguments.cifar)
     found, images = asked(plain_model(arguments.network, 16, data), data, arguments.human)
     imagenet, features = (kept_features(arguments.second, name, images) for name in ("imagenet", "learned"))
-    with torch.no_grad():
-        logits = taught(arguments.second).head(torch.from_numpy(features)).numpy()
+    logits = head_of(taught(arguments.second), features)
     truth = np.concatenate([found.labels, found.people.truth])
     seconds = {
         "ImageNet's features": imagenet,
