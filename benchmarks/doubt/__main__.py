@@ -174,7 +174,8 @@ wrong": the right claims that the best limit on doubt could release. Intervals a
 
 The default limits were chosen on 5,000 other CIFAR-10N images. The aim was at most 3% wrong among what is released, and
 85% of the right claims released in the night in which they came. With human labels the second is missed, and no limit
-on this doubt meets both (last but one column): people err on the same pictures as the network. One person's word is
+on this doubt meets both (last but one column): people err on the same pictures as the network. A second network that
+sees better meets both. One person's word is
 never enough there. Who looks, agrees with the model and says nothing is not heard: then doubt is too low ("who
 agrees is silent"); asked, people make it calibrated. Mistakes that are made up are easier, for they have nothing to do
 with how hard a picture is.
