@@ -5,14 +5,16 @@
 Root, splits and limits of the gate are those of `python -m benchmarks.night cifar`, but here nobody is simply believed:
 limits of doubt are those that docs/second-network.md names for such a network. The images are in no split, so neither
 network has learned them. A claim is what the first person of CIFAR-10N says against the root's prediction; two more
-people are asked about each such image, and all three report what they see. The second network is that of
-`python -m benchmarks.doubt.second`. Prints what docs/results/doubt-ways.md says of the night.
+people are asked about each such image, and all three report what they see. The night that is measured is the second on
+its root: one with the last image's claims went before it. The second network is that of `python -m
+benchmarks.doubt.second`. Prints what docs/results/doubt-ways.md says of the night.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +23,18 @@ import yaml
 
 from benchmarks.doubt.measures import interval
 from benchmarks.doubt.people import Classes, human_labels
-from benchmarks.night import CIFAR, CLAIMS, HUMAN_LABELLED, WRONG, Place, make_place, processor_seconds, with_root
+from benchmarks.night import (
+    CIFAR,
+    CLAIMS,
+    HUMAN_LABELLED,
+    WRONG,
+    Clock,
+    Place,
+    make_place,
+    processor_seconds,
+    table,
+    with_root,
+)
 from benchmarks.report import environment
 from errata.data.datasets import LabelledImages, load_dataset
 from errata.data.images import encode_png, pixel_digest
@@ -75,19 +88,22 @@ def main() -> None:
     with TemporaryDirectory(prefix="errata-night-") as temporary:
         copy = place.copied_to(Path(temporary) / "place")
         (copy.workspace.folder / "params.yaml").write_text(yaml.safe_dump({**params, "trust": TRUST}, sort_keys=False))
-        for image, (row, now, classes) in enumerate(zip(rows, predicted, said, strict=True)):
-            picture = encode_png(data.images[row])
-            for number, each in enumerate(classes):
-                against = names[now] if each != now else None  # who agrees says so
-                person = f"person {image} {number}"
-                file_report(copy.storage, picture, names[each], predicted=against, reporter=person)
-        wall, processor = time.perf_counter(), processor_seconds()
+        people = [
+            (encode_png(data.images[row]), names[now], [names[each] for each in classes])
+            for row, now, classes in zip(rows, predicted, said, strict=True)
+        ]
+        ask(copy, people, [len(rows) - 1])
         with warm_stages():
-            summary = run_night(copy.night())
-        wall, processor = time.perf_counter() - wall, processor_seconds() - processor
+            run_night(copy.night())  # and so what control images look like is known
+        rows, predicted, said, truth = rows[:-1], predicted[:-1], said[:-1], truth[:-1]
+        ask(copy, people, range(len(rows)))
+        clock, wall, processor = Clock(), time.perf_counter(), processor_seconds()
+        with warm_stages():
+            summary = run_night(copy.night(), clock)
+        clock.seconds["the night"] = [1, time.perf_counter() - wall, processor_seconds() - processor]
         ledger = live_ledger(copy)
     index = {pixel_digest(data.images[row]): place for place, row in enumerate(rows)}
-    released = {(index[each.id], names.index(each.expected)) for each in ledger.corrections}
+    released = {(index[each.id], names.index(each.expected)) for each in ledger.corrections if each.id in index}
     claims = {(image, int(each)) for image, now in enumerate(predicted) for each in said[image] if each != now}
     right = {(image, claimed) for image, claimed in claims if truth[image] == claimed}
     first = {(image, int(each)) for image, each in enumerate(said[:, 0])}
@@ -96,7 +112,16 @@ def main() -> None:
     print(f"right first claims released: {interval(len(first & right & released), len(first & right))}")
     print(f"right claims released: {interval(len(right & released), len(right))}")
     print(f"wrong among released: {interval(len(released - right), len(released))}")
-    print(f"{len(summary.deferred)} left out for harm; {wall:.0f} s of wall time, {processor:.0f} processor seconds")
+    print(f"{len(summary.deferred)} left out for harm\n\n{table([clock])}")
+
+
+def ask(place: Place, people: list[tuple[bytes, str, list[str]]], which: Iterable[int]) -> None:
+    """File what three people say of these images, each a picture, what the root predicts for it, and what they say."""
+    for image in which:
+        picture, now, classes = people[image]
+        for number, each in enumerate(classes):
+            against = now if each != now else None  # who agrees says so
+            file_report(place.storage, picture, each, predicted=against, reporter=f"person {image} {number}")
 
 
 def live_ledger(place: Place) -> Ledger:
