@@ -39,7 +39,7 @@ def test_every_command_runs(storage: LocalStorage, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    serve, predict, report, apply = (line.replace("8000", port) for line in commands())
+    serve, predict, form, report, apply = (line.replace("8000", port) for line in commands())
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(REPOSITORY)}
 
     def run(line: str) -> str:
@@ -53,6 +53,7 @@ def test_every_command_runs(storage: LocalStorage, tmp_path: Path) -> None:
             wait_for_version(f"http://127.0.0.1:{port}", 2, process)
             answer = json.loads(run(predict))
             assert (answer["class"], answer["version"]) == ("class 1", 2)
+            assert json.loads(run(form))["class"] == "class 1"
             filed = json.loads(run(report.replace("TOKEN", answer["prediction"]).replace("=7&", "=class%202&")))
             assert list(storage.keys(layout.INBOX)) == [layout.inbox_report(filed["report"])]
         finally:

@@ -31,7 +31,7 @@ def tells_who_on_demand_only(place: Place, manifest: Manifest, shown: str, page:
     turned = len(evaluation.test.flipped)
     assert (page.count('alt="image '), shown.count('alt="image ')) == (turned, 0)
     assert ("doubt" in page, "doubt" in shown) == (True, False)
-    who = f">{report.reporter}, {report.filed_at:%d %b %Y}"
+    who = f"<bdi>{report.reporter}</bdi>, {report.filed_at:%d %b %Y}"
     assert (who in page, who in shown) == (True, False)
 
 
@@ -72,7 +72,7 @@ def test_reports_become_a_release_and_a_second_night_finds_nothing_to_do(place: 
     # the report shows each of them, and the page on demand has the history too
     shown = read_file(place.storage, manifest, "report.html").decode()
     assert all(each.id[:12] in shown for each in ledger.corrections)
-    assert f"{len(reports) - len(stuck)} of {len(reports)} corrections hold" in shown
+    assert f">{len(reports) - len(stuck)} of {len(reports)}</b><span>corrections hold" in shown
     assert f"<code>{manifest.files[layout.model_file(2)].sha256}</code>" in shown
     page = release_page(place.storage, workspace=place.workspace).decode()
     assert "Drawdown over releases" in page
