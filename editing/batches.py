@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 BLOCK = 256  # images at most
-_VALUES = 2**23  # of all of them together: 55 photos of 224 pixels, of which a network of ImageNet size makes 300 MB
+_VALUES = 2**21  # of all of them together: 13 photos of 224 pixels. Of 55 a layer makes so much that the system hands
+# out new pages for each layer anew, and clears them: EfficientNet-Lite0 takes twice the processor time for each photo
 
 
 def at_once(shape: Sequence[int]) -> int:

@@ -94,7 +94,7 @@ class KindFinder:
         """From control images uint8 `[n, h, w, c]`. Raises DataError if they are too few, ScopeError."""
         sight, concepts, eps = None, None, self.settings.eps
         if self.settings.most:
-            sight = open_sight(model, reference, calibration, self.settings.stages, eps)
+            sight = open_sight(model, self.features, reference, calibration, self.settings.stages, eps)
         if self.settings.concept.most:
             concepts = open_concepts(model, self.features, reference, calibration, eps)
         return KindState(sight, self._scope(model).resolve(model), evenly(reference), concepts)
@@ -146,7 +146,7 @@ class KindFinder:
         self, given: _Given, state: KindState, sight: Sight, regroupings: Sequence[Regrouping]
     ) -> tuple[list[Kind], _Given]:
         """Kinds of image, and the corrections that are of none."""
-        seen = sight.directions(given.model, given.images)
+        seen = sight.directions(given.model, given.images, self.features)
         kinds, fires = [], torch.zeros(len(given.keys), dtype=torch.bool, device=seen.device)
         for chosen in _members(given, seen, sight.controls, self.settings, regroupings):
             detector = fit_detectors([seen[chosen]], sight.controls, self.settings)
@@ -163,6 +163,7 @@ class KindFinder:
                     state.reference,
                     self.settings,
                     self._seed_of(keys),
+                    self.features,
                 )
             kinds.append(Kind(keys, detector.weight[0], detector.threshold[0], float(detector.firing[0]), replaced))
             fires |= seen @ detector.weight[0] > detector.threshold[0]

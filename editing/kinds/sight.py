@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from errata.editing.batches import at_once
 from errata.editing.editors.detectors import Background, background
+from errata.editing.features import Features, Layer
 from errata.editing.model import EditableModel
-from errata.editing.network import stages_of
+from errata.editing.network import EditableNetwork, stages_of
 from errata.editing.networks.kind_edits import channel_statistics
-from errata.editing.tensors import joined
 from errata.editing.whitening import WhitenedDirections
 
 
@@ -26,12 +25,14 @@ class Sight:
     controls: Background
 
     @torch.no_grad()
-    def directions(self, model: EditableModel, images: Tensor) -> Tensor:
+    def directions(self, model: EditableModel, images: Tensor, features: Features) -> Tensor:
         """What detectors see of uint8 images `[n, h, w, c]`: unit vectors `[n, s]`."""
-        return self.slots.directions(early_statistics(model, images, self.seen))
+        return self.slots.directions(features.of(model, images, early_statistics(self.seen)))
 
 
-def open_sight(model: EditableModel, reference: Tensor, calibration: Tensor, stages: int, eps: float) -> Sight:
+def open_sight(
+    model: EditableModel, features: Features, reference: Tensor, calibration: Tensor, stages: int, eps: float
+) -> Sight:
     """The statistics of the first `stages` stages (0: of all but the last that has weights), whitened on `reference`.
 
     Both are uint8 `[n, h, w, c]`; raises DataError if either has fewer than two images.
@@ -40,22 +41,21 @@ def open_sight(model: EditableModel, reference: Tensor, calibration: Tensor, sta
     weighted = [number for number, (_, stage) in enumerate(known) if any(True for _ in stage.parameters())]
     count = stages or (weighted[-1] if weighted else 0) or 1
     seen = tuple(name for name, _ in known[:count])
-    found = early_statistics(model, reference, seen)
+    layer = early_statistics(seen)
+    found = features.of(model, reference, layer)
     slots = WhitenedDirections(found.shape[1]).to(found)
     slots.fit(found)
-    other = slots.directions(early_statistics(model, calibration, seen))
+    other = slots.directions(features.of(model, calibration, layer))
     return Sight(seen, slots, background(slots.directions(found), other, eps))
 
 
-@torch.no_grad()
-def early_statistics(model: EditableModel, images: Tensor, seen: tuple[str, ...]) -> Tensor:
-    """Statistics `[n, s]` of the outputs of the first stages, `seen`; no other is run."""
-    device = model.head.weight.device
+def early_statistics(seen: tuple[str, ...]) -> Layer:
+    """Statistics `[n, s]` of the outputs of the first stages, those `seen`; no other is run."""
 
-    def statistics(part: Tensor) -> Tensor:
-        hidden = [model.normalise(part.to(device))]
+    def statistics(model: EditableNetwork, images: Tensor) -> Tensor:
+        hidden = [model.normalise(images)]
         for _, stage in stages_of(model.backbone)[: len(seen)]:
             hidden.append(stage(hidden[-1]))
         return channel_statistics(hidden[1:])
 
-    return joined(map(statistics, images.split(at_once(images.shape[1:]))), len(images))
+    return Layer(f"statistics of the first {len(seen)} stages", statistics)

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from errata.editing.batches import at_once
 from errata.editing.features import Features, entering
 from errata.editing.model import EditableModel
 from errata.editing.network import BareTail
@@ -20,7 +19,8 @@ from errata.editing.scopes import EditableLayers
 from errata.editing.settings import KindSettings
 from errata.editing.types import Tensors
 
-MOST_CONTROL = 4096  # reference images to which a change is held: what enters its layers is kept of each
+NOTHING_KEPT = Features()
+MOST_CONTROL = 1024  # reference images to which a change is held: what enters its layers is kept of each
 
 
 def evenly(reference: Tensor) -> Tensor:
@@ -37,18 +37,18 @@ def tune_tail(
     control: Tensor,
     settings: KindSettings,
     seed: int,
+    features: Features = NOTHING_KEPT,
 ) -> Tensors:
     """The tuned parameters by name, of uint8 `views` `[n, h, w, c]` of classes `expected` int64 `[n]`.
 
-    `shifted` is the root `model` with the kind's own batch-norm statistics, which stay as they are.
+    `shifted` is the root `model` with the kind's own batch-norm statistics, which stay as they are;
+    `features` computes those of the root, or has them.
     """
     tail = BareTail(shifted.backbone, shifted.head, layers.cut)
     with torch.no_grad():
         layer = entering(shifted, layers.cut)
         hidden, other = (Features().of(shifted, images, layer) for images in (views, control))
-        bare = BareTail(model.backbone, model.head, 0)
-        parts = control.split(at_once(control.shape[1:]))
-        root = torch.cat([bare(model.normalise(part.to(hidden.device))).log_softmax(1) for part in parts])
+        root = model.head(features.of(model, control)).log_softmax(1)
     return tuned(tail, layers.parameters(shifted), hidden, expected, other, root, settings, seed)
 
 
