@@ -156,6 +156,9 @@ class Features:
                 self.kept.put(new)
 
 
+NOTHING_KEPT = Features()
+
+
 @dataclass(frozen=True)
 class _Part:
     """Some images of a set; they travel without the others."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from errata.editing.editors.detectors import Background, background
-from errata.editing.features import Features, Layer
+from errata.editing.features import NOTHING_KEPT, Features, Layer
 from errata.editing.model import EditableModel
 from errata.editing.network import EditableNetwork, stages_of
 from errata.editing.networks.kind_edits import channel_statistics
@@ -25,7 +25,7 @@ class Sight:
     controls: Background
 
     @torch.no_grad()
-    def directions(self, model: EditableModel, images: Tensor, features: Features) -> Tensor:
+    def directions(self, model: EditableModel, images: Tensor, features: Features = NOTHING_KEPT) -> Tensor:
         """What detectors see of uint8 images `[n, h, w, c]`: unit vectors `[n, s]`."""
         return self.slots.directions(features.of(model, images, early_statistics(self.seen)))
 

@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from errata.editing.features import Features, entering
+from errata.editing.features import NOTHING_KEPT, Features, entering
 from errata.editing.model import EditableModel
 from errata.editing.network import BareTail
 from errata.editing.scopes import EditableLayers
 from errata.editing.settings import KindSettings
 from errata.editing.types import Tensors
 
-NOTHING_KEPT = Features()
 MOST_CONTROL = 1024  # reference images to which a change is held: what enters its layers is kept of each
 
 

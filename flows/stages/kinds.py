@@ -21,7 +21,7 @@ from errata.data.releases.kind_inputs import NEITHER, KindDecision
 from errata.data.releases.ledger import Ledger, Pixels, read_ledger
 from errata.editing.batches import at_once
 from errata.editing.errors import DataError
-from errata.editing.features import Features
+from errata.editing.features import NOTHING_KEPT, Features
 from errata.editing.kinds.find import Kind, KindFinder, with_kinds
 from errata.editing.kinds.grouping import Regrouping
 from errata.editing.model import EditableModel, batched_both
@@ -32,7 +32,6 @@ from errata.flows.params import GateParams, Params
 from errata.flows.workspace import Workspace
 
 DISSOLVED = "a person dissolved it"
-NOTHING_KEPT = Features()
 
 
 @dataclass(frozen=True)
