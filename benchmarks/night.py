@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 import yaml
 
 from benchmarks.doubt.people import human_labels
@@ -49,6 +48,7 @@ from errata.data.splits import load_split, read_record
 from errata.data.storage.local import LocalStorage
 from errata.editing.onnx.export import OnnxClassifier
 from errata.editing.settings import ViewSettings
+from errata.editing.tensors import tensor_of
 from errata.editing.views import unseen_views
 from errata.flows.cli.demo import live_classifier
 from errata.flows.night.new_root import train_new_root
@@ -193,7 +193,7 @@ def traffic_claims(place: Place, count: int) -> list[Claim]:
     for draw in range(2):
         images = traffic.images
         if draw:
-            images = np.stack([unseen_views(torch.from_numpy(one), BAD_LIGHT, seed=7)[0].numpy() for one in images])
+            images = np.stack([unseen_views(tensor_of(one), BAD_LIGHT, seed=7)[0].numpy() for one in images])
         predicted = classifier.predict(images).logits.argmax(1)
         wrong = np.flatnonzero(predicted != traffic.labels)
         found += [Claim(images[one], names[traffic.labels[one]], names[predicted[one]]) for one in wrong]
