@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,20 +49,22 @@ _NORMAL_5_PERCENT = 1.645
 class ControlGuard:
     """The control images, uint8 `[n, height, width, channels]`, prepared for comparison.
 
-    `threshold` is the unexplained variance below which an image counts as a copy; it follows from the control images
-    alone and is dear, so it may be `kept` under their digest. Raises DataError on other shapes.
+    `threshold` is the unexplained variance below which an image counts as a copy. It and what the coarse pass compares
+    follow from the control images alone and are dear, so they may be `kept` under the images' digests. Raises DataError
+    on other shapes.
     """
 
     def __init__(self, control: Pixels, kept: KeptBlocks | None = None) -> None:
         if control.ndim != 4 or control.dtype != np.uint8:
             raise DataError(f"{control.dtype} {control.shape} are no control images; give uint8 [n, h, w, c]")
-        self._control = control
-        self._exact = {pixel_digest(image): index for index, image in enumerate(control)}
+        self._control, self._kept = control, kept
+        digests = [pixel_digest(image) for image in control]
+        self._exact = {digest: index for index, digest in enumerate(digests)}
         height, width = control.shape[1:3]
         self._fine = _Windows((height, width), (min(height, _FINE), min(width, _FINE)))
         self._coarse = _Windows((height, width), (min(height, _COARSE), min(width, _COARSE)))
-        self._bases = self._coarse.bases_of(control)
-        self.threshold = self._calibrated() if kept is None else self._known(kept)
+        self._bases = self._coarse_bases(digests)
+        self.threshold = self._known_threshold(digests)
 
     def match(self, pixels: Pixels) -> Indices:
         """For each image of uint8 `[m, height, width, channels]` the control image that it copies, or -1: `[m]`."""
@@ -73,17 +77,36 @@ class ControlGuard:
             found[index] = self._exact.get(pixel_digest(image), found[index])
         return found
 
-    def _known(self, kept: KeptBlocks) -> float:
+    def _coarse_bases(self, digests: Sequence[str]) -> tuple[Floats, Floats]:
+        """Of the luminance of all control images, block by block as they were kept, or computed now, and kept."""
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(digests), _BLOCK)]
+        keys = [self._key("coarse", digests[block]) for block in blocks]
+        found = np.empty((2, len(digests), self._coarse.count, math.prod(self._coarse.out)), np.float32)
+        for key, block in zip(keys, blocks, strict=True):
+            content = {} if self._kept is None else self._kept.get([key])
+            if key in content:
+                found[:, block] = np.frombuffer(content[key], np.float32).reshape(found[:, block].shape)
+                continue
+            found[:, block] = self._coarse.bases(_luminance(self._control[block]))
+            if self._kept is not None:
+                self._kept.put({key: found[:, block].tobytes()})
+        return found[0], found[1]
+
+    def _known_threshold(self, digests: Sequence[str]) -> float:
         """The threshold as it was kept for these images and this code, or calibrated now, and kept."""
-        digest = hashlib.sha256(Path(__file__).read_bytes() + f"{np.__version__} {PIL_VERSION}".encode())
-        digest.update(f"{self._control.shape}".encode())
-        digest.update(np.ascontiguousarray(self._control).reshape(-1).data)
-        key = digest.hexdigest()
-        if (found := kept.get([key]).get(key)) is not None:
-            return float.fromhex(found.decode())
+        if self._kept is None:
+            return self._calibrated()
+        key = self._key("threshold", digests)
+        if (content := self._kept.get([key]).get(key)) is not None:
+            return float.fromhex(content.decode())
         threshold = self._calibrated()
-        kept.put({key: threshold.hex().encode()})
+        self._kept.put({key: threshold.hex().encode()})
         return threshold
+
+    def _key(self, what: str, digests: Sequence[str]) -> str:
+        """Under which is kept what follows from control images of these digests, by this code and these libraries."""
+        words = (what, np.__version__, PIL_VERSION, str(self._control.shape[1:]), *digests)
+        return hashlib.sha256(Path(__file__).read_bytes() + "\0".join(words).encode()).hexdigest()
 
     def _calibrated(self) -> float:
         """The threshold, from distances between distinct control images (a fixed sample of them, if there are many)."""
@@ -145,33 +168,32 @@ class _Windows:
     """Cutting windows of an image and resizing them is linear, and separable: a pair of matrices for each window."""
 
     def __init__(self, size: tuple[int, int], out: tuple[int, int]) -> None:
-        whole = [(1.0, 0.0, 0.0)]
-        parts = [*whole, *((kept, y, x) for kept in _KEPT[1:] for y, x in product(_PLACES, _PLACES))]
-        self._pairs = [(_resizing(size[0], out[0], k, y), _resizing(size[1], out[1], k, x)) for k, y, x in parts]
+        whole = [((1.0, 0.0), (1.0, 0.0))]
+        self._windows = [*whole, *(((kept, y), (kept, x)) for kept in _KEPT[1:] for y, x in product(_PLACES, _PLACES))]
+        self._rows = {part: _resizing(size[0], out[0], *part) for part, _ in self._windows}
+        self._columns = {part: _resizing(size[1], out[1], *part) for _, part in self._windows}
         self._blur = _box_blur(out[0]), _box_blur(out[1])
-        self._size = out[0] * out[1]
+        self.out = out
+        self.count = len(self._windows)
 
     def whole(self, images: Floats) -> Floats:
         """The uncut images `[n, h, w, c]`, resized and flat: `[n, d]`."""
-        return _applied(*self._pairs[0], images)
+        rows, columns = self._windows[0]
+        return _flat(self._rows[rows] @ _planes(images) @ self._columns[columns].T)
 
     def values(self, channels: int) -> int:
         """How many numbers all windows of one image have."""
-        return len(self._pairs) * self._size * channels
-
-    def bases_of(self, images: Pixels) -> tuple[Floats, Floats]:
-        """The bases of the luminance of any number of images."""
-        found = np.empty((2, len(images), len(self._pairs), self._size), np.float32)
-        for start in range(0, len(images), _BLOCK):
-            found[:, start : start + _BLOCK] = self.bases(_luminance(images[start : start + _BLOCK]))
-        return found[0], found[1]
+        return self.count * math.prod(self.out) * channels
 
     def bases(self, images: Floats) -> tuple[Floats, Floats]:
         """For each image and window two orthonormal directions, sharp and blurred: twice `[n, windows, d]`."""
         sharp, extra = [], []
-        for rows, columns in self._pairs:
-            first = _unit(_applied(rows, columns, images))
-            blurred = _unit(_applied(self._blur[0] @ rows, self._blur[1] @ columns, images))
+        planes = _planes(images)
+        tall = {part: matrix @ planes for part, matrix in self._rows.items()}
+        for rows, columns in self._windows:
+            window = tall[rows] @ self._columns[columns].T
+            first = _unit(_flat(window))
+            blurred = _unit(_flat(self._blur[0] @ window @ self._blur[1].T))
             sharp.append(first)
             extra.append(_normalised(blurred - (blurred * first).sum(axis=1, keepdims=True) * first))
         return np.stack(sharp, axis=1), np.stack(extra, axis=1)
@@ -193,11 +215,13 @@ def _box_blur(size: int) -> Floats:
     return matrix
 
 
-def _applied(rows: Floats, columns: Floats, images: Floats) -> Floats:
-    """`rows @ image @ columns.T` for each channel of each image, flat: `[n, d]`."""
-    size = len(rows) * len(columns) * images.shape[3]
-    tall = np.tensordot(images, rows, axes=(1, 1))  # [n, w, c, out]
-    return np.ascontiguousarray(np.tensordot(tall, columns, axes=(1, 1)).reshape(len(images), size))
+def _planes(images: Floats) -> Floats:
+    """`[n, h, w, c]` as `[n, c, h, w]`."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def _flat(images: NDArray[Any]) -> Floats:
+    return np.asarray(images.reshape(len(images), -1), np.float32)
 
 
 def _luminance(images: Pixels) -> Floats:

@@ -44,6 +44,9 @@ def test_the_threshold_of_the_same_images_is_kept(digits: tuple[Pixels, Pixels],
     assert ControlGuard(images, kept).threshold == ControlGuard(images).threshold == KnowsOnly(images, kept).threshold
     with pytest.raises(CalibratedError):
         KnowsOnly(images[::-1], kept)
+    again = ControlGuard(images, kept)  # what the coarse pass compares is kept too
+    assert np.array_equal(again.match(images), ControlGuard(images).match(images))
+    assert np.array_equal(again.match(digits[1]), ControlGuard(images).match(digits[1]))
 
 
 def test_a_control_image_itself_is_found(digits: tuple[Pixels, Pixels], guard: ControlGuard) -> None:
