@@ -35,6 +35,7 @@ IMAGES = "images.npy"
 COLUMN = "column_"  # of what else is known of the images, in a split's file
 LEARNED = ("train", "reference", "calibration")
 Rows = NDArray[np.int64]  # indices of images
+SPLIT_BYTES = 2**34  # at most, of a split's file that is read into memory
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
 
@@ -215,13 +216,18 @@ def read_split(path: Path, sha256: str) -> LabelledImages:
 
 
 def unpack_split(content: bytes) -> LabelledImages:
-    """The split of a file whose digest was checked: `unpack_split(pack_split(s))` is `s`, in memory."""
-    return _unpacked(io.BytesIO(content), _in_memory)
+    """The split in a file's bytes, in memory: `unpack_split(pack_split(s))` is `s`. Raises Damaged on any other."""
+    try:
+        return _unpacked(io.BytesIO(content), _in_memory)
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, struct.error) as error:
+        raise Damaged(f"a split cannot be read ({type(error).__name__}: {error}); restore it from a copy") from error
 
 
 def _unpacked(file: BinaryIO, images_of: Callable[[BinaryIO, int], Pixels]) -> LabelledImages:
     """`images_of` gives the images of the file, whose part of it begins at a byte."""
     with zipfile.ZipFile(file) as archive:
+        if packed := [each.filename for each in archive.infolist() if each.compress_type != zipfile.ZIP_STORED]:
+            raise Damaged(f"a split is never compressed, and its part {packed[0]!r} is; restore it from a copy")
         others = {
             name.removesuffix(".npy"): np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
             for name in archive.namelist()

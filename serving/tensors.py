@@ -70,7 +70,7 @@ def read_request(body: bytes, header_length: str | None, image_shape: tuple[int,
     """The request in a body, for a model of images of `image_shape`. Raises DataError, which says what is wrong."""
     size = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
+        if not header_length.isdecimal() or len(header_length) > 20 or int(header_length) > len(body):
             raise DataError(f"{HEADER_LENGTH} is {header_length[:20]!r}, and the body has {len(body)} bytes")
         size = int(header_length)
     try:

@@ -17,9 +17,9 @@ from errata.data.belief.doubt import Record
 from errata.data.belief.names import same_reporter
 from errata.data.inbox.quarantine import read_quarantined
 from errata.data.inbox.refusals import Reason
-from errata.data.reports import parse_report
+from errata.data.reports import MAX_REPORT_BYTES, parse_report
 from errata.data.storage.base import Storage
-from errata.editing.errors import Damaged, DataError, NotStored, Unreadable
+from errata.editing.errors import Damaged, DataError, NotStored, TooLarge, Unreadable
 
 _WRONG = {Reason.CONFLICT, Reason.RETRACTED, Reason.NO_QUORUM}
 _MOST = 300
@@ -43,8 +43,8 @@ def track_records(storage: Storage, withdrawn: Collection[str], most: int = _MOS
 
 def _settled_by(storage: Storage, key: str) -> str | None:
     try:
-        return same_reporter(parse_report(storage.get(key)).reporter)
-    except (NotStored, Unreadable, DataError):
+        return same_reporter(parse_report(storage.get(key, at_most=MAX_REPORT_BYTES)).reporter)
+    except (NotStored, Unreadable, TooLarge, DataError):
         return None
 
 

@@ -30,11 +30,11 @@ from errata.data.records import STRICT, Sha256, canonical_json, parse_record
 from errata.data.releases.manifest import JudgedSplit, read_live, sha256
 from errata.data.releases.signing import check_signature, signature_of, signatures_wanted
 from errata.data.storage.base import Storage
-from errata.editing.errors import AlreadyStored, Damaged, NotStored
+from errata.editing.errors import AlreadyStored, Damaged, NotStored, TooLarge
 
 _KEY = re.compile(rf"{layout.LOOKS}([0-9a-f]{{64}})/(?:images\.txt|judged/([0-9]{{8}})-([0-9a-f]{{64}})\.json)")
 
-
+_LIST_BYTES = 2**30  # at most: 16 million images
 _SIGNED_AS = b"errata look\n"  # so that no signature of a look is one of anything else
 
 
@@ -179,8 +179,8 @@ class Looks:
 
     def _images(self, split: str) -> list[str]:
         try:
-            return self.storage.get(layout.judging_images(split)).decode("ascii").split()
-        except (NotStored, UnicodeDecodeError) as fault:
+            return self.storage.get(layout.judging_images(split), at_most=_LIST_BYTES).decode("ascii").split()
+        except (NotStored, TooLarge, UnicodeDecodeError) as fault:
             raise Damaged(f"{self.storage.url}/{layout.judging_images(split)}: {fault}; restore it") from fault
 
 

@@ -27,11 +27,12 @@ from errata.data import layout
 from errata.data.records import STRICT, Count, Sha256, canonical_json, parse_record
 from errata.data.releases.signing import check_signature, signature_of, signatures_wanted
 from errata.data.storage.base import Storage
-from errata.editing.errors import Damaged, Expired, NotStored
+from errata.editing.errors import Damaged, Expired, NotStored, TooLarge
 
 FORMAT: Literal["errata-release/1"] = "errata-release/1"
 Action = Literal["released", "rolled back", "retracted", "reinstated", "erased", "pruned"]
 Number = Annotated[int, Field(ge=1)]
+MOST_HOURS = 87_600  # ten years, for which a pointer may be made at most
 
 
 def _time(text: str) -> str:
@@ -57,10 +58,10 @@ def sha256(content: bytes) -> str:
 
 @dataclass(frozen=True, config=STRICT)
 class FileEntry:
-    """One file of a bundle: its digest and its size in bytes."""
+    """One file of a bundle: its digest and its size in bytes, at most what an ONNX file may have."""
 
     sha256: Sha256
-    size: Count
+    size: Annotated[int, Field(ge=0, le=2**31)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -129,7 +130,7 @@ class Live:
     about: str = ""
     run: str = ""
     expires: Time | Literal[""] = ""
-    valid_hours: Annotated[float, Field(ge=0)] = 0.0
+    valid_hours: Annotated[float, Field(ge=0, le=MOST_HOURS)] = 0.0
     judged: dict[Sha256, JudgedSplit] = field(default_factory=dict)
     signature: str = ""
 
@@ -247,10 +248,15 @@ def read_manifest(storage: Storage, version: int, expected: str | None = None) -
 
 
 def read_file(storage: Storage, manifest: Manifest, name: str) -> bytes:
-    """One file of a bundle, checked against the manifest. Raises NotStored or Damaged."""
+    """One file of a bundle, checked against the manifest. Raises NotStored or Damaged; of one that is larger than the
+    manifest says nothing is read."""
     if name not in manifest.files:
         raise NotStored(f"release {manifest.version} has no file {name}")
-    return storage.get(layout.release_file(manifest.version, name), sha256=manifest.files[name].sha256)
+    key, entry = layout.release_file(manifest.version, name), manifest.files[name]
+    try:
+        return storage.get(key, sha256=entry.sha256, at_most=entry.size)
+    except TooLarge as fault:
+        raise Damaged(f"{fault}, as the manifest says; restore it from a copy") from fault
 
 
 def read_model(storage: Storage, manifest: Manifest) -> bytes:

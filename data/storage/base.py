@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from errata.editing.errors import Damaged, StoreError
+from errata.editing.errors import Damaged, StoreError, TooLarge
 
 PIECE = 64 * 2**10
+RECORD_BYTES = 64 * 2**20  # at most, where a reader names no limit: no record of ours comes near
 SEAL_BITS = 64
 _SEALED = re.compile(rb"(?s)(.*)\n[ \t]{%d}" % SEAL_BITS)
 _LONGEST_KEY = 512
@@ -46,7 +47,8 @@ class Storage(Protocol):
 
     def get(self, key: str, *, sha256: str | None = None, at_most: int | None = None) -> bytes:
         """The object's bytes. Raises NotStored; Unreadable; TooLarge if it has more than `at_most` bytes (none of
-        which are then read); Damaged if `sha256` is given and differs.
+        which are then read); Damaged if `sha256` is given and differs, and if no limit is given and it has more than
+        `RECORD_BYTES`.
 
         Unreadable is this object's trouble, StoreUnusable the store's. What tells them apart is a question for a
         neighbour, a name in the same folder that nobody has: a store that answers that it is not there does answer."""
@@ -66,7 +68,7 @@ class Storage(Protocol):
         ...
 
     def read(self, key: str) -> Versioned:
-        """A pointer and its tag. Raises NotStored, Unreadable."""
+        """A pointer and its tag. Raises NotStored, Unreadable; Damaged if it has more than `RECORD_BYTES`."""
         ...
 
     def swap(self, key: str, content: bytes, *, expected: str | None) -> Versioned:
@@ -118,6 +120,14 @@ def check_digest(content: bytes, sha256: str | None, where: str) -> bytes:
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise Damaged(f"{where}: its SHA-256 is not the recorded {sha256[:12]}…; restore it from a copy")
     return content
+
+
+def check_size(size: int, at_most: int | None, where: str) -> None:
+    """Raise TooLarge if an object of `size` bytes is beyond `at_most`, Damaged beyond `RECORD_BYTES` if that is None."""
+    if at_most is None and size > RECORD_BYTES:
+        raise Damaged(f"{where} has {size:,} bytes, no record has so many; restore it from a copy, or remove it")
+    if at_most is not None and size > at_most:
+        raise TooLarge(f"{where} has {size:,} bytes, the limit is {at_most:,}")
 
 
 def seal(content: bytes) -> bytes:

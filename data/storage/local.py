@@ -19,7 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from errata.data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
+from errata.data.storage.base import (
+    PIECE,
+    RECORD_BYTES,
+    Versioned,
+    check_digest,
+    check_key,
+    check_size,
+    is_key,
+    seal,
+    unseal,
+)
 from errata.data.storage.probe import probe_conditions
 from errata.editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
 
@@ -55,14 +65,15 @@ class LocalStorage:
         return check_digest(content, sha256, f"{self.url}/{key}")
 
     def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
-        left = at_most
-        with self._opened(key, at_most) as file:
+        left = RECORD_BYTES if at_most is None else at_most
+        with self._opened(key) as file:
+            check_size(os.fstat(file.fileno()).st_size, at_most, f"{self.url}/{key}")
             while piece := file.read(PIECE):
                 left = self._less(left, piece, key)
                 yield piece
 
     def size(self, key: str) -> int:
-        with self._opened(key, None) as file:
+        with self._opened(key) as file:
             return os.fstat(file.fileno()).st_size
 
     def put_once(self, key: str, content: bytes) -> None:
@@ -129,30 +140,29 @@ class LocalStorage:
             return path.is_symlink() or path.parent.resolve() != path.parent
 
     def _content(self, key: str, at_most: int | None = None) -> bytes:
-        with self._opened(key, at_most) as file:
-            content = file.read(-1 if at_most is None else at_most + 1)
-            self._less(at_most, content, key)
+        with self._opened(key) as file:
+            check_size(os.fstat(file.fileno()).st_size, at_most, f"{self.url}/{key}")
+            most = RECORD_BYTES if at_most is None else at_most
+            content = file.read(most + 1)
+            self._less(most, content, key)
             return content
 
-    def _less(self, left: int | None, piece: bytes, key: str) -> int | None:
+    def _less(self, left: int, piece: bytes, key: str) -> int:
         """How many more bytes may be read after this piece: a file may have grown since it was opened."""
-        if left is not None and len(piece) > left:
+        if len(piece) > left:
             raise TooLarge(f"{self.url}/{key} grows while it is read, beyond the limit; file it when it is whole")
-        return None if left is None else left - len(piece)
+        return left - len(piece)
 
     @contextmanager
-    def _opened(self, key: str, at_most: int | None) -> Iterator[BinaryIO]:
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
         """The object's file. What goes wrong with it, in here or while it is read, is raised as the contract says."""
         path = self._real_root / check_key(key)
         if self._is_linked(path, key):  # one link must not hold up whoever reads a thousand objects
             raise NotStored(f"{path} goes through a symbolic link; remove the link, the store follows none")
         try:
             with self._usable(key), open(path, "rb", opener=_open_no_link) as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise Unreadable(f"{self.url}/{key} is no file but a pipe or a device; remove it")
-                if at_most is not None and status.st_size > at_most:
-                    raise TooLarge(f"{self.url}/{key} has {status.st_size:,} bytes, the limit is {at_most:,}")
                 yield file
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotStored(f"{self.url}/{key} is not stored") from error

@@ -19,9 +19,18 @@ import boto3
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from errata.data.storage.base import PIECE, Versioned, check_digest, check_key, is_key, seal, unseal
+from errata.data.storage.base import PIECE, Versioned, check_digest, check_key, check_size, is_key, seal, unseal
 from errata.data.storage.probe import probe_conditions
-from errata.editing.errors import AlreadyStored, NotStored, StoreError, StoreUnusable, Superseded, TooLarge, Unreadable
+from errata.editing.errors import (
+    AlreadyStored,
+    Damaged,
+    NotStored,
+    StoreError,
+    StoreUnusable,
+    Superseded,
+    TooLarge,
+    Unreadable,
+)
 
 _ATTEMPTS = 5
 _PAGE_SIZE = 1000  # the most that S3 gives at once
@@ -156,9 +165,11 @@ class S3Storage:
         """S3's answer, its body not yet read."""
         with self._beside_others(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._name(key), **rest)
-        if at_most is not None and answer["ContentLength"] > at_most:
+        try:
+            check_size(answer["ContentLength"], at_most, f"{self.url}/{key}")
+        except (Damaged, TooLarge):
             answer["Body"].close()
-            raise TooLarge(f"{self.url}/{key} has {answer['ContentLength']:,} bytes, the limit is {at_most:,}")
+            raise
         return answer
 
     @contextmanager
@@ -221,7 +232,7 @@ class S3Storage:
         """The pointer's tag if it holds exactly these sealed bytes: nobody else can have written them."""
         try:
             found, tag = self._content(key)
-        except StoreError:
+        except (StoreError, Damaged):
             return None
         return tag if found == stored else None
 

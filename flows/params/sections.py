@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from errata.data.belief.trust import TrustSettings
 from errata.data.inbox.batch_rows import BatchLimits
 from errata.data.records import Sha256
+from errata.data.releases.manifest import MOST_HOURS
 from errata.editing.networks.imagenet import PUBLISHED, WEIGHTS
 from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
 
@@ -301,7 +302,7 @@ class PointerParams(Section):
         "how long clients start on live.json unless a night renews it, as each does: several nights, say 72. 0: ever",
         "hours",
         ge=0,
-        le=87_600,
+        le=MOST_HOURS,
     )
 
 

@@ -20,7 +20,7 @@ from errata.data.datasets import LabelledImages
 from errata.data.images import pixel_digest
 from errata.data.releases.erasure import Erasure, ReplacedGate, replaced_gates
 from errata.data.releases.manifest import Manifest, read_file, sha256
-from errata.data.splits import pack_split, unpack_split
+from errata.data.splits import SPLIT_BYTES, pack_split, unpack_split
 from errata.data.storage.base import Storage
 from errata.editing.errors import DataError, NotStored
 from errata.flows.params import parse_params
@@ -48,7 +48,7 @@ def fetch_gates(storage: Storage, workspace: Workspace) -> None:
             raise DataError(f"params.yaml, data.gates: {digest} held a photo that was erased; {instead}")
         if not (workspace.gates / f"{digest}.npz").exists():
             try:
-                _write(workspace, digest, storage.get(layout.gate_images(digest), sha256=digest))
+                _write(workspace, digest, storage.get(layout.gate_images(digest), sha256=digest, at_most=SPLIT_BYTES))
             except NotStored:
                 continue
 
@@ -56,7 +56,7 @@ def fetch_gates(storage: Storage, workspace: Workspace) -> None:
 def stored_gates(storage: Storage) -> Iterator[tuple[str, LabelledImages]]:
     """Every gate split in the store, with its digest; raises Damaged on another file."""
     for key in storage.keys(layout.GATES):
-        yield layout.stem(key), unpack_split(storage.get(key, sha256=layout.stem(key)))
+        yield layout.stem(key), unpack_split(storage.get(key, sha256=layout.stem(key), at_most=SPLIT_BYTES))
 
 
 def gates_without(storage: Storage, identities: Collection[str]) -> tuple[ReplacedGate, ...]:
@@ -86,7 +86,8 @@ def replace_gates(storage: Storage, workspace: Workspace, erasure: Erasure) -> N
     """Put what is left of each gate split in its place, in the store, in params.yaml and in the workspace."""
     for gate in erasure.gates:
         with suppress(NotStored):
-            split = unpack_split(storage.get(layout.gate_images(gate.before), sha256=gate.before))
+            before = storage.get(layout.gate_images(gate.before), sha256=gate.before, at_most=SPLIT_BYTES)
+            split = unpack_split(before)
             if gate.after:
                 storage.put_once(layout.gate_images(gate.after), pack_split(_without(split, erasure.identities)))
             storage.delete(layout.gate_images(gate.before))

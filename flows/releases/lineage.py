@@ -10,10 +10,10 @@ from errata.data.releases.edit_record import WHY_DEFERRED, EditRecord, KindRecor
 from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.looks import Looks
 from errata.data.releases.manifest import Manifest, read_file
-from errata.data.reports import Report, parse_report
+from errata.data.reports import MAX_REPORT_BYTES, Report, parse_report
 from errata.data.splits import RECORD, parse_splits
 from errata.data.storage.base import Storage
-from errata.editing.errors import DataError
+from errata.editing.errors import DataError, TooLarge
 from errata.flows.gate.criterion import GateResult
 from errata.flows.gate.measurements import CriterionRow, GateMeasurements
 from errata.flows.params import parse_params
@@ -102,7 +102,7 @@ def settled_reports(storage: Storage, wanted: set[str]) -> dict[str, Report]:
     for key in storage.keys(layout.SETTLED) if wanted else ():
         if (name := layout.stem(key)) in wanted and name not in found:
             try:
-                found[name] = parse_report(storage.get(key))
-            except DataError:  # the record stays as it is; the correction rests on its image and its class
+                found[name] = parse_report(storage.get(key, at_most=MAX_REPORT_BYTES))
+            except (DataError, TooLarge):  # the record stays as it is; the correction rests on its image and its class
                 continue
     return found

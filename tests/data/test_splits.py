@@ -1,8 +1,10 @@
 """Splits: disjoint by pixels, stratified, repeatable to the byte, and verified on the way in."""
 
 import hashlib
+import io
 import time
 import tracemalloc
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +104,16 @@ def test_what_is_packed_is_unpacked_in_memory(tmp_path: Path) -> None:
     assert (found.labels == split.labels).all()
     assert (found.classes, list(found.columns)) == (split.classes, ["camera"])
     assert hashlib.sha256(content).hexdigest() == write_split(split, tmp_path / "same.npz").sha256
+
+
+def test_a_file_that_is_no_split_is_damage_and_is_never_inflated() -> None:
+    content = pack_split(small())
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.npy", bytes(10**7))  # a thousandth of that on the disk
+    for other in (b"", b"no split", content[:-30], content.replace(b"images.npy", b"pixels.npy"), packed.getvalue()):
+        with pytest.raises(Damaged, match="a split .*restore it from a copy"):
+            unpack_split(other)
 
 
 def test_one_changed_byte_is_damage(tmp_path: Path) -> None:

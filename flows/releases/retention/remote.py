@@ -13,7 +13,7 @@ import yaml
 
 from errata.data import layout
 from errata.data.images import pixel_digest
-from errata.data.splits import unpack_split
+from errata.data.splits import SPLIT_BYTES, unpack_split
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, NotStored, TooLarge, Unreadable
 from errata.flows.releases.outputs import OBJECTS, read_listing
@@ -45,7 +45,8 @@ def spent_objects(storage: Storage, bundles: Iterable[StoredBundle], spent: Iter
 
 
 def judging_objects(storage: Storage, identities: Collection[str]) -> list[str]:
-    """The keys of objects that are gate splits, or retired ones, with one of these images in them.
+    """The keys of objects that are gate splits, or retired ones, with one of these images in them, or so damaged that
+    nobody can tell: no release can be made with those again.
 
     Every list of files is looked at, also of a run that died.
     """
@@ -56,15 +57,18 @@ def judging_objects(storage: Storage, identities: Collection[str]) -> list[str]:
             folder = "".join(key.rsplit("/", 2)[-2:])
             with suppress(NotStored, Damaged, TooLarge, Unreadable):
                 keys |= {_key(each.md5) for each in read_listing(storage, folder) if each.relpath in JUDGING}
-    return sorted(key for key in keys if not gone.isdisjoint(_images(storage, key)))
+    return sorted(key for key in keys if _may_hold(storage, key, gone))
 
 
-def _images(storage: Storage, key: str) -> set[str]:
-    """The pixel digests of a split's images; none if it is gone."""
+def _may_hold(storage: Storage, key: str, identities: Collection[str]) -> bool:
+    """Whether a split is there and has one of these images (pixel digests), or cannot be read as a split."""
     try:
-        return {pixel_digest(image) for image in unpack_split(storage.get(key)).images}
+        images = unpack_split(storage.get(key, at_most=SPLIT_BYTES)).images
     except NotStored:
-        return set()
+        return False
+    except (Damaged, TooLarge):
+        return True
+    return any(pixel_digest(image) in identities for image in images)
 
 
 def _folders(storage: Storage, version: int) -> set[str]:

@@ -85,6 +85,6 @@ def _corrections(storage: Storage, version: int, names: Iterable[str]) -> tuple[
             return Ledger.from_jsonl(storage.get(layout.release_file(version, name)).decode()).corrections
         except NotStored:
             continue
-        except (DataError, Unreadable, UnicodeDecodeError):
+        except (Damaged, DataError, Unreadable, UnicodeDecodeError):
             break
     return ()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from errata.data.storage import Storage, open_storage
-from errata.data.storage.base import PIECE
+from errata.data.storage.base import PIECE, RECORD_BYTES
 from errata.editing.errors import AlreadyStored, Damaged, NotStored, StoreError, StoreUnusable, Superseded, TooLarge
 
 
@@ -53,6 +53,16 @@ def test_more_bytes_than_asked_for(storage: Storage) -> None:
     assert len(storage.get("k", at_most=100)) == 100
     with pytest.raises(TooLarge, match="100 bytes, the limit is 99"):
         storage.get("k", at_most=99)
+
+
+def test_of_what_no_record_can_be_nothing_is_read_where_no_limit_is_named(storage: Storage) -> None:
+    content = bytes(RECORD_BYTES + 1)
+    storage.put_once("k", content)
+    reads: tuple[Callable[[str], object], ...] = (storage.get, storage.read, lambda key: next(storage.stream(key)))
+    for read in reads:
+        with pytest.raises(Damaged, match="no record has so many; restore it from a copy, or remove it"):
+            read("k")
+    assert len(storage.get("k", at_most=len(content))) == storage.size("k") == len(content)
 
 
 def test_a_pointer_moves_by_compare_and_swap_only(storage: Storage) -> None:

@@ -1,6 +1,9 @@
-"""Objects that a reporter may put, larger than any memory: who looks through all of them passes them by."""
+"""Objects larger than any memory. Of what a reporter may put, who looks through all of them passes such ones by; what
+only the worker writes is damaged then, and is named."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,15 @@ from errata.data.images import encode_png, pixel_digest
 from errata.data.inbox.quarantine import settle
 from errata.data.reports import file_report, put_report, read_image
 from errata.data.storage.local import LocalStorage
-from errata.editing.errors import TooLarge
+from errata.editing.errors import Damaged, DataError, TooLarge
+from errata.flows.releases.lineage import trace
+from errata.flows.releases.pointer import require_live
 from errata.flows.releases.retention.evidence import kept_reports
 from errata.flows.releases.retention.photo import find_photo
+from errata.flows.releases.retention.prune import plan_prune
+from errata.flows.releases.retention.stored import stored_bundles
+from errata.flows.releases.rollback import rollback
+from tests.flows.releases.small import make_bundle, release
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 
@@ -52,3 +61,30 @@ def test_a_terabyte_in_the_place_of_a_report_or_its_image_is_not_read_by_who_fil
         make_huge(tmp_path / key)
         with pytest.raises(TooLarge):
             put_report(storage, report, encode_png(PIXELS))
+
+
+def test_a_terabyte_in_the_place_of_any_object_of_the_store_is_read_by_no_command(tmp_path: Path) -> None:
+    """Also where only the worker writes: whoever has its rights can put what they like there."""
+    storage = LocalStorage(tmp_path)
+    for version in (1, 2, 3):
+        release(storage, make_bundle(version, "abc"[:version]))
+    report = file_report(storage, encode_png(PIXELS), "cat")
+    commands: tuple[Callable[[], object], ...] = (
+        lambda: trace(storage),
+        lambda: rollback(storage, 1, by="me", why="a test"),
+        lambda: find_photo(storage, stored_bundles(storage, None), (8, 8, 3), name=report.id),
+        lambda: plan_prune(storage, keep=2, days=0),
+    )
+    for command in commands:
+        command()
+    for key in list(storage.keys("")):
+        whole = (tmp_path / key).read_bytes()
+        (tmp_path / key).unlink()
+        make_huge(tmp_path / key)
+        for command in commands:
+            with suppress(Damaged, DataError):
+                command()
+        (tmp_path / key).unlink()
+        (tmp_path / key).write_bytes(whole)
+        live, _ = require_live(storage)
+        assert live.version in (1, 3)

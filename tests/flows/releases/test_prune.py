@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from errata.data import layout
-from errata.data.images import encode_png
+from errata.data.datasets import LabelledImages
+from errata.data.images import encode_png, pixel_digest
 from errata.data.inbox.quarantine import quarantine, settle
 from errata.data.inbox.refusals import Reason, Refusal
 from errata.data.releases.candidate import Candidate, ShadowCounts, point_at_candidate, put_counts
@@ -20,12 +21,14 @@ from errata.data.releases.ledger import Correction, Ledger
 from errata.data.releases.manifest import FileEntry, read_live, sha256, verify_bundle
 from errata.data.releases.removal import removal_of
 from errata.data.reports import file_report
+from errata.data.splits import pack_split
 from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, Removed, Superseded
 from errata.flows.releases.contents.bundle import Bundle
 from errata.flows.releases.outputs import OBJECTS
 from errata.flows.releases.pointer import log_entries, released_digest, require_live, verified
 from errata.flows.releases.retention.prune import PrunePlan, plan_prune, prune
+from errata.flows.releases.retention.remote import judging_objects
 from errata.flows.releases.rollback import rollback
 from errata.flows.releases.standing import decisions
 from tests.conftest import NewStore
@@ -168,6 +171,22 @@ def test_dvcs_objects_go_that_only_pruned_releases_need(storage: Storage) -> Non
     gone(storage, found)
     assert before - pushed(storage) == {b"old root", b"candidate 2"}
     assert len(list(storage.keys(f"{OBJECTS}/"))) - len(pushed(storage)) == lists - 3  # the root's and two candidates'
+
+
+def test_a_gate_split_that_nobody_can_read_does_not_hold_up_an_erasure(storage: Storage) -> None:
+    """It may hold the photo, and no release can be made with it again: it goes, and one without the photo stays."""
+    images = np.arange(2 * 64, dtype=np.uint8).reshape(2, 8, 8, 1)
+    other = pack_split(LabelledImages(images, np.array([0, 1]), ("a", "b")))
+    keys = {}
+    for content in (b"no split", other):
+        name = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        listing = json.dumps([{"md5": name, "relpath": "gate.npz"}]).encode()
+        folder = hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir"
+        for each, bytes_ in ((name, content), (folder, listing)):
+            storage.put_once(f"{OBJECTS}/{each[:2]}/{each[2:]}", bytes_)
+        keys[content] = f"{OBJECTS}/{name[:2]}/{name[2:]}"
+    assert judging_objects(storage, ["a" * 64]) == [keys[b"no split"]]
+    assert judging_objects(storage, [pixel_digest(images[1])]) == sorted(keys.values())
 
 
 def test_evidence_is_spent_once_only_old_reports_speak_of_it(storage: Storage) -> None:
