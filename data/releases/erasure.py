@@ -24,6 +24,7 @@ from errata.data.releases.numbered import put_numbered
 from errata.data.storage.base import Storage
 from errata.editing.errors import AlreadyStored, NotStored
 
+ERASED_MEANWHILE = "a photo was erased while the night worked with it; nothing was consumed, run it again"
 _ADVICE = "restore it from a copy: it says what must not come back"
 
 

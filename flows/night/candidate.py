@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from errata.data.releases.correction_images import correction_file, keep_image
+from errata.data import layout
+from errata.data.releases.correction_images import correction_file, keep_image, remove_images
+from errata.data.releases.erasure import ERASED_MEANWHILE, erased_digests
 from errata.data.releases.kind_inputs import write_inputs
 from errata.data.releases.ledger import Ledger, write_ledger
-from errata.editing.errors import NightError
+from errata.editing.errors import NightError, Superseded
 from errata.editing.model import load_model
 from errata.flows.deferral.find_harm import find_displacing, find_harm
 from errata.flows.gate.criterion import GateResult
@@ -57,6 +59,11 @@ def write_candidate_ledger(night: Night, parent: Parent, batch: Batch, version: 
             images[each.id] = correction_file(night.storage, each.id, parent.image_shape)
     write_ledger(night.workspace.ledger, ledger, images)
     write_inputs(night.storage, night.workspace.ledger, batch.kind_inputs)
+    if gone := erased_digests(night.storage) & set(new):  # an erasure deletes what lies there once it is asked
+        remove_images(night.workspace.ledger, gone)
+        for identity in sorted(gone):
+            night.storage.delete(layout.correction_image(identity))
+        raise Superseded(ERASED_MEANWHILE)
     return ledger
 
 

@@ -30,7 +30,13 @@ from errata.flows.releases.gate_images import check_gates, gates_without, replac
 from errata.flows.releases.pointer import announce
 from errata.flows.releases.retention.photo import Shape, find_photo
 from errata.flows.releases.retention.remote import judging_objects, spent_objects
-from errata.flows.releases.retention.stored import StoredBundle, record_removals, removed_keys, stored_bundles
+from errata.flows.releases.retention.stored import (
+    StoredBundle,
+    record_removals,
+    remove_bundle,
+    removed_keys,
+    stored_bundles,
+)
 from errata.flows.releases.standing import edited_by
 from errata.flows.workspace import Workspace
 
@@ -193,10 +199,8 @@ def remove_weights(night: Night, erasure: Erasure) -> None:
     if candidate and candidate.version in {each.version for each in holding if not each.last_live}:
         storage.delete(layout.CANDIDATE)  # services that have it in memory let it go
     for each in holding:
-        if not each.last_live:  # of a run that died, or a candidate; the ledger last, for it tells that this is to go
-            keys = list(storage.keys(layout.release_file(each.version, "")))
-            for key in sorted(keys, key=lambda key: key.endswith("/ledger.jsonl")):
-                storage.delete(key)
+        if not each.last_live:  # of a run that died, or a candidate
+            remove_bundle(storage, each.version)
     night.workspace.dvc("gc", "--workspace", "--force", "--quiet", log=night.log)
 
 

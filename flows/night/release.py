@@ -12,6 +12,8 @@ from errata.data.inbox.deferred import forget
 from errata.data.inbox.quarantine import quarantine as quarantine_report
 from errata.data.inbox.quarantine import settle as settle_reports
 from errata.data.inbox.refusals import Reason, Refusal
+from errata.data.releases.erasure import ERASED_MEANWHILE, erased_digests
+from errata.data.releases.ledger import Ledger
 from errata.data.releases.manifest import Live, read_live
 from errata.editing.errors import AlreadyStored, Superseded
 from errata.flows.night.state import Batch, Night
@@ -21,6 +23,7 @@ from errata.flows.releases.contents.sbom import environment_sbom
 from errata.flows.releases.git_tag import tag_release
 from errata.flows.releases.pointer import as_it_is_now, make_live
 from errata.flows.releases.pointer import renew as renew_pointer
+from errata.flows.releases.retention.stored import remove_bundle
 
 
 @step("release", waits=STORE_AWAY)
@@ -30,12 +33,14 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
     Raises Superseded if live.json is not `parent` any more, and AlreadyStored if the version's files are taken.
     """
     bundle = build_bundle(night.workspace)
+    if _erased_in(night, bundle):
+        raise Superseded(ERASED_MEANWHILE)
     night.workspace.use_remote(night.storage.url)
     night.workspace.dvc("push", "--quiet", log=night.log)
     night.storage.flush()  # DVC writes without syncing, and the swap must not outlive the bytes that it points at
     parent = as_it_is_now(night.storage, parent)  # the night has vouched for its looks in it
     try:
-        publish(night.storage, bundle, environment_sbom())
+        put_bundle(night, bundle, parent[0] if parent else None)
     except AlreadyStored:
         found = read_live(night.storage)
         if (found and found[1]) != (parent and parent[1]):
@@ -55,6 +60,26 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
     )
     tag_release(night.workspace, night.storage, bundle.manifest, night.log)
     return bundle
+
+
+def put_bundle(night: Night, bundle: Bundle, live: Live | None) -> None:
+    """Publish a bundle made from the release `live`, but none of a photo that was erased while it was made.
+
+    An erasure removes the bundles that it finds once live.json tells of it; one that came later is removed here.
+    Raises Superseded then, and AlreadyStored if the version's files are taken.
+    """
+    publish(night.storage, bundle, environment_sbom())
+    if _erased_in(night, bundle):
+        found, version = read_live(night.storage), bundle.manifest.version
+        if found and live and found[0].serial != live.serial and found[0].version != version:
+            remove_bundle(night.storage, version)
+        raise Superseded(ERASED_MEANWHILE)
+
+
+def _erased_in(night: Night, bundle: Bundle) -> bool:
+    erased = erased_digests(night.storage)
+    ledger = Ledger.from_jsonl(bundle.files["ledger.jsonl"].decode())
+    return any(each.id in erased for each in ledger.corrections)
 
 
 @step("renew", waits=STORE_AWAY)

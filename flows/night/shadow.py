@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from errata.data.releases.candidate import Candidate, point_at_candidate, read_candidate, seen_counts
 from errata.flows.gate.criterion import GateResult, Name
 from errata.flows.gate.shadow import ShadowSample, sample_of, shadow_row
+from errata.flows.night.release import put_bundle
 from errata.flows.night.state import Batch, Night, Parent
 from errata.flows.night.step import STORE_AWAY, step
-from errata.flows.releases.contents.bundle import build_bundle, publish
-from errata.flows.releases.contents.sbom import environment_sbom
+from errata.flows.releases.contents.bundle import build_bundle
 
 
 def wanted(night: Night) -> bool:
@@ -52,7 +52,7 @@ def hold_against_shadow(night: Night, parent: Parent, batch: Batch, gate_result:
     Raises AlreadyStored if its version's files are taken.
     """
     bundle = build_bundle(night.workspace)
-    publish(night.storage, bundle, environment_sbom())
+    put_bundle(night, bundle, parent.live)
     version, digest = bundle.manifest.version, bundle.manifest.digest
     found = read_candidate(night.storage)
     if found is None or (found.manifest_sha256, found.parent) != (digest, parent.live.manifest_sha256):

@@ -64,6 +64,13 @@ def record_removals(
     ]
 
 
+def remove_bundle(storage: Storage, version: int) -> None:
+    """Delete a bundle that never was live; its ledger last, for that tells whose photo it holds."""
+    keys = list(storage.keys(layout.release_file(version, "")))
+    for key in sorted(keys, key=lambda key: key.endswith("/ledger.jsonl")):
+        storage.delete(key)
+
+
 def removed_keys(removals: Iterable[Removal]) -> Iterator[str]:
     """The keys of the files that records name."""
     for removal in removals:

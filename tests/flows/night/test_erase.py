@@ -30,6 +30,7 @@ from errata.flows.night.erase import ErasureOutcome, erase, plan_erasure
 from errata.flows.night.new_root import train_new_root
 from errata.flows.night.parent import keep_taught_root
 from errata.flows.night.run import run_night
+from errata.flows.night.step import run_here
 from errata.flows.releases.page import release_page
 from errata.flows.releases.pointer import log_entries, released_digest, require_live
 from errata.flows.releases.retraction import reinstate
@@ -324,3 +325,28 @@ def test_a_night_that_is_under_way_when_it_is_asked_does_not_release_it(
     assert run_night(place.night()).outcome == "nothing to correct"
     [erasure] = erasures(place.storage)
     assert not set(in_force(place)) & set(erasure.identities)
+
+
+@pytest.mark.parametrize("moment", [layout.CORRECTIONS, "release", layout.release_file(4, "ledger.jsonl")])
+def test_a_photo_that_no_release_holds_leaves_nothing_while_a_night_elsewhere_works_with_it(
+    corrected: tuple[Place, list[Report]], tmp_path: Path, moment: str
+) -> None:
+    """The erasure has nothing more to do then, and ends; what the night puts into the store later it takes back."""
+    place, _ = corrected
+    [report] = place.report_mistakes(1)
+    photo = place.storage.get(layout.image(report.image))
+    sibling = place.beside(tmp_path / "sibling")
+    done: list[ErasureOutcome] = []
+
+    def strike(operation: str = "put", key: str = moment) -> None:
+        if operation == "put" and key.startswith(moment) and not done:
+            done.append(erased(sibling, report.id))
+
+    night = replace(place.night(), storage=Watched(place.storage, strike))
+    with pytest.raises(Superseded, match="erased while|meanwhile"):
+        run_night(night, before("release", strike) if moment == "release" else run_here)
+    assert done[0].erased is not None
+    assert done[0].night is None
+    assert [name for name in traces(place, photo) if not name.startswith("/")] == []
+    assert not list(place.storage.keys(layout.release_file(4, "")))
+    assert run_night(place.night()).outcome == "nothing to correct"
