@@ -115,14 +115,15 @@ def prune(storage: Storage, plan: PrunePlan, *, by: str, why: str) -> None:
     Superseded, with nothing gone, if somebody changed what is live since the plan.
     """
     if plan.releases:
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        record_removals(storage, plan.releases, "pruned", by=by, why=why, at=at)
+        at = datetime.now(UTC).isoformat(timespec="microseconds")  # by which this run knows its own records
+        records = record_removals(storage, plan.releases, "pruned", by=by, why=why, at=at)
         manifest = verified(storage, plan.live.version, plan.live.manifest_sha256)
         try:
             make_live(storage, manifest, (plan.live, plan.tag), action="pruned", by=by, why=why)
         except Superseded:
-            for each in plan.releases:
-                storage.delete(layout.removal(each.version))
+            for each in records:
+                if each.at == at:  # else it is that of an erasure, or of another run, which was faster
+                    storage.delete(layout.removal(each.version))
             raise
     for key in (*plan.files, *plan.objects, *plan.images, *plan.counts):
         storage.delete(key)

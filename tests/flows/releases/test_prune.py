@@ -26,9 +26,10 @@ from errata.data.storage.base import Storage
 from errata.editing.errors import Damaged, Removed, Superseded
 from errata.flows.releases.contents.bundle import Bundle
 from errata.flows.releases.outputs import OBJECTS
-from errata.flows.releases.pointer import log_entries, released_digest, require_live, verified
+from errata.flows.releases.pointer import announce, log_entries, released_digest, require_live, verified
 from errata.flows.releases.retention.prune import PrunePlan, plan_prune, prune
 from errata.flows.releases.retention.remote import judging_objects
+from errata.flows.releases.retention.stored import record_removals
 from errata.flows.releases.rollback import rollback
 from errata.flows.releases.standing import decisions
 from tests.conftest import NewStore
@@ -225,6 +226,38 @@ def test_somebody_who_goes_back_meanwhile_is_not_left_without_weights(storage: S
     assert verify_bundle(storage, 2, live.manifest_sha256) == ()
     assert [removal_of(storage, version) for version in range(1, 6)] == [None] * 5
     assert [each.version for each in plan(storage).releases] == [3]
+
+
+def test_of_two_at_once_the_slower_one_leaves_the_others_records(storage: Storage) -> None:
+    for version in range(1, 6):
+        release(storage, weighty(version))
+    slow = plan(storage)
+
+    gone(storage, plan(storage))
+    with pytest.raises(Superseded):
+        gone(storage, slow)
+    live, _ = require_live(storage)
+    for version in (2, 3):
+        removal = removal_of(storage, version)
+        assert removal is not None
+        assert verify_bundle(storage, version, released_digest(storage, version), removal.files) == ()
+    assert verify_bundle(storage, 5, live.manifest_sha256) == ()
+
+
+def test_an_erasure_meanwhile_keeps_its_record(storage: Storage) -> None:
+    for version in range(1, 6):
+        release(storage, weighty(version))
+    found = plan(storage)
+    assert 2 in {each.version for each in found.releases}
+    [two] = [each for each in found.releases if each.version == 2]
+    record_removals(storage, [two], "erased", by="ada", why="they asked", at="2026-01-01T00:00:00+00:00", erasure=1)
+    announce(storage, "erased", "erased/00000001/asked.json", by="ada", why="they asked")
+    with pytest.raises(Superseded):
+        gone(storage, found)
+    removal = removal_of(storage, 2)
+    assert removal is not None
+    assert (removal.cause, removal.erasure) == ("erased", 1)
+    assert removal_of(storage, 3) is None
 
 
 class Killed(BaseException):
