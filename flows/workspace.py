@@ -165,6 +165,18 @@ class Workspace:
             config.write(out)
         whole.replace(path)
 
+    def push(self, store_url: str, log: Log) -> None:
+        """Put what DVC's stages made into the store, beside the releases.
+
+        Raises StoreUnusable if a folder there is a symbolic link, which DVC would follow to anywhere on this machine.
+        """
+        self.use_remote(store_url)
+        remote = Path(store_url) / "dvc"  # of an S3 URL no such folder is here
+        for folder in (remote, remote / "files", remote / "files" / "md5", *remote.glob("files/md5/*")):
+            if folder.is_symlink():
+                raise StoreUnusable(f"{folder} is a symbolic link; remove the link, the store follows none")
+        self.dvc("push", "--quiet", log=log)
+
     def _put_away_damaged_rwlock(self, log: Log) -> None:
         """DVC writes the file in place and refuses every command once it is not JSON; the dead it finds itself."""
         path = self.folder / ".dvc" / "tmp" / "rwlock"

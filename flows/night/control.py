@@ -1,7 +1,7 @@
 """A gate split of new labelled images: it starts anew with looks, and what judged before is never forgotten.
 
-No new image may be in any split, have judged before, or have been reported: each such image is left out. The old gate
-images are kept as the split `retired`, which no report may touch.
+No new image may be in any split, have judged before, be a copy of one that did, or have been reported: each such image
+is left out. The old gate images are kept as the split `retired`, which no report may touch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from errata.data import layout
 from errata.data.datasets import LabelledImages, load_dataset
 from errata.data.images import ImageLimits, Pixels, decode_image, fit_image, pixel_digest
+from errata.data.inbox.control_guard import ControlGuard
 from errata.data.releases.erasure import erased_digests
 from errata.data.splits import load_split, read_record, read_split, refreshed, write_split
 from errata.editing.errors import DataError, ErrataError, NotStored, StoreUnusable
@@ -28,7 +29,8 @@ from errata.flows.releases.gate_images import keep_gate, name_gates
 from errata.flows.stages.prepare import check_splits
 from errata.flows.workspace import Workspace
 
-BLOCK = 256  # reported images that are compared at once
+BLOCK = 256  # images that are compared at once
+JUDGED = ("gate", "retired", "sealed")  # splits by which a release was chosen, or checked
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def usable(
     known = {pixel_digest(image) for split in splits.values() for image in split.images}
     known |= night.looks.judged_images()
     erased = erased_digests(night.storage)
-    reported = reported_among(night, found.images)
+    guard = night.guard(found.images)
+    copies = copied(guard, (image for name in JUDGED if name in splits for image in splits[name].images))
+    reported = copied(guard, reported_images(night, found.images.shape[1:]))
     kept: list[int] = []
     why: Counter[str] = Counter()
     seen: set[str] = set()
@@ -106,6 +110,8 @@ def usable(
             why["in the data set already"] += 1
         elif digest in erased:
             why["erased"] += 1
+        elif index in copies:
+            why["a copy of an image that judged"] += 1
         elif index in reported:
             why["reported before"] += 1
         else:
@@ -114,12 +120,10 @@ def usable(
     return np.array(kept, np.int64), dict(why)
 
 
-def reported_among(night: Night, images: Pixels) -> set[int]:
-    """Indices of the images that were ever reported or corrected, or of which a copy was."""
-    guard = night.guard(images)
+def copied(guard: ControlGuard, others: Iterator[Pixels]) -> set[int]:
+    """Indices of the guard's images of which one of the `others` is a copy."""
     hit: set[int] = set()
-    reported = reported_images(night, images.shape[1:])
-    while block := list(islice(reported, BLOCK)):
+    while block := list(islice(others, BLOCK)):
         hit |= {int(index) for index in guard.match(np.stack(block)) if index >= 0}
     return hit
 

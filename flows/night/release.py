@@ -35,8 +35,7 @@ def release(night: Night, parent: tuple[Live, str] | None, *, why: str) -> Bundl
     bundle = build_bundle(night.workspace)
     if _erased_in(night, bundle):
         raise Superseded(ERASED_MEANWHILE)
-    night.workspace.use_remote(night.storage.url)
-    night.workspace.dvc("push", "--quiet", log=night.log)
+    night.workspace.push(night.storage.url, night.log)
     night.storage.flush()  # DVC writes without syncing, and the swap must not outlive the bytes that it points at
     parent = as_it_is_now(night.storage, parent)  # the night has vouched for its looks in it
     try:

@@ -23,7 +23,7 @@ from errata.data.records import written_out
 from errata.data.releases.manifest import Manifest, read_file
 from errata.data.splits import splits_digest
 from errata.data.storage.base import Storage, is_key
-from errata.editing.errors import Damaged
+from errata.editing.errors import Damaged, TooLarge
 from errata.flows.releases.gate_images import judged_on_erased
 from errata.flows.workspace import Log, Workspace, tree_digest
 
@@ -102,6 +102,8 @@ def _output(storage: Storage, manifest: Manifest, stage: str, path: str) -> _Out
 def _fetch(storage: Storage, output: _Output, folder: Path) -> dict[str, Path]:
     """Fetch a folder's files, each checked, into the new `folder`; what DVC's cache shall hold, by MD5."""
     folder.mkdir()
+    if output.size > (room := shutil.disk_usage(folder).free):
+        raise TooLarge(f"{output.path} in the store has {output.size:,} bytes, there is room for {room:,}; make some")
     listing = folder.with_suffix(".dir")
     listing.write_bytes(b"".join(_object(storage, output.md5, LIST_BYTES)))
     files = _parsed(listing.read_bytes(), output.path)

@@ -100,7 +100,7 @@ def test_with_dvc_it_leaves_cache_and_remote_and_the_releases_that_it_judged_ver
     place: Place, tmp_path: Path
 ) -> None:
     many = [
-        noisy(load_split(place.workspace.splits, name)) for name in ("train", "gate", "test")
+        noisy(load_split(place.workspace.splits, name)) for name in ("train", "reference", "test")
     ]  # few prove too little
     add_gate(place.night(), write(tmp_path / "new", many))
     place.report_mistakes()  # some cannot be corrected

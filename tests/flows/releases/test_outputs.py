@@ -13,11 +13,12 @@ import yaml
 from errata.data import layout
 from errata.data.releases.manifest import FileEntry, Manifest, read_file, read_manifest, sha256
 from errata.data.storage import Storage
-from errata.editing.errors import Damaged, ForeignCode, NotStored, TooLarge
+from errata.editing.errors import Damaged, ForeignCode, NotStored, StoreUnusable, TooLarge
 from errata.flows.params import Params
 from errata.flows.releases.outputs import OBJECTS, restore_outputs
 from errata.flows.releases.pipeline import INSTALLED, check_params, check_pipeline, own_pipeline
 from errata.flows.releases.reproduce import restore_workspace
+from errata.flows.workspace import Workspace
 from tests.conftest import NewStore
 from tests.flows.conftest import REPOSITORY, Place, copy_dvc_objects, duplicate
 
@@ -52,7 +53,7 @@ def rewrite(storage: Storage, name: str, content: bytes) -> Manifest:
     return Manifest(**{**manifest.__dict__, "files": files})
 
 
-def forge(storage: Storage, change: Callable[[Files], object]) -> Manifest:
+def forge(storage: Storage, change: Callable[[Files], object], size: int = 10**9) -> Manifest:
     """Change what the root's folder lists, and dvc.lock and the manifest so that they agree."""
     manifest = read_manifest(storage, 1)
     lock = yaml.safe_load(storage.get(layout.release_file(1, "dvc.lock")))
@@ -60,7 +61,7 @@ def forge(storage: Storage, change: Callable[[Files], object]) -> Manifest:
     listed = json.loads(storage.get(f"{OBJECTS}/{root['md5'][:2]}/{root['md5'][2:]}"))
     change(listed)
     content = json.dumps(listed).encode()
-    root |= {"md5": f"{md5(content)}.dir", "nfiles": len(listed), "size": 10**9}
+    root |= {"md5": f"{md5(content)}.dir", "nfiles": len(listed), "size": size}
     put(storage, root["md5"], content)
     assert manifest.version == 1
     return rewrite(storage, "dvc.lock", yaml.safe_dump(lock).encode())
@@ -99,6 +100,11 @@ def test_one_more_file_is_another_root_though_every_md5_agrees(attacked: Place) 
     refused(attacked, manifest, Damaged, "not that of release 1")
 
 
+def test_what_the_disk_has_no_room_for_is_not_fetched(attacked: Place) -> None:
+    manifest = forge(attacked.storage, lambda _files: None, size=10**15)
+    refused(attacked, manifest, TooLarge, "there is room for")
+
+
 def test_an_object_that_was_changed_grew_or_went_is_refused(attacked: Place) -> None:
     storage, manifest = attacked.storage, read_manifest(attacked.storage, 1)
     lock = yaml.safe_load(storage.get(layout.release_file(1, "dvc.lock")))
@@ -110,6 +116,18 @@ def test_an_object_that_was_changed_grew_or_went_is_refused(attacked: Place) -> 
     refused(attacked, manifest, TooLarge)
     storage.delete(f"{OBJECTS}/{root[:2]}/{root[2:]}")
     refused(attacked, manifest, NotStored)
+
+
+@pytest.mark.parametrize("link", ["dvc", "dvc/files", "dvc/files/md5", "dvc/files/md5/ab"])
+def test_dvc_pushes_through_no_link(tmp_path: Path, link: str) -> None:
+    """It would follow it, and write into any folder of this machine."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "store" / link).parent.mkdir(parents=True)
+    (tmp_path / "store" / link).symlink_to(tmp_path / "home")
+    (tmp_path / "workspace").mkdir()
+    with pytest.raises(StoreUnusable, match=f"{link} is a symbolic link"):
+        Workspace(tmp_path / "workspace").push(str(tmp_path / "store"), log=lambda _line: None)
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 @pytest.mark.parametrize("at", ["in what is read", "elsewhere"])
