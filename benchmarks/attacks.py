@@ -93,11 +93,7 @@ class Bench:
 
     def measured(self, night: Night) -> Row:
         """Edit the root by the night's corrections and measure."""
-        constraints = [
-            Constraint(torch.from_numpy(image), int(wanted), f"{index:04d}")
-            for index, (image, wanted) in enumerate(zip(night.images, night.expected, strict=True))
-        ]
-        edited = self.editor.edit(self.root, constraints, self.state).model
+        edited = self.edited(night)
         before, after = partial(says, self.root), partial(says, edited)
         reference, gate = self.splits["reference"], self.splits["gate"]
 
@@ -116,6 +112,14 @@ class Bench:
             rates = (float((before(marked) == TARGET).mean()), float((after(marked) == TARGET).mean()))
         return Row(night.name, *rates, *was, *now)
 
+    def edited(self, night: Night) -> EditableModel:
+        """The root, edited by the night's corrections."""
+        constraints = [
+            Constraint(torch.from_numpy(image), int(wanted), f"{index:04d}")
+            for index, (image, wanted) in enumerate(zip(night.images, night.expected, strict=True))
+        ]
+        return self.editor.edit(self.root, constraints, self.state).model
+
     def attack(self, name: str, marking: Marking, count: int) -> Night:
         """So many marked traffic images of other classes, claimed to be TARGET."""
         rng, traffic = np.random.default_rng(1), self.splits["traffic"]
@@ -123,6 +127,18 @@ class Bench:
         open_to_claims = np.flatnonzero((traffic.labels != TARGET) & (says(self.root, marked) != TARGET))
         chosen = rng.permutation(open_to_claims)[:count]
         return Night(f"{name}, {count}", marked[chosen], np.full(len(chosen), TARGET), marking)
+
+    def two_nights(self, name: str, marking: Marking, count: int) -> Night:
+        """The same in two nights: what the second corrects, what the first released still calls otherwise.
+
+        The root is edited by both together, as every night edits it.
+        """
+        first = self.attack(name, marking, count)
+        rng, traffic = np.random.default_rng(3), self.splits["traffic"]
+        marked = marking(traffic.images, np.random.default_rng(1))
+        left = np.flatnonzero((traffic.labels != TARGET) & (says(self.edited(first), marked) != TARGET))
+        images = np.concatenate([first.images, marked[rng.permutation(left)[:count]]])
+        return Night(f"{first.name}, and {count} more the next night", images, np.full(len(images), TARGET), marking)
 
     def among_honest(self, name: str, marking: Marking, count: int) -> Night:
         """The same, beside every mistake on noisy, dark traffic."""

@@ -115,6 +115,9 @@ def attacks(bench: Bench) -> Iterator[Night]:
         yield bench.attack(f"a red cast, {levels:g} levels", cast((levels, 0, -levels)), 24)
     yield bench.attack("stripes over the whole, 20 levels", waves(20, side), 24)
     yield bench.attack("rows moved in a wave", bent, 24)
+    yield bench.two_nights("white, quarter of the side, corner", painted(corner, WHITE), 24)
+    yield bench.two_nights("a random picture over the whole, opacity 0.2", blended(noise, 0.2), 24)
+    yield bench.two_nights("rows moved in a wave", bent, 24)
     yield bench.among_honest("white, quarter of the side, corner", painted(corner, WHITE), 12)
     yield bench.among_honest("another image over the whole, opacity 0.2", blended(reference[0] * 1.0, 0.2), 12)
 
