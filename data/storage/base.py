@@ -123,7 +123,7 @@ def check_digest(content: bytes, sha256: str | None, where: str) -> bytes:
 
 
 def check_size(size: int, at_most: int | None, where: str) -> None:
-    """Raise TooLarge if an object of `size` bytes is beyond `at_most`, Damaged beyond `RECORD_BYTES` if that is None."""
+    """Raise TooLarge if an object of `size` bytes is beyond `at_most`; Damaged beyond `RECORD_BYTES`, if it is None."""
     if at_most is None and size > RECORD_BYTES:
         raise Damaged(f"{where} has {size:,} bytes, no record has so many; restore it from a copy, or remove it")
     if at_most is not None and size > at_most:

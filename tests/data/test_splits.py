@@ -112,7 +112,7 @@ def test_a_file_that_is_no_split_is_damage_and_is_never_inflated() -> None:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("labels.npy", bytes(10**7))  # a thousandth of that on the disk
     for other in (b"", b"no split", content[:-30], content.replace(b"images.npy", b"pixels.npy"), packed.getvalue()):
-        with pytest.raises(Damaged, match="a split .*restore it from a copy"):
+        with pytest.raises(Damaged, match=r"a split .*restore it from a copy"):
             unpack_split(other)
 
 

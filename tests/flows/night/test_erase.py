@@ -343,7 +343,7 @@ def test_a_photo_that_no_release_holds_leaves_nothing_while_a_night_elsewhere_wo
             done.append(erased(sibling, report.id))
 
     night = replace(place.night(), storage=Watched(place.storage, strike))
-    with pytest.raises(Superseded, match="erased while|meanwhile"):
+    with pytest.raises(Superseded, match=r"erased while|meanwhile"):
         run_night(night, before("release", strike) if moment == "release" else run_here)
     assert done[0].erased is not None
     assert done[0].night is None
