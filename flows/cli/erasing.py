@@ -91,6 +91,9 @@ def _print_erasure(plan: ErasurePlan) -> None:
         table.add_row("bundles that never were live", ", ".join(map(str, plan.never_live)))
     if plan.taught:
         table.add_row("learned from it", f"the root of {_releases(plan.taught)}; `errata train` makes another")
+    if plan.unread:
+        told = f"{len(plan.unread)} objects that cannot be read now, and may be of it; the first is {plan.unread[0]}"
+        table.add_row("stays", told)
     if plan.asked:
         table.add_row("begun", f"on {photo.at[:10]} by {photo.by}: {photo.why}")
     out.print(table)

@@ -47,7 +47,8 @@ class ErasurePlan:
 
     `holding` are releases whose ledger holds the photo: their weights go, and if one of them is live a night makes
     another. `never_live` are bundles of runs that died: all of them goes. `taught` are releases whose root learned
-    from it: these stay until a new root is trained.
+    from it: these stay until a new root is trained. `unread`: files and reports that cannot be read now and that may
+    be of the photo: they stay.
     """
 
     erasure: Erasure
@@ -56,6 +57,7 @@ class ErasurePlan:
     holding: tuple[int, ...]
     never_live: tuple[int, ...]
     taught: tuple[int, ...]
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def plan_erasure(storage: Storage, *, name: str = "", content: bytes = b"", by: 
     known = list(erasures(storage))
     mine = [each for each in known if _is_about(each, name, content)]
     begun = next((each for each in mine if outcome_of(storage, each) is None), None)
+    unread: tuple[str, ...] = ()
     if begun is None:
         try:
             photo = find_photo(storage, bundles, _shape(storage, live), name=name, content=content)
@@ -86,6 +89,7 @@ def plan_erasure(storage: Storage, *, name: str = "", content: bytes = b"", by: 
             if mine:
                 raise DataError(f"it was erased already, on {mine[-1].at[:10]}: erasure {mine[-1].number}") from fault
             raise
+        unread = photo.unread
         begun = Erasure(
             len(known) + 1,
             photo.images,
@@ -104,6 +108,7 @@ def plan_erasure(storage: Storage, *, name: str = "", content: bytes = b"", by: 
         tuple(each.version for each in _holding(begun, bundles) if each.last_live),
         tuple(each.version for each in _holding(begun, bundles) if not each.last_live),
         _taught(begun, bundles),
+        unread,
     )
 
 

@@ -35,21 +35,28 @@ class KeptReport:
         return int(version) if self.key.startswith(layout.SETTLED) and version.isdecimal() else None
 
 
-def kept_reports(storage: Storage) -> list[KeptReport]:
-    """Every single report that can be read: in the inbox, consumed, in quarantine."""
+def kept_reports(storage: Storage, unread: list[str] | None = None) -> list[KeptReport]:
+    """Every single report that can be read: in the inbox, consumed, in quarantine. `unread`: as in `read_each`."""
     found = []
     for prefix in (layout.INBOX, layout.SETTLED, layout.QUARANTINE):
-        found += [report for _, report in read_each(storage, prefix, lambda key: _kept(storage, key)) if report]
+        found += [report for _, report in read_each(storage, prefix, lambda key: _kept(storage, key), unread) if report]
     return found
 
 
-def read_each(storage: Storage, prefix: str, read: Callable[[str], Result]) -> Iterator[tuple[str, Result]]:
-    """What `read` makes of each key; what has gone meanwhile or cannot be read is left out."""
+def read_each(
+    storage: Storage, prefix: str, read: Callable[[str], Result], unread: list[str] | None = None
+) -> Iterator[tuple[str, Result]]:
+    """What `read` makes of each key; what has gone meanwhile is left out, and what cannot be read is added to
+    `unread`."""
 
     def attempt(key: str) -> tuple[str, Result] | None:
         try:
             return key, read(key)
-        except (NotStored, Unreadable):
+        except NotStored:
+            return None
+        except Unreadable:
+            if unread is not None:
+                unread.append(key)
             return None
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="evidence") as pool:

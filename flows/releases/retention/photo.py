@@ -26,12 +26,14 @@ Shape = tuple[int, int, int]
 @dataclass(frozen=True)
 class Photo:
     """What there is of a photo: digests of its files, their `identities` (pixels at the model's input size), all
-    corrections that releases ever held of it, and the reports that speak of it."""
+    corrections that releases ever held of it, and the reports that speak of it. `unread`: the keys of files and
+    reports that cannot be read now, so that nobody can tell whether they are of it."""
 
     images: tuple[str, ...]
     identities: tuple[str, ...]
     corrections: tuple[Correction, ...]
     reports: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
 
 def find_photo(
@@ -41,10 +43,11 @@ def find_photo(
 
     Every report and every image in the store is read once. Raises DataError if the name means none or several.
     """
-    spoken = {each.id: each.image for each in kept_reports(storage)}
+    unread: list[str] = []
+    spoken = {each.id: each.image for each in kept_reports(storage, unread)}
     held = {each.claim: each for bundle in bundles for each in (*bundle.taught, *bundle.edited)}
     held |= {each.claim: as_correction(each) for each in recorded_decisions(storage) if each.claim not in held}
-    found = read_each(storage, layout.IMAGES, lambda key: _identity_at(storage, key, shape))
+    found = read_each(storage, layout.IMAGES, lambda key: _identity_at(storage, key, shape), unread)
     seen = {layout.stem(key): identity for key, identity in found}
     if content:
         images, identities = {sha256(content)}, {_identity(content, shape)} - {""}
@@ -60,7 +63,14 @@ def find_photo(
     reports |= {report for each in corrections for report in each.reports}
     if not reports and not images & set(seen) and not identities & set(pictures(storage)):
         raise DataError(f"no photo like this is in {storage.url}: no file, no report, no correction of it")
-    return Photo(tuple(sorted(images)), tuple(sorted(identities)), tuple(corrections), tuple(sorted(reports)))
+    left = {key for key in unread if layout.stem(key) not in {*images, *reports}}  # those go, whatever they hold
+    return Photo(
+        tuple(sorted(images)),
+        tuple(sorted(identities)),
+        tuple(corrections),
+        tuple(sorted(reports)),
+        tuple(sorted(left)),
+    )
 
 
 def _meant(

@@ -45,6 +45,16 @@ def test_a_photo_is_found_among_objects_of_a_terabyte(tmp_path: Path) -> None:
         read_image(storage, "a" * 64)
 
 
+def test_what_cannot_be_read_may_be_of_the_photo_and_is_named(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    report = file_report(storage, encode_png(PIXELS), "cat")
+    odd = [layout.image("a" * 64), layout.inbox_report("b" * 64)]
+    for key in odd:
+        os.mkfifo(tmp_path / key)
+    found = find_photo(storage, (), (8, 8, 3), name=report.id)
+    assert (found.images, found.unread) == ((report.image,), tuple(odd))
+
+
 def test_a_terabyte_in_the_place_of_a_report_that_a_release_consumed_stays_for_the_next_night(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     key = layout.inbox_report("b" * 64)
