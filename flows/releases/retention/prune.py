@@ -83,12 +83,14 @@ def spent_images(storage: Storage, kept: Iterable[StoredBundle], before: datetim
     erased = erased_digests(storage)
     found = {layout.stem(key) for key in storage.keys(layout.IMAGES)}
     gone = found & erased
-    if next(batches(storage), None):
-        return [layout.image(each) for each in sorted(gone)]  # a batch may speak of any image
+    unread: list[str] = []
+    reports = kept_reports(storage, unread)
+    if next(batches(storage), None) or any(key.startswith(layout.INBOX) for key in unread):
+        return [layout.image(each) for each in sorted(gone)]  # what waits, and is not read yet, may speak of any image
     released = {each.version: datetime.fromisoformat(each.at) for each in reversed(log_entries(storage))}
     behind = {report for each in kept for held in (*each.edited, *each.taught) for report in held.reports}
     spoken: dict[str, bool] = {}
-    for each in kept_reports(storage):
+    for each in reports:
         since = each.refused or released.get(each.settled or 0)
         is_old = since is not None and since < before and each.id not in behind
         spoken[each.image] = spoken.get(each.image, True) and is_old

@@ -23,7 +23,7 @@ from errata.data.releases.removal import removal_of
 from errata.data.reports import file_report
 from errata.data.splits import pack_split
 from errata.data.storage.base import Storage
-from errata.editing.errors import Damaged, Removed, Superseded
+from errata.editing.errors import Damaged, Removed, Superseded, Unreadable
 from errata.flows.releases.contents.bundle import Bundle
 from errata.flows.releases.outputs import OBJECTS
 from errata.flows.releases.pointer import announce, log_entries, released_digest, require_live, verified
@@ -207,6 +207,14 @@ def test_evidence_is_spent_once_only_old_reports_speak_of_it(storage: Storage) -
     gone(storage, plan(storage))
     assert set(storage.keys(layout.IMAGES)) == {held, young, waits, unspoken}
     assert set(plan_prune(storage, keep=2, days=0, now=LATER).images) == {young}
+    silent = layout.inbox_report("d" * 64)
+    storage.put_once(silent, b"of which nobody can tell now what it speaks of")
+
+    def refuse(operation: str, key: str) -> None:
+        if (operation, key) == ("get", silent):
+            raise Unreadable(key)
+
+    assert plan_prune(Watched(storage, refuse), keep=2, days=0, now=LATER).images == {}
     storage.put_once(f"{layout.INBOX}monday.jsonl", b"")  # a batch, not filed yet, may speak of it
     assert plan_prune(storage, keep=2, days=0, now=LATER).images == {}
     storage.put_once(old, shades[1])
