@@ -34,6 +34,7 @@ from errata.editing.errors import AlreadyStored, Damaged, NotStored, TooLarge
 
 _KEY = re.compile(rf"{layout.LOOKS}([0-9a-f]{{64}})/(?:images\.txt|judged/([0-9]{{8}})-([0-9a-f]{{64}})\.json)")
 
+_MOST = 10**8 - 1  # the last number that a record's name has room for
 _LIST_BYTES = 2**30  # at most: 16 million images
 _SIGNED_AS = b"errata look\n"  # so that no signature of a look is one of anything else
 
@@ -96,6 +97,8 @@ class Looks:
         number = next((each.number for each in same if self._is_ours(each)), None)
         if number is None:
             number = least + 1
+            if number > _MOST:
+                raise Damaged(f"{self.storage.url}/{layout.LOOKS} has a look {least:,}, which nobody took; move it away")
             now = datetime.now(UTC).isoformat(timespec="seconds")
             look = LookRecord(split, number, model, self.by, now, self.run).signed()
             with suppress(AlreadyStored):  # another run judges the same model at this moment: it is the same look

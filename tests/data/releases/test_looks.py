@@ -121,6 +121,18 @@ def test_what_is_no_record_is_named(storage: Storage, key: str) -> None:
         Looks(storage).count(SPLIT, IMAGES, model(2))
 
 
+def test_a_look_with_the_last_of_all_numbers_is_named_and_once_it_is_gone_counting_goes_on(storage: Storage) -> None:
+    Looks(storage).count(SPLIT, IMAGES, model(1))
+    forged = layout.look(SPLIT, 99_999_999, model(9))
+    storage.put_once(forged, b"{}")
+    before = list(storage.keys(""))
+    with pytest.raises(Damaged, match="99,999,999, which nobody took"):
+        Looks(storage).count(SPLIT, IMAGES, model(2))
+    assert list(storage.keys("")) == before  # nothing was written that no name has room for
+    storage.delete(forged)
+    assert Looks(storage).count(SPLIT, IMAGES, model(2)) == 2
+
+
 def test_a_split_whose_images_are_unknown_counts_nothing(storage: Storage) -> None:
     Looks(storage).count(SPLIT, IMAGES, model(1))
     storage.delete(layout.judging_images(SPLIT))
