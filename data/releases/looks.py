@@ -98,7 +98,7 @@ class Looks:
         if number is None:
             number = least + 1
             if number > _MOST:
-                raise Damaged(f"{self.storage.url}/{layout.LOOKS} has a look {least:,}, which nobody took; move it away")
+                raise Damaged(f"{self.storage.url}/{layout.LOOKS} has a look {least:,}, which nobody took; move it")
             now = datetime.now(UTC).isoformat(timespec="seconds")
             look = LookRecord(split, number, model, self.by, now, self.run).signed()
             with suppress(AlreadyStored):  # another run judges the same model at this moment: it is the same look
