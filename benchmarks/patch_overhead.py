@@ -45,10 +45,15 @@ def specification(model: str, classes: int, slots: int) -> ModelSpec:
     return ModelSpec("resnet", names, (32, 32, 3), MEAN, STD, {"width": 64, "blocks": 2}, slots)
 
 
-def patched(spec: ModelSpec, firing: int) -> bytes:
-    """The exported file with every slot filled; the first `firing` of them fire on any image, the others on none."""
+def patched(spec: ModelSpec, firing: int, directions: int) -> bytes:
+    """The exported file with every slot filled; the first `firing` of them fire on any image, the others on none.
+
+    Slots look at so many `directions`; 0: at as many as `errata train` would have them look at.
+    """
     torch.manual_seed(0)
-    model = EditableModel.from_spec(spec).eval()
+    model = EditableModel.from_spec(spec)
+    model.look_at(directions)
+    model.eval()
     with torch.no_grad():
         model.patch.weight.normal_(std=0.05)
         model.patch.value.normal_(std=0.01)
@@ -123,13 +128,14 @@ def main() -> int:
     options.add_argument("--classes", type=int, default=10)
     options.add_argument("--slots", type=int, default=1000)
     options.add_argument("--firing", type=int, default=1)
+    options.add_argument("--directions", type=int, default=0, help="that slots look at; 0: as many as usual")
     options.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     options.add_argument(
         "--share", type=float, default=1.0, help="of the 600, 200 and 100 pairs; more narrows the interval"
     )
     given = options.parse_args()
     spec = specification(given.model, given.classes, given.slots)
-    full = patched(spec, given.firing)
+    full = patched(spec, given.firing, given.directions)
     with_patch, without = session(full), session(without_patch(full))
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"Python {platform.python_version()}, ONNX Runtime {onnxruntime.__version__}, one thread")

@@ -45,6 +45,8 @@ _CODE = (
     "views.py",
 )
 
+_NOT_SEEN = {"classes", "slots", "kinds", "directions"}  # of a spec: features are the same whatever they are
+
 Draw = Callable[[Tensor, ViewSettings, int], Tensor]
 
 
@@ -202,7 +204,7 @@ class _Compute:
 
 def backbone_digest(model: EditableModel) -> str:
     """SHA-256 over all that features depend on in a model: not its head, and not its patch."""
-    spec = {name: value for name, value in asdict(model.spec).items() if name not in {"classes", "slots", "kinds"}}
+    spec = {name: value for name, value in asdict(model.spec).items() if name not in _NOT_SEEN}
     if not model.spec.adapter:
         del spec["adapter"]
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True, default=str).encode())

@@ -34,6 +34,7 @@ from errata.editing.network import BareTail, EditableNetwork, stages_of
 from errata.editing.networks.adapter import with_adapter
 from errata.editing.networks.architectures import build
 from errata.editing.networks.kind_edits import KindEdits, KindsSpec, channel_statistics
+from errata.editing.settings import usual_directions
 from errata.editing.tensors import joined
 from errata.editing.whitening import WhitenedDirections
 
@@ -47,7 +48,7 @@ class ModelSpec:
     `architecture` is a name in `editing.networks.architectures`, with its `arguments`; `image_shape` is height, width,
     channels; `mean` and `std` are per channel on the 0..1 scale; `slots` is how many corrections the patch can hold;
     `kinds` are those of a release that has any; `adapter` is how many hidden units a residual adapter before the head
-    has, 0 for none.
+    has, 0 for none; `directions` is how many the slots look at, 0 for as many as there are features.
     """
 
     architecture: str
@@ -59,11 +60,13 @@ class ModelSpec:
     slots: int = 256
     kinds: KindsSpec | None = None
     adapter: int = 0
+    directions: int = 0
 
     def to_json(self) -> str:
         """Canonical JSON: `ModelSpec.from_json(spec.to_json()) == spec`. What a model does not have it does not say:
-        kinds, an adapter."""
-        found = {name: value for name, value in asdict(self).items() if value or name not in ("kinds", "adapter")}
+        kinds, an adapter, fewer directions."""
+        optional = ("kinds", "adapter", "directions")
+        found = {name: value for name, value in asdict(self).items() if value or name not in optional}
         return json.dumps({"format": "errata-model/1", **found}, sort_keys=True, indent=1) + "\n"
 
     @staticmethod
@@ -91,14 +94,14 @@ class PatchSlots(WhitenedDirections):
     They look at the direction `z` of the whitened features.
     """
 
-    def __init__(self, slots: int, features: int, classes: int) -> None:
-        super().__init__(features)
-        self.weight = nn.Parameter(torch.zeros(slots, features))  # W
+    def __init__(self, slots: int, features: int, classes: int, directions: int = 0) -> None:
+        super().__init__(features, directions)
+        self.weight = nn.Parameter(torch.zeros(slots, self.whitening.shape[1]))  # W
         self.threshold = nn.Parameter(torch.zeros(slots))  # b
         self.value = nn.Parameter(torch.zeros(slots, classes))  # V, one row a slot
 
     def firing(self, directions: Tensor) -> Tensor:
-        """How strongly each slot fires on `directions` `[n, d]`: `[n, slots]`, zero where it does not."""
+        """How strongly each slot fires on `directions` `[n, r]`: `[n, slots]`, zero where it does not."""
         return torch.relu(F.linear(directions, self.weight, -self.threshold))
 
     def activations(self, features: Tensor) -> Tensor:
@@ -114,7 +117,8 @@ class PatchSlots(WhitenedDirections):
         """The slots that add anything, alone: what all of them add, for less work."""
         kept = (self.value != 0).any(1)
         slots = {name: value[kept] for name, value in self.named_parameters()}
-        small = PatchSlots(int(kept.sum()), self.weight.shape[1], self.value.shape[1]).to(self.weight)
+        features, directions = self.whitening.shape
+        small = PatchSlots(int(kept.sum()), features, self.value.shape[1], directions).to(self.weight)
         small.load_state_dict({**dict(self.named_buffers()), **slots})
         return small
 
@@ -163,7 +167,7 @@ class EditableModel(EditableNetwork):
                 f"the head has {head.out_features} outputs for {len(spec.classes)} classes; make them equal"
             )
         self.spec = spec
-        self.patch = PatchSlots(spec.slots, head.in_features, head.out_features)
+        self.patch = PatchSlots(spec.slots, head.in_features, head.out_features, spec.directions)
         self.kinds = KindEdits(spec.kinds, self.state_dict()) if spec.kinds else None
         shape = (1, spec.image_shape[2], 1, 1)
         self.register_buffer("mean", torch.tensor(spec.mean).reshape(shape), persistent=False)
@@ -187,6 +191,16 @@ class EditableModel(EditableNetwork):
         backbone = with_adapter(copy.deepcopy(self.backbone), self.head.in_features, hidden).to(self.head.weight)
         found = EditableModel(replace(self.spec, adapter=hidden), backbone, copy.deepcopy(self.head))
         return found.to(self.device).train(self.training)
+
+    def look_at(self, directions: int = 0) -> None:
+        """Have the slots look at so many directions, or at all if there are no more; 0: at the `usual_directions`.
+
+        The slots are empty after it, and not fitted to the root yet.
+        """
+        features, classes = self.head.in_features, self.head.out_features
+        kept = directions or usual_directions(features)
+        self.spec = replace(self.spec, directions=kept if kept < features else 0)
+        self.patch = PatchSlots(self.spec.slots, features, classes, self.spec.directions).to(self.head.weight)
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 `[n, height, width, channels]` to float `[n, channels, height, width]`, standardised per channel."""

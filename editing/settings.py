@@ -27,6 +27,14 @@ def parameter(default: Any, meaning: str, unit: str = "", **limits: Any) -> Any:
     return Field(default, description=meaning, json_schema_extra=extra, **limits)
 
 
+WIDE, FEW = 512, 128
+
+
+def usual_directions(features: int) -> int:
+    """How many directions of so many features slots look at, unless told otherwise: few of more than WIDE."""
+    return FEW if features > WIDE else features
+
+
 class ViewSettings(Section):
     """How views of an image are drawn, and how many. Where a mirror image is of the same class, set `flip`."""
 

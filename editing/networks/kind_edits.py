@@ -79,8 +79,8 @@ class KindEdits(nn.Module):
         self.register_buffer("weight", torch.zeros(spec.images, spec.width))
         self.register_buffer("threshold", torch.zeros(spec.images))
         if spec.concepts:
-            features = tensors["head.weight"].shape[1]
-            self.register_buffer("concept_weight", torch.zeros(spec.concepts, features))
+            directions = tensors["patch.whitening"].shape[1]
+            self.register_buffer("concept_weight", torch.zeros(spec.concepts, directions))
             self.register_buffer("concept_threshold", torch.zeros(spec.concepts))
         for kind, names in enumerate(spec.replaced):
             for name in names:
@@ -100,7 +100,7 @@ class KindEdits(nn.Module):
     def which(self, directions: Tensor | None, concepts: Tensor | None = None) -> Tensor:
         """The number of the kind that fires on each image, -1 where none does: int64 `[n]`.
 
-        `directions` `[n, s]` is what detectors of kinds of image look at, `concepts` `[n, d]` of features what those of
+        `directions` `[n, s]` is what detectors of kinds of image look at, `concepts` `[n, r]` of features what those of
         concepts do; either may be left out of a model that has no such kind.
         """
         scores = []

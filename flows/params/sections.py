@@ -12,7 +12,7 @@ from errata.data.inbox.batch_rows import BatchLimits
 from errata.data.records import Sha256
 from errata.data.releases.manifest import MOST_HOURS
 from errata.editing.networks.imagenet import PUBLISHED, WEIGHTS
-from errata.editing.settings import EditableSettings, KindSettings, Section, ViewSettings, parameter
+from errata.editing.settings import FEW, WIDE, EditableSettings, KindSettings, Section, ViewSettings, parameter
 
 Argument = int | float | str | bool
 Event = Literal["refused", "inconclusive", "approval", "failed", "budget", "waiting"]
@@ -94,6 +94,13 @@ class ModelParams(Section):
         "share of the range of a pixel",
     )
     slots: int = parameter(256, "how many corrections the model can hold", "corrections", ge=1)
+    directions: int = parameter(
+        0,
+        f"how many directions of the features slots look at; 0: all of up to {WIDE} features, {FEW} of more, which "
+        "costs an answer less",
+        "directions",
+        ge=0,
+    )
     weights: str = parameter(
         _weights,
         "a file of weights to take instead of training; `published`, the default of efficientnet_lite0: those of its "

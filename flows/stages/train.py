@@ -73,6 +73,7 @@ def new_model(
     )
     torch.manual_seed(params.seed)
     model = EditableModel.from_spec(spec)
+    model.look_at(params.model.directions)
     if params.model.weights:
         adopt(workspace, params.model, model)
     return model.adapted(params.model.adapter) if params.model.adapter else model
