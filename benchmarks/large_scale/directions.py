@@ -19,14 +19,12 @@ from torch import Tensor, nn
 
 from benchmarks.large_scale.bench import Case, KnownViews, OnFeatures
 from benchmarks.large_scale.photos import PARTS, Photos, features_of, split_photos, through
-from benchmarks.large_scale.roots import published
+from benchmarks.large_scale.roots import VIEWS, published
 from benchmarks.report import environment, markdown
 from errata.editing.editors.patch import CalibratedPatch
 from errata.editing.model import EditableModel, fit_patch
-from errata.editing.settings import ViewSettings
 from errata.editing.views import fitting_views, unseen_views
 
-VIEWS = ViewSettings(max_shift=0.08, flip=True)
 HEADINGS = ("directions", "corrections", "draws", "hold", "unseen views right", "reach", "negative flips")
 CONTROLS, MISTAKES = ("train", "control"), ("pool", "reference", "calibration")  # of the parts of `split_photos`
 
