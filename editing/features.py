@@ -36,11 +36,13 @@ from errata.editing.tensors import joined, tensor_of
 _AT_ONCE = 64  # blocks that are asked for, and kept, together
 _CODE = (
     "features.py",
+    "kinds/sight.py",
     "model.py",
     "network.py",
     "networks/adapter.py",
     "networks/adoption.py",
     "networks/architectures.py",
+    "networks/kind_edits.py",
     "scopes.py",
     "views.py",
 )
