@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -34,6 +34,8 @@ from errata.editing.settings import KindSettings, ViewSettings
 from errata.editing.types import Constraint, Tensors
 from errata.editing.views import fitting_views
 
+Worth = Callable[[int, int], bool]
+
 
 @dataclass(frozen=True)
 class KindState:
@@ -50,8 +52,9 @@ class KindState:
 class Kind:
     """A detector `weight` `[s]` with its `threshold`, and what is put in place of the model's tensors where it fires.
 
-    `fitted` are the keys of the corrections that it was fitted to; `firing` is the share of calibration images on which
-    it fires. That of a `concept` looks at features.
+    `fitted` are the keys of the corrections that it was fitted to, `held_out` those of the held-out ones on which it
+    fires; `firing` is the share of calibration images on which it does. That of a `concept` looks at features. Nothing
+    is `replaced` by one that was not worth it.
     """
 
     fitted: tuple[str, ...]
@@ -60,6 +63,7 @@ class Kind:
     firing: float
     replaced: Tensors = field(repr=False)
     concept: bool = False
+    held_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,11 +121,13 @@ class KindFinder:
         constraints: Sequence[Constraint],
         state: KindState,
         regroupings: Sequence[Regrouping] = (),
+        worth: Worth = lambda _held_out, _kinds: True,
     ) -> tuple[Kind, ...]:
         """The kinds of the constraints, in the order of their first key; none if too few look alike.
 
-        `regroupings` are what people decided about which belong together. The order of the constraints is no part of
-        the result. Raises ConstraintError.
+        `regroupings` are what people decided about which belong together. A kind is given its change only where `worth`
+        says so, of how many held-out constraints it fires on and how many kinds there are: that is what is dear. The
+        order of the constraints is no part of the result. Raises ConstraintError.
         """
         if not constraints:
             return ()
@@ -137,40 +143,46 @@ class KindFinder:
         )
         kinds: list[Kind] = []
         if state.sight:
-            kinds, given = self._of_images(given, state, state.sight, regroupings)
+            kinds, given = self._of_images(given, state, state.sight, regroupings, worth)
         if state.concepts:
-            kinds += self._of_concepts(given, state.concepts, regroupings)
+            kinds += self._of_concepts(given, state.concepts, regroupings, worth)
         return tuple(sorted(kinds, key=lambda kind: (kind.concept, kind.fitted)))
 
     def _of_images(
-        self, given: _Given, state: KindState, sight: Sight, regroupings: Sequence[Regrouping]
+        self, given: _Given, state: KindState, sight: Sight, regroupings: Sequence[Regrouping], worth: Worth
     ) -> tuple[list[Kind], _Given]:
         """Kinds of image, and the corrections that are of none."""
-        seen = sight.directions(given.model, given.images, self.features)
-        kinds, fires = [], torch.zeros(len(given.keys), dtype=torch.bool, device=seen.device)
-        for chosen in _members(given, seen, sight.controls, self.settings, regroupings):
-            detector = fit_detectors([seen[chosen]], sight.controls, self.settings)
-            keys = tuple(given.keys[index] for index in chosen)
-            replaced = own_statistics(given.model, given.images[chosen], self.settings.batch_norm_share)
-            if self.settings.steps:
-                views = torch.cat([fitting_views(given.images[index], self.views, self.seed) for index in chosen])
-                replaced |= tune_tail(
-                    given.model,
-                    with_tensors(given.model, replaced),
-                    state.layers,
-                    views,
-                    given.expected[chosen].repeat_interleave(len(views) // len(chosen)),
-                    state.reference,
-                    self.settings,
-                    self._seed_of(keys),
-                    self.features,
-                )
-            kinds.append(Kind(keys, detector.weight[0], detector.threshold[0], float(detector.firing[0]), replaced))
-            fires |= seen @ detector.weight[0] > detector.threshold[0]
+        model = given.model
+        seen = sight.directions(model, given.images, self.features)
+
+        def replaced(chosen: list[int], keys: tuple[str, ...]) -> Tensors:
+            own = own_statistics(model, given.images[chosen], self.settings.batch_norm_share)
+            if not self.settings.steps:
+                return own
+            views = torch.cat([fitting_views(given.images[index], self.views, self.seed) for index in chosen])
+            return own | tune_tail(
+                model,
+                with_tensors(model, own),
+                state.layers,
+                views,
+                given.expected[chosen].repeat_interleave(len(views) // len(chosen)),
+                state.reference,
+                self.settings,
+                self._seed_of(keys),
+                self.features,
+            )
+
+        members = _members(given, seen, sight.controls, self.settings, regroupings)
+        kinds = _kinds(given, seen, members, sight.controls, self.settings, worth, replaced)
+        fires = torch.zeros(len(given.keys), dtype=torch.bool, device=seen.device)
+        for kind, chosen in zip(kinds, members, strict=True):
+            fires |= seen @ kind.weight > kind.threshold
             fires[chosen] = True
         return kinds, given.without(fires)
 
-    def _of_concepts(self, given: _Given, sight: ConceptSight, regroupings: Sequence[Regrouping]) -> list[Kind]:
+    def _of_concepts(
+        self, given: _Given, sight: ConceptSight, regroupings: Sequence[Regrouping], worth: Worth
+    ) -> list[Kind]:
         """Kinds of concept."""
         if len(given.known) < self.settings.members:
             return []
@@ -181,19 +193,40 @@ class KindFinder:
         tail = BareTail(model.backbone, model.head, len(stages_of(model.backbone)))
         with torch.no_grad():
             root = model.head(sight.reference).log_softmax(1)
-        kinds = []
-        for chosen in _members(given, seen, sight.controls, settings, regroupings):
-            detector = fit_detectors([seen[chosen]], sight.controls, settings)
-            keys = tuple(given.keys[index] for index in chosen)
+
+        def replaced(chosen: list[int], keys: tuple[str, ...]) -> Tensors:
             hidden, expected = views[chosen].flatten(0, 1), given.expected[chosen].repeat_interleave(views.shape[1])
-            replaced = tuned(tail, head, hidden, expected, sight.reference, root, settings, self._seed_of(keys))
-            firing = float(detector.firing[0])
-            kinds.append(Kind(keys, detector.weight[0], detector.threshold[0], firing, replaced, concept=True))
-        return kinds
+            return tuned(tail, head, hidden, expected, sight.reference, root, settings, self._seed_of(keys))
+
+        members = _members(given, seen, sight.controls, settings, regroupings)
+        kinds = _kinds(given, seen, members, sight.controls, settings, worth, replaced)
+        return [replace(kind, concept=True) for kind in kinds]
 
     def _seed_of(self, keys: tuple[str, ...]) -> int:
         """A seed of the kind's own, so that another kind's corrections do not change it."""
         return int.from_bytes(hashlib.sha256(repr((self.seed, keys)).encode()).digest()[:7], "big")
+
+
+def _kinds(
+    given: _Given,
+    seen: Tensor,
+    members: Sequence[list[int]],
+    controls: Background,
+    settings: KindSettings,
+    worth: Worth,
+    replaced: Callable[[list[int], tuple[str, ...]], Tensors],
+) -> list[Kind]:
+    """A kind of each of the `members`, by what detectors see of all corrections, `[n, s]`; `replaced` makes its change,
+    of rows and their keys, where it is worth it."""
+    found = []
+    for chosen in members:
+        detector = fit_detectors([seen[chosen]], controls, settings)
+        weight, threshold = detector.weight[0], detector.threshold[0]
+        keys = tuple(given.keys[index] for index in chosen)
+        held_out = tuple(given.keys[index] for index in given.other if bool(seen[index] @ weight > threshold))
+        change = replaced(chosen, keys) if worth(len(held_out), len(members)) else {}
+        found.append(Kind(keys, weight, threshold, float(detector.firing[0]), change, held_out=held_out))
+    return found
 
 
 def _members(

@@ -61,7 +61,7 @@ def kind_gain(measures: Sequence[KindMeasure], params: GateParams, count: int | 
         return not_applicable(Name.KIND_GAIN, NO_KINDS, params)
     if any(each.wrong == 0 for each in measures):
         return not_computed(Name.KIND_GAIN, params)
-    confidence = 1 - (1 - params.confidence) / (count or len(measures))
+    confidence = _of_each(count or len(measures), params)
     value = min(each.mended / each.wrong for each in measures)
     bound = min(rate_lower_bound(each.mended, each.wrong, confidence) for each in measures)
     return criterion(Name.KIND_GAIN, value, bound, min(each.wrong for each in measures), params)
@@ -74,7 +74,17 @@ def kind_drawdown(measures: Sequence[KindMeasure], params: GateParams, count: in
     inside = [each.inside for each in measures if each.inside is not None]
     if len(inside) < len(measures):
         return not_computed(Name.KIND_DRAWDOWN, params)
-    confidence = 1 - (1 - params.confidence) / (count or len(measures))
+    confidence = _of_each(count or len(measures), params)
     value = max(each.error_increase for each in inside)
     bound = max(each.error_increase_bound(confidence) for each in inside)
     return criterion(Name.KIND_DRAWDOWN, value, bound, min(each.n for each in inside), params)
+
+
+def most_gain(held_out: int, count: int, params: GateParams) -> float:
+    """The bound of `kind_gain` for one of `count` kinds that mends all of its `held_out` corrections, one or more."""
+    return rate_lower_bound(held_out, held_out, _of_each(count, params))
+
+
+def _of_each(count: int, params: GateParams) -> float:
+    """The confidence of each of `count` bounds that shall hold at once."""
+    return 1 - (1 - params.confidence) / count

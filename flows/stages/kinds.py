@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,7 +28,15 @@ from errata.editing.kinds.grouping import Regrouping
 from errata.editing.model import EditableModel, batched_both
 from errata.editing.types import Constraint
 from errata.flows.gate.criterion import Criterion
-from errata.flows.gate.kinds import Classes, KindMeasure, PairedClasses, kind_drawdown, kind_gain, measure_kind
+from errata.flows.gate.kinds import (
+    Classes,
+    KindMeasure,
+    PairedClasses,
+    kind_drawdown,
+    kind_gain,
+    measure_kind,
+    most_gain,
+)
 from errata.flows.params import GateParams, Params
 from errata.flows.workspace import Workspace
 
@@ -65,25 +74,27 @@ def use_kinds(
     """
     finder, gate = KindFinder(params.edit.kind, params.views, params.seed, features), params.gate
     state = finder.prepare(root, reference, calibration)
-    found = finder.find(root, evidence.constraints, state, regroupings(evidence.decisions))
+    found = finder.find(root, evidence.constraints, state, regroupings(evidence.decisions), partial(worth, gate))
     if not found:
         return root, ()
     judge = _Judge(root, evidence, finder, gate)
-    left, records = list(found), dict[tuple[str, ...], KindRecord]()
-    asked: list[tuple[ChangedAnswer, ...]] = []
+    left = [each for each in found if each.replaced]
+    records = {each.fitted: judge.unmade(each, len(found)) for each in found if not each.replaced}
+    asked: dict[tuple[str, ...], tuple[ChangedAnswer, ...]] = {}
     while left:
         model = with_kinds(root, left, state)
         judged = judge(model, left, len(found))
-        if not records:  # also of kinds that lack nothing but answers
-            asked = questions(judged, root, model, evidence, params)
+        if not asked:  # also of kinds that lack nothing but answers
+            some = questions(judged, root, model, evidence, params)
+            asked = {each.fitted: some for each, some in zip(left, some, strict=True)}
         records |= {each.fitted: record for each, record in zip(left, judged, strict=True)}
         if not any(record.why for record in judged):
             break
         left = [each for each, record in zip(left, judged, strict=True) if not record.why]
     numbers = {each.fitted: number for number, each in enumerate(left)}
     told = tuple(
-        replace(records[each.fitted], kind=numbers.get(each.fitted, -1), questions=some)
-        for each, some in zip(found, asked, strict=True)
+        replace(records[each.fitted], kind=numbers.get(each.fitted, -1), questions=asked.get(each.fitted, ()))
+        for each in found
     )
     return with_kinds(root, left, state) if left else root, told
 
@@ -137,6 +148,30 @@ class _Judge:
             )
         return records
 
+    def unmade(self, kind: Kind, count: int) -> KindRecord:
+        """The record of one of `count` kinds that was not worth a change."""
+        in_force = frozenset(each.key for each in self._evidence.constraints)
+        name, dissolved = self._decided(frozenset((*kind.fitted, *kind.held_out)), in_force)
+        fires = len(kind.held_out)
+        most = most_gain(fires, count, self._gate) if fires else 0.0
+        return KindRecord(
+            name=name or first_name(kind),
+            kind=-1,
+            fitted=kind.fitted,
+            held_out=kind.held_out,
+            mended=0,
+            gain_bound=math.nan,
+            calibration_firing=kind.firing,
+            labelled=0,
+            increase=math.nan,
+            increase_bound=math.nan,
+            why=DISSOLVED
+            if dissolved
+            else f"it fires on {fires} of {len(self._held_out)} held-out corrections; to mend all of them would prove "
+            f"{most:.0%}, and {self._gate.kind_gain:.0%} is wanted",
+            concept=kind.concept,
+        )
+
     def _decided(self, corrections: frozenset[str], in_force: frozenset[str]) -> tuple[str, bool]:
         """The name that people last gave to a kind, empty if none, and whether they dissolved it."""
         name, dissolved = "", False
@@ -147,6 +182,11 @@ class _Judge:
                 elif each.action in {"dissolved", "restored"}:
                     dissolved = each.action == "dissolved"
         return name, dissolved
+
+
+def worth(gate: GateParams, held_out: int, kinds: int) -> bool:
+    """Whether one of so many kinds, which fires on so many held-out corrections, can prove itself at all."""
+    return held_out > 0 and most_gain(held_out, kinds, gate) >= gate.kind_gain
 
 
 def first_name(kind: Kind) -> str:

@@ -82,6 +82,22 @@ def test_held_out_corrections_have_no_part_in_it() -> None:
     assert all(torch.equal(again.replaced[name], value) for name, value in kind.replaced.items())
 
 
+def test_one_that_is_not_worth_it_is_the_same_kind_without_a_change() -> None:
+    state, (kind,) = found()
+    asked = []
+
+    def worth(held_out: int, kinds: int) -> bool:
+        asked.append((held_out, kinds))
+        return False
+
+    (plain,) = FINDER.find(small_model(), mistakes(), state, worth=worth)
+    assert plain.replaced == {} and (plain.fitted, plain.firing) == (kind.fitted, kind.firing)
+    assert torch.equal(plain.weight, kind.weight) and torch.equal(plain.threshold, kind.threshold)
+    fires = {each.key for each in mistakes() if int(fired(kinded(), each.image[None])) == 0}
+    assert set(plain.held_out) == {key for key in fires if FINDER.held_out(key)}
+    assert asked == [(len(plain.held_out), 1)]
+
+
 def test_too_few_stay_pictures_and_so_do_those_without_anything_in_common() -> None:
     state, _ = found()
     assert FINDER.find(small_model(), mistakes()[:10], state) == ()

@@ -79,6 +79,18 @@ def test_one_that_mends_nothing_else_is_left_out() -> None:
     assert model.kinds is None and "held-out corrections" in record.why
 
 
+def test_one_that_could_not_prove_itself_if_it_mended_all_is_found_and_told_but_never_tuned() -> None:
+    held_out = len(used()[1].held_out)
+    proves = 0.05 ** (1 / held_out)  # the lowest rate that shows so many of so many with more than 5%
+    for limit, made in ((proves + 0.001, False), (proves - 0.001, True)):
+        gate = PARAMS.gate.model_copy(update={"confidence": 0.95, "kind_gain": limit})
+        params = PARAMS.model_copy(update={"gate": gate})
+        model, (record,) = use_kinds(small_model(), labelled(), REFERENCE, CALIBRATION, params)
+        assert record.why and ("to mend all of them" not in record.why) == made == (record.mended > 0)
+        assert model.kinds is None and same_weights(model, small_model())
+        assert (record.fitted, set(record.held_out)) == (used()[1].fitted, set(used()[1].held_out))
+
+
 def test_dissolved_it_never_was_and_restored_it_is_back() -> None:
     model, record = used()
     members = tuple(sorted(record.corrections))[:30]  # those that it had when there were fewer
