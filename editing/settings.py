@@ -27,7 +27,7 @@ def parameter(default: Any, meaning: str, unit: str = "", **limits: Any) -> Any:
     return Field(default, description=meaning, json_schema_extra=extra, **limits)
 
 
-WIDE, FEW = 512, 128
+WIDE, FEW = 512, 64
 
 
 def usual_directions(features: int) -> int:
