@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,18 @@ from benchmarks.rows import add_line, read_lines
 from errata.editing.editors.gradient import GradientEditor
 from errata.editing.editors.natural import NaturalGradient
 from errata.editing.editors.patch import CalibratedPatch
-from errata.editing.metrics import bootstrap_mean, compare_predictions, generalization
+from errata.editing.metrics import PairedOutcomes, bootstrap_mean, compare_predictions, generalization
 from errata.editing.model import EditableModel, batched_features
 from errata.editing.rules import RMSProp
 from errata.editing.scopes import Scope
 from errata.editing.settings import ViewSettings
 from errata.editing.studies.sequential import Sequential
 from errata.editing.training.plain import predict
-from errata.editing.types import Constraint, Editor
+from errata.editing.types import Constraint, Editor, EditResult
 from errata.editing.views import unseen_views
 
 REFERENCE = 10_000
-DRAWS = {1: 20, 10: 8, 50: 4, 125: 3, 500: 2, 1000: 1}  # independent draws of k mispredictions
+DRAWS = {1: 20, 10: 8, 50: 4, 125: 3, 500: 3, 1000: 3}  # independent draws of k mispredictions
 
 
 def views(fitting: int) -> ViewSettings:
@@ -95,6 +95,37 @@ class Outcome:
     seconds: float
 
 
+def outcome(result: EditResult, paired: PairedOutcomes, seen: Tensor, expected: Tensor) -> Outcome:
+    """What an edit came to: `paired` on judged images, `seen` `[k, views]` the classes of views of both sorts, those of
+    the fitted family first, which are `expected` `[k]`."""
+    fitted, others = (
+        tuple(generalization(part.numpy(), expected.numpy()).tolist())
+        for part in seen.split((VIEWS.unseen, len(FAMILIES)), dim=1)
+    )
+    return Outcome(
+        len(result.holds),
+        sum(result.holds),
+        len(result.deferred),
+        result.fallbacks,
+        paired.n,
+        paired.error_before,
+        paired.error_after,
+        paired.negative_flips,
+        paired.positive_flips,
+        fitted,
+        others,
+        result.seconds,
+    )
+
+
+def with_room(root: EditableModel, slots: int) -> EditableModel:
+    """The same network with at least so many slots, all of them empty."""
+    if root.spec.slots >= slots:
+        return root
+    found = EditableModel(replace(root.spec, slots=slots), root.backbone, root.head)
+    return found.eval()
+
+
 @dataclass(frozen=True)
 class Joint:
     """What every row is measured with; `wrong` are the positions of the root's errors in the test split."""
@@ -106,6 +137,7 @@ class Joint:
 
     @staticmethod
     def of(root: EditableModel, data: Cifar10) -> Joint:
+        root = with_room(root, max(DRAWS))
         features = batched_features(root, data.test.images)
         with torch.no_grad():
             found = root.classify(features).argmax(1)
@@ -138,34 +170,19 @@ class Joint:
             torch.cat([unseen_views(images[one], VIEWS), other_views(images[one])]) for one in chosen.tolist()
         ])  # fmt: skip
         seen = predict(result.model, views).argmax(1).reshape(k, -1)
-        fitted, others = (
-            tuple(generalization(part.numpy(), labels[chosen].numpy()).tolist())
-            for part in seen.split((VIEWS.unseen, len(FAMILIES)), dim=1)
-        )
-        return Outcome(
-            k,
-            sum(result.holds),
-            len(result.deferred),
-            result.fallbacks,
-            paired.n,
-            paired.error_before,
-            paired.error_after,
-            paired.negative_flips,
-            paired.positive_flips,
-            fitted,
-            others,
-            result.seconds,
-        )
+        return outcome(result, paired, seen, labels[chosen])
+
+
+def read_outcome(line: dict[str, Any]) -> Outcome:
+    """An outcome as a row's file has it."""
+    return Outcome(**{**line, "shares": tuple(line["shares"]), "families": tuple(line["families"])})
 
 
 def measured(joint: Joint, contender: Contender, path: Path, sizes: Sequence[int]) -> list[Outcome]:
     """All outcomes of one editor, those in `path` (JSON Lines) read, the others run and appended."""
     editor = contender.make()
     header = {"editor": repr(editor), "views": repr(VIEWS), "families": FAMILIES, "errors": len(joint.wrong)}
-    found = [
-        Outcome(**{**one, "shares": tuple(one["shares"]), "families": tuple(one["families"])})
-        for one in read_lines(path, header)
-    ]
+    found = [read_outcome(one) for one in read_lines(path, header)]
     state: object = None
     for k in (size for size in sizes if size <= min(contender.most, len(joint.wrong))):
         for number in range(sum(one.k == k for one in found), DRAWS[k]):
@@ -174,11 +191,11 @@ def measured(joint: Joint, contender: Contender, path: Path, sizes: Sequence[int
                 state = editor.prepare(joint.root, reference, joint.data.validation.images)
             found.append(joint.run(editor, state, k, number))
             add_line(path, header, found[-1])
-            print(f"{contender.name}: k {k} draw {number}: {_words(found[-1:])}", flush=True)
+            print(f"{contender.name}: k {k} draw {number}: {words(found[-1:])}", flush=True)
     return found
 
 
-def _words(outcomes: Sequence[Outcome]) -> list[str]:
+def words(outcomes: Sequence[Outcome]) -> list[str]:
     """Cells of the table from "hold" on, over the draws of one k."""
 
     def spread(values: Sequence[float], digits: int) -> str:
@@ -228,18 +245,17 @@ def draw_frontier(rows: dict[str, list[Outcome]], path: Path) -> None:
         flips = [100 * float(np.mean([one.negative_flips / one.judged for one in group])) for group in groups]
         shares = [100 * float(np.mean([share for one in group for share in one.shares])) for group in groups]
         axes.plot(flips, shares, contender.figure, linestyle="-", linewidth=0.8, markersize=6, label=contender.name)
-        for k, x, y in zip(sizes, flips, shares, strict=True):
-            if k in {125, 1000}:
-                axes.annotate(str(k), (x, y), textcoords="offset points", xytext=(6, -9), fontsize=7)
+        last = (flips[-1], shares[-1])
+        axes.annotate(str(sizes[-1]), last, textcoords="offset points", xytext=(5, 4), fontsize=7)
     axes.set_xscale("symlog", linthresh=0.01)
     axes.set_xlim(left=-0.001)
-    axes.set_ylim(0, 100)
+    axes.set_ylim(0, 105)  # room for a number above 100%
     axes.set_xticks([0, 0.01, 0.1, 1, 10], ["0", "0.01%", "0.1%", "1%", "10%"])
     axes.set_xlabel("negative flips on all other test images (better to the left)")
     axes.set_ylabel("generalization to unseen views, % (better to the top)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
-    axes.set_title("Joint corrections, numbers beside points: how many at once", fontsize=10)
+    axes.set_title("Joint corrections, numbers at the ends: how many at once", fontsize=10)
     figure.savefig(path, dpi=130, metadata={"Software": ""})
     plt.close(figure)
 
@@ -266,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = chosen.sizes if contender.name in chosen.only else []
         rows[contender.name] = measured(joint, contender, kept / f"{contender.name}.jsonl", sizes)
     table = [
-        [name, str(k), str(len(group)), *_words(group)]
+        [name, str(k), str(len(group)), *words(group)]
         for name, outcomes in rows.items()
         for k in sorted({one.k for one in outcomes})
         if (group := [one for one in outcomes if one.k == k])
