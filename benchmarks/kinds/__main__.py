@@ -197,8 +197,8 @@ def edited_by(editor: Editor[Any]) -> Callable[[Bench, Sequence[Constraint]], Ed
 
 ROWS = (
     Row("kind edit", kind_edit(SETTINGS)),
-    Row("kind edit, batch-norm statistics alone", kind_edit(SETTINGS.model_copy(update={"steps": 0}))),
-    Row("kind edit, tuned layers alone", kind_edit(SETTINGS.model_copy(update={"batch_norm_share": 0.0}))),
+    Row("kind edit, batch-norm statistics alone", kind_edit(SETTINGS.model_copy(update={"steps": 0})), draws=1),
+    Row("kind edit, tuned layers alone", kind_edit(SETTINGS.model_copy(update={"batch_norm_share": 0.0})), draws=1),
     Row("slots (calibrated patch)", edited_by(CalibratedPatch(views=VIEWS))),
     Row("head tuned with KL, everywhere", tuned("head"), draws=1),
     Row("batch norm re-estimated, everywhere", re_estimated, draws=1, local=False),
