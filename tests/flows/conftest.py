@@ -329,7 +329,10 @@ def copy_dvc_objects(place: Place, storage: Storage) -> None:
 
 def solve(workspace: Workspace, memory: Path) -> None:
     """What `dvc repro evaluate` does where the root is there, by a memory of what was solved before."""
-    inputs = (workspace.ledger / "ledger.jsonl", workspace.folder / "params.yaml", workspace.root / "root.onnx")
+    of_kinds = sorted((*workspace.ledger.glob("kinds.json"), *workspace.ledger.glob("labelled/ledger.jsonl")))
+    inputs = (
+        workspace.ledger / "ledger.jsonl", *of_kinds, workspace.folder / "params.yaml", workspace.root / "root.onnx"
+    )  # fmt: skip
     key = sha256(b"".join(path.read_bytes() for path in inputs))
     outputs = {"candidate": workspace.candidate, "onnx": workspace.onnx, "metrics": workspace.gate.parent}
     for folder in outputs.values():
