@@ -249,7 +249,8 @@ class Summary:
 
 
 def summarise(trials: Sequence[Trial], *, with_already: bool) -> Summary:
-    """Means over `trials`; without the edits whose class was predicted already unless `with_already` (as in the paper).
+    """Means over `trials`, of one root or of several together; without the edits whose class was predicted already
+    unless `with_already` (as in the paper).
 
     Raises MeasurementError if none is left.
     """
@@ -261,6 +262,7 @@ def summarise(trials: Sequence[Trial], *, with_already: bool) -> Summary:
         return bootstrap_mean(np.array([value(trial) for trial in used], dtype=np.float64))
 
     seen = [trial.generalization for trial in used if trial.generalization is not None]
+    near = [trial.boundary_flips / trial.boundary for trial in used if trial.boundary]
     return Summary(
         drawdown=mean(lambda trial: trial.drawdown),
         negative_flips=mean(lambda trial: trial.negative_flips / trial.n),
@@ -268,7 +270,7 @@ def summarise(trials: Sequence[Trial], *, with_already: bool) -> Summary:
         steps=mean(lambda trial: float(trial.steps)),
         generalization=bootstrap_mean(np.array(seen)) if seen else None,
         seconds=mean(lambda trial: trial.seconds),
-        error=used[0].error_before,
+        error=float(np.mean([trial.error_before for trial in used])),
         fallbacks=sum(trial.fallback for trial in used),
-        boundary_flips=mean(lambda trial: trial.boundary_flips / trial.boundary) if used[0].boundary else None,
+        boundary_flips=bootstrap_mean(np.array(near)) if near else None,
     )

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,13 @@ def test_summary_with_and_without_what_was_predicted_already() -> None:
     assert asked.drawdown.n == 2 and asked.drawdown.low == pytest.approx(0.01) and asked.error == 0.2
     with pytest.raises(MeasurementError, match="no edit"):
         summarise(trials[:1], with_already=False)
+
+
+def test_summary_of_two_roots_one_of_which_has_no_image_near_the_boundary() -> None:
+    first, second = trial(False, 1, 2, 2), trial(False, 1, 2, 2)
+    together = summarise([first, replace(second, error_before=0.4, boundary=8, boundary_flips=2)], with_already=False)
+    assert first.boundary == 0 and together.error == pytest.approx(0.3)
+    assert together.boundary_flips is not None and together.boundary_flips.mean == 0.25
 
 
 def test_control_without_images_is_refused() -> None:
