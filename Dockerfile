@@ -18,8 +18,8 @@ COPY flows ./flows
 COPY serving ./serving
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
-# Packages come without bytecode (a sixth of their size), which the first run of each container writes where it may, and
-# without their own tests.
+# Packages come without bytecode (a sixth of their size), which the first run of each container writes where it may,
+# without their own tests, without torch's headers and ONNX Runtime's C library (the Python module has it in it).
 FROM ${PYTHON} AS worker-packages
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -32,7 +32,8 @@ RUN awk '/^[^ ]/ { wanted = /^torch(vision)?==/ } wanted' requirements-worker.lo
     && if grep -qE "^cuda.*= '" /opt/errata/lib/python3*/site-packages/torch/version.py; \
        then pip --python /opt/errata/bin/python install --no-compile --no-deps --require-hashes -r requirements-cuda.lock; fi \
     && pip --python /opt/errata/bin/python install --no-compile --no-deps --require-hashes -r requirements-worker.lock \
-    && rm -r /opt/errata/lib/python3*/site-packages/torch/include \
+    && cd /opt/errata/lib/python3*/site-packages \
+    && rm -r torch/include onnx/backend/test onnxruntime/capi/libonnxruntime.so.* \
     && find /opt/errata -type d -name tests -prune -exec rm -r {} +
 COPY --from=project /wheels /wheels
 RUN pip --python /opt/errata/bin/python install --no-compile --no-deps /wheels/*.whl
@@ -42,8 +43,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 RUN python -m venv --without-pip /opt/errata
 COPY requirements-service.lock ./
+# A third of what these packages bring serving never opens: ONNX Runtime's and numpy's tools, AVIF, which is not taken,
+# botocore's descriptions of AWS's other services, sources. What is left is run by tests/serving/test_main.py.
 RUN pip --python /opt/errata/bin/python install --no-compile --no-deps --require-hashes -r requirements-service.lock \
-    && find /opt/errata -type d -name tests -prune -exec rm -r {} +
+    && find /opt/errata -type d -name tests -prune -exec rm -r {} + \
+    && cd /opt/errata/lib/python3*/site-packages \
+    && rm -r onnx/backend/test onnx/reference numpy/distutils numpy/f2py PIL/_avif* pillow.libs/libavif* \
+       onnxruntime/capi/libonnxruntime.so.* onnxruntime/datasets onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
+    && find . -regex '.*\.\(a\|cc\|h\|hpp\|proto\|pxd\|pyi\)' -delete \
+    && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -r {} +
 COPY --from=project /wheels /wheels
 RUN pip --python /opt/errata/bin/python install --no-compile --no-deps /wheels/*.whl \
     && /opt/errata/bin/python -m errata.serving --help > /dev/null

@@ -12,7 +12,7 @@ from errata.data.telemetry import tracing
 from errata.flows.gate.criterion import GateResult
 from errata.flows.night.dry_run import DryRun
 from errata.flows.night.dry_run import dry_run as look
-from errata.flows.night.notices import open_notices
+from errata.flows.night.notices import begin_night, open_notices
 from errata.flows.night.run import run_night
 from errata.flows.night.state import open_night
 from errata.flows.night.summary import NightSummary
@@ -38,7 +38,7 @@ def correct_model(store: Store = None, workspace: Workspace = None, by: By = "er
         by: Who asked, for the log of releases.
     """
     speak_in_lines()
-    night = open_night(store, workspace, by, get_run_logger().info)
+    night = begin_night(store, workspace, by, get_run_logger().info)
     notices = open_notices(night)
 
     def asked(gate_result: GateResult) -> None:

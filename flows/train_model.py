@@ -7,8 +7,7 @@ from prefect.logging import get_run_logger
 
 from errata.data.telemetry import tracing
 from errata.flows.night.new_root import train_new_root
-from errata.flows.night.notices import open_notices
-from errata.flows.night.state import open_night
+from errata.flows.night.notices import begin_night, open_notices
 from errata.flows.night.summary import NightSummary
 from errata.flows.night.tracing import spanned
 from errata.flows.prefect_runs.artifacts import publish
@@ -36,7 +35,7 @@ def train_model(
         replace_live: Why it shall be released also if it is worse than what is live. Left out: it is not.
     """
     speak_in_lines()
-    night = open_night(store, workspace, by, get_run_logger().info, create=True)
+    night = begin_night(store, workspace, by, get_run_logger().info, create=True)
     notices = open_notices(night)
     with tracing("errata-night") as span, span(ROOT, run=night.name, store=night.storage.url), warm_stages():
         run_step = spanned(run_as_task, span)

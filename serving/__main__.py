@@ -9,10 +9,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from errata.data.connections import server
 from errata.data.images import ImageLimits
 from errata.data.storage import open_storage
 from errata.editing.errors import ErrataError
-from errata.serving.connections import server
 from errata.serving.follower import Follower
 from errata.serving.service import create_app
 from errata.serving.settings import Settings
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     except ErrataError as fault:
         print(f"Error: {fault}", file=sys.stderr)
         return fault.exit_code
-    service = server(app, settings, app.state.metrics, host=given.host, port=given.port)
+    service = server(app, settings, host=given.host, port=given.port, closed=app.state.metrics.closed)
     try:
         with suppress(KeyboardInterrupt), traced(app):
             service.run()

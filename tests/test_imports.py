@@ -52,7 +52,7 @@ FLOORS = {  # of a package, from the top: a room takes from itself and from lowe
         {"reports", "splits"},
         {"storage", "datasets"},
         {"image_files", "spool"},
-        {"layout", "images", "records", "kept_blocks", "telemetry"},
+        {"layout", "images", "records", "kept_blocks", "telemetry", "connections"},
     ),
 }
 

@@ -22,7 +22,7 @@ NIGHTS = 14  # how many nights before are looked at
 class Outcome(BaseModel):
     """How one expectation came out: what was `observed`, and how many rows break it (a table as a whole breaks none).
 
-    `limits`: what the expectation was given besides the column.
+    `limits`: what the expectation was given besides the column. `notes`: the rule in words, where its file has them.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -34,13 +34,16 @@ class Outcome(BaseModel):
     holds: bool
     observed: JsonValue
     broken: int = 0
+    notes: str = ""
 
     @property
     def sentence(self) -> str:
-        """One line for a person: the rule, its limits, what was observed."""
+        """One line for a person: the rule in its notes' words, or by its name with its limits; what was observed."""
+        observed = f"{self.observed:.4g}" if isinstance(self.observed, float) else self.observed
+        if self.notes:
+            return f'"{self.notes.rstrip(".")}" ({self.column or "the table"}: observed {observed})'
         rule = f"{self.column} {self.expectation.removeprefix('expect_').replace('_', ' ')}".strip()
         limits = ", ".join(f"{name} {value}" for name, value in self.limits.items() if isinstance(value, (int, float)))
-        observed = f"{self.observed:.4g}" if isinstance(self.observed, float) else self.observed
         return f"{rule}{f' ({limits})' if limits else ''}: observed {observed}"
 
 
@@ -63,7 +66,8 @@ class Observations(BaseModel):
     @property
     def warnings(self) -> tuple[str, ...]:
         """A sentence for each expectation of severity `warning` that does not hold."""
-        return tuple(each.sentence for each in self.outcomes if each.severity == "warning" and not each.holds)
+        broken = (each for each in self.outcomes if each.severity == "warning" and not each.holds)
+        return tuple(f"the night's reports break the rule {each.sentence}" for each in broken)
 
 
 def keep_observations(storage: Storage, observed: Observations) -> None:

@@ -155,7 +155,13 @@ def _outcome(result: Any, broken: int) -> Outcome:
         holds=bool(result.success),
         observed=_plain(observed),
         broken=broken,
+        notes=_line(rule.notes),
     )
+
+
+def _line(notes: str | list[str] | None) -> str:
+    """An expectation's notes as one line."""
+    return " ".join(" ".join([notes] if isinstance(notes, str) else notes or []).split())
 
 
 def _plain(value: Any) -> Any:

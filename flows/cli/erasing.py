@@ -141,6 +141,9 @@ def prune(
             }
         )
         return
+    if not (plan.files or plan.objects or plan.images or plan.counts):
+        out.print(f"nothing to remove: nothing in the store is {rule}", highlight=False)
+        return
     table = Table(
         "what", "how many", "bytes", title=f"Gone: {rule}" if yes else f"Would go: {rule}", title_justify="left"
     )
@@ -151,7 +154,7 @@ def prune(
         ("images", plan.images),
         ("counts of shadows that are over", plan.counts),
     )
-    for name, sizes in rows:
+    for name, sizes in (each for each in rows if each[1]):
         table.add_row(name.strip(), str(len(sizes)), f"{sum(sizes.values()):,}")
     out.print(table)
     if not yes:

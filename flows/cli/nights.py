@@ -19,9 +19,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a root model and release it, if it is no worse than what is live."""
-    from errata.flows.night.state import open_night
+    from errata.flows.night.notices import begin_night, open_notices
 
-    night = open_night(
+    night = begin_night(
         store, None, None, tell, create=True
     )  # tells what is wrong with params.yaml before the slow imports
     from errata.data.telemetry import tracing
@@ -30,7 +30,6 @@ def train(
     with tracing("errata-night") as span, span("train-model", run=night.name, store=night.storage.url), warm_stages():
         from errata.flows.cli.night_tables import finish
         from errata.flows.night.new_root import train_new_root
-        from errata.flows.night.notices import open_notices
         from errata.flows.night.step import run_here
         from errata.flows.night.tracing import spanned
 
@@ -48,21 +47,21 @@ def correct(
     as_json: AsJson = False,
 ) -> None:
     """A night, now, without Prefect: collect, validate, edit, judge, release."""
-    from errata.flows.night.state import open_night
-
-    night = open_night(store, None, None, tell)
     if dry_run:
         from errata.flows.cli.night_tables import print_dry_run
         from errata.flows.night.dry_run import dry_run as look
+        from errata.flows.night.state import open_night
 
-        print_dry_run(look(night), as_json)
+        print_dry_run(look(open_night(store, None, None, tell)), as_json)
         return
+    from errata.flows.night.notices import begin_night, open_notices
+
+    night = begin_night(store, None, None, tell)
     from errata.data.telemetry import tracing
     from errata.flows.stages.handover import warm_stages
 
     with tracing("errata-night") as span, span("correct-model", run=night.name, store=night.storage.url), warm_stages():
         from errata.flows.cli.night_tables import finish
-        from errata.flows.night.notices import open_notices
         from errata.flows.night.run import run_night
         from errata.flows.night.step import run_here
         from errata.flows.night.tracing import spanned

@@ -56,8 +56,7 @@ def review(
     if token:
         out.print(issued, highlight=False, soft_wrap=True)
         return
-    import uvicorn
-
+    from errata.data.connections import ConnectionLimits, server
     from errata.flows.cli.review.effect import TrafficEffect
     from errata.flows.cli.review.nights import Nights
     from errata.flows.cli.review.service import create_app
@@ -71,16 +70,9 @@ def review(
         sign_in,
         Nights() if server_of_its_own() else None,
         TrafficEffect(workspace, storage),
+        ConnectionLimits(connections=128, per_client=32 if proxy_header is None else 0),
     )
     if proxy_header is None:
         out.print("Review at this address, which signs you in:", highlight=False)
         out.print(f"  http://{host}:{port}/sign-in#{issued}", highlight=False, soft_wrap=True)
-    uvicorn.run(
-        service,
-        host=host,
-        port=port,
-        proxy_headers=False,  # the address of whoever connects decides whether its header counts
-        server_header=False,
-        limit_concurrency=100,
-        log_level="warning",
-    )
+    server(service, service.state.limits, host=host, port=port).run()

@@ -207,9 +207,15 @@ class GateResult:
         """Which criteria stand in the way, for a person."""
         if self.verdict == "pass":
             return "every criterion passes"
-        words = [f"{each.name} {each.verdict}" for each in self.criteria if each.stands_in_the_way]
-        words += [f"{name} was not computed" for name in self.missing]
-        return ", ".join(words)
+        words = []
+        for verdict, verb in (("fail", "fails"), ("inconclusive", "is inconclusive on")):
+            names = [each.name.replace("_", " ") for each in self.criteria if each.verdict == verdict]
+            words += [f"{verb} {', '.join(names)}"] if names else []
+        said = [f"the candidate {' and '.join(words)}"] if words else []
+        if self.missing:
+            were = "was" if len(self.missing) == 1 else "were"
+            said.append(f"{', '.join(self.missing).replace('_', ' ')} {were} not computed")
+        return "; ".join(said)
 
     @property
     def looks_sentence(self) -> str:

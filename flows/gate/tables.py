@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from errata.flows.gate.criterion import Criterion, GateResult, Name, Verdict
 
+NOT_MEASURED = "not measured"
 _MARKUP = re.compile(r"[\\|\[\]`]")  # each is itself with a backslash before it
 
 
@@ -52,9 +53,16 @@ class GateTable:
 
 def in_the_way(gate_result: GateResult) -> str:
     """Which criteria stand in the way, each with its numbers: for a person who shall decide."""
-    rows = (gate_row(each) for each in gate_result.criteria if each.stands_in_the_way)
-    said = [f"{row.name} {row.verdict} (value {row.value}, bound {row.bound}, {row.limit}, n {row.n})" for row in rows]
-    return ", ".join([*said, *(f"{name.replace('_', ' ')} was not computed" for name in gate_result.missing)])
+    said = [_numbers(gate_row(each)) for each in gate_result.criteria if each.stands_in_the_way]
+    return "; ".join([*said, *(f"{name.replace('_', ' ')} was not computed" for name in gate_result.missing)])
+
+
+def _numbers(row: GateRow) -> str:
+    """A criterion that stands in the way, in a sentence: what it must be, what it is, what that proves."""
+    if row.value == NOT_MEASURED:
+        return f"{row.name} must be {row.limit} and was not measured"
+    proven = "nothing proven" if row.bound == NOT_MEASURED else f"proven only {row.bound}"
+    return f"{row.name} must be {row.limit}: measured {row.value} (n {row.n}), {proven}"
 
 
 def bound_name(confidence: float | None) -> str:
@@ -72,7 +80,7 @@ def gate_row(criterion: Criterion) -> GateRow:
 
     def told(value: float) -> str:
         if not math.isfinite(value):
-            return "-" if criterion.verdict == "not applicable" else "not measured"
+            return "-" if criterion.verdict == "not applicable" else NOT_MEASURED
         return said(criterion.name, value)
 
     return GateRow(

@@ -80,7 +80,7 @@ def _run_steps(night: Night, run_step: RunStep, replace_live: str) -> NightSumma
         gate_result = run_step(judge_root, night, inherited)
         passes, why = gate_result.verdict == "pass", "a new root"
         if not passes and replace_live.strip() and apart_from(gate_result, AGAINST_LIVE).verdict == "pass":
-            passes, why = True, f"a new root in spite of {gate_result.sentence}: {replace_live}"
+            passes, why = True, f"a new root, though {gate_result.sentence}: {replace_live}"
         if passes:
             try:
                 run_step(release, night, inherited.parent, why=why)

@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 from errata.data.belief.report_states import states_of
+from errata.editing.errors import ErrataError
 from errata.flows.gate.criterion import GateResult
 from errata.flows.gate.tables import in_the_way
-from errata.flows.night.state import Night
+from errata.flows.night.state import Night, open_night
 from errata.flows.night.summary import NightSummary
 from errata.flows.night.webhook import Webhook, webhook_of
 from errata.flows.params.sections import Event
+from errata.flows.workspace import Log, operator
 
 OPERATOR, REPORTS = "ERRATA_WEBHOOK", "ERRATA_REPORT_WEBHOOK"
 MOST_REPORTS = 500  # in one message
@@ -84,6 +87,26 @@ class Notices:
 def open_notices(night: Night, environment: Mapping[str, str] = os.environ) -> Notices:
     """Who is to be told of this night. Raises DataError on an address or a secret that cannot be used."""
     return Notices(night, webhook_of(OPERATOR, environment), webhook_of(REPORTS, environment))
+
+
+def begin_night(
+    store: str | None,
+    folder: str | None,
+    by: str | None,
+    log: Log,
+    *,
+    create: bool = False,
+    environment: Mapping[str, str] = os.environ,
+) -> Night:
+    """`open_night`. If it fails the operator is told, also if `notify.events` does not say so: it may be unreadable."""
+    try:
+        return open_night(store, folder, by, log, create=create)
+    except ErrataError as fault:
+        run, data = token_hex(8), {"by": by or operator(), "error": type(fault).__name__}
+        if receiver := webhook_of(OPERATOR, environment):
+            text = f"Errata: failed before it began: {fault}"
+            receiver.send(f"{run}-failed", "night.failed", text, {"store": store, "run": run, **data}, log)
+        raise
 
 
 def events_of(summary: NightSummary) -> list[tuple[Event, str]]:

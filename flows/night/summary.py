@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -70,9 +71,11 @@ class NightSummary:
 
     def lines(self) -> list[tuple[str, str]]:
         """Label and value, for any table; what there was none of in this night is left out."""
+        reasons = Counter(each.reason.value for each in self.refused)
+        which = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         counts = {
             "reports in": self.reports,
-            "quarantined": len(self.refused),
+            "quarantined": f"{len(self.refused)}: {which} (`errata quarantine`)" if which else 0,
             "new corrections": self.corrections,
             "claims that wait": len(self.waiting),
             "deferred": len(self.deferred),

@@ -77,7 +77,7 @@ def make_splits_in(folder: Path, workspace: Workspace, params: Params) -> None:
     for name, outcomes in check_splits(workspace, splits).items():
         for outcome in outcomes:
             if outcome.severity == "warning" and not outcome.holds:
-                print(f"warning: split {name}: {outcome.sentence}", flush=True)
+                print(f"warning: split {name} breaks the rule {outcome.sentence}", flush=True)
     for name in ("gate", "retired") if params.data.gates else ():
         entries[name] = write_split(splits[name], folder / f"{name}.npz")
     record_splits(entries, folder)

@@ -25,12 +25,13 @@ SECONDS = 15.0  # between two lines about one thing
 
 @record(frozen=True, config=STRICT)
 class Progress:
-    """`done` of `total` of `what`, after so many `seconds`, by the `process` of that number.
+    """`done` of `total` of `what`, by the `process` of that number, `seconds` after the `first` of it were done.
 
     A `total` of 0 is one that nobody knows; a `note` is a loss, say.
     """
 
     what: str
+    first: Count
     done: Count
     total: Count
     seconds: Real
@@ -40,15 +41,17 @@ class Progress:
     @property
     def left(self) -> float | None:
         """Seconds still, if it goes on as before; None if that cannot be told."""
-        return self.seconds / self.done * (self.total - self.done) if self.done and self.total else None
+        since = self.done - self.first
+        return self.seconds / since * (self.total - self.done) if since > 0 and self.total else None
 
     @property
     def sentence(self) -> str:
         """For a log."""
         note = f", {self.note}" if self.note else ""
+        so_far = f", {_duration(self.seconds)} so far" if self.done > self.first else ""
         left = "" if self.left is None or self.done == self.total else f", {_duration(self.left)} left"
         whole = f" of {self.total:,}" if self.total else ""
-        return f"{self.what} {self.done:,}{whole}{note}, {_duration(self.seconds)} so far{left}"
+        return f"{self.what} {self.done:,}{whole}{note}{so_far}{left}"
 
 
 _PROGRESS = TypeAdapter(Progress)
@@ -63,10 +66,11 @@ def _duration(seconds: float) -> str:
 
 @dataclass
 class _Known:
-    """When the work on a thing `began` and was last `told` of (seconds), and how much of it is `done`."""
+    """When the `first` of a thing were done and when it was last `told` of (seconds), and how much of it is `done`."""
 
     began: float
     told: float
+    first: int
     done: int = 0
 
 
@@ -85,11 +89,11 @@ class Teller:
         """`done` of `total` of `what`, 0 if nobody knows of how many; no more than before is a new beginning."""
         moment, known = self.clock(), self._known.get(what)
         if known is None or done <= known.done:
-            known = self._known[what] = _Known(moment, moment)
+            known = self._known[what] = _Known(moment, moment, done)
         known.done = done
         if note or moment - known.told >= SECONDS:
             known.told = moment
-            found = Progress(f"{self.stage}: {what}", done, total, moment - known.began, note, os.getpid())
+            found = Progress(f"{self.stage}: {what}", known.first, done, total, moment - known.began, note, os.getpid())
             self.say(found.sentence)
             self._write(found)
 

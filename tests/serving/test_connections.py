@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from errata.data.connections import server
 from errata.data.images import encode_png
 from errata.data.storage.local import LocalStorage
-from errata.serving.connections import server
 from errata.serving.follower import Follower
 from errata.serving.service import create_app
 from errata.serving.settings import Settings
@@ -56,7 +56,7 @@ def running(storage: LocalStorage, settings: Settings) -> Iterator[Running]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         app = create_app(storage, Follower(storage, every=NEVER), settings)
-        service = server(app, settings, app.state.metrics, host="127.0.0.1", port=0)
+        service = server(app, settings, host="127.0.0.1", port=0, closed=app.state.metrics.closed)
         thread = threading.Thread(target=service.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from errata.data.belief.report_states import State, report_states
 from errata.data.belief.trust import TrustSettings
+from errata.data.connections import ConnectionLimits
 from errata.data.images import decode_image, encode_png
 from errata.data.records import wrong_fields
 from errata.data.reports import read_image
@@ -44,14 +45,16 @@ def create_app(
     sign_in: SignIn,
     nights: Nights | None = None,
     effect: Effect | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> FastAPI:
     """The review page over a store; `trust` and `slots` (how many corrections fit) are those of params.yaml.
 
     `nights`: the Prefect server whose runs may be answered here, if there is one. `effect` says what a claim would
-    change in the day's requests.
+    change in the day's requests. `limits`: of whoever is slow.
     """
     app = FastAPI(title="Errata review", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sign_in = sign_in
+    app.state.limits = limits or ConnectionLimits()
     site = Site(Desk(storage), trust, slots, sign_in, nights=nights is not None)
     guard(app, site)
     _sign_in_routes(app, site)

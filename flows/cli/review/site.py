@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from errata.data.belief.trust import TrustSettings
+from errata.data.connections import ConnectionLimits
 from errata.editing.errors import DataError, ErrataError
 from errata.flows.cli.review.decide import needs_trust
 from errata.flows.cli.review.live import Desk
@@ -106,12 +108,17 @@ def wants_page(request: Request) -> bool:
 
 
 async def fields(request: Request, most: int = MOST_FIELDS) -> dict[str, str]:
-    """The fields of a form, whoever sent it. Raises HTTPException (413, 422)."""
+    """The fields of a form, whoever sent it. Raises HTTPException (408, 413, 422)."""
+    limits: ConnectionLimits = request.app.state.limits
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MAX_FORM:
-            raise HTTPException(413, "the form is too large")
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for part in request.stream():
+                content += part
+                if len(content) > MAX_FORM:
+                    raise HTTPException(413, "the form is too large")
+    except TimeoutError:
+        raise HTTPException(408, f"the form did not arrive within {limits.body_seconds:g} seconds") from None
     try:
         return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=most))
     except ValueError:

@@ -27,7 +27,10 @@ class HistoryPoint:
 
 
 def history_chart(history: Sequence[HistoryPoint]) -> dict[str, Any] | None:
-    """The drawdown of each release as points of a 600 x 180 drawing; None without at least two to draw."""
+    """The drawdown of each release as points of a 600 x 180 drawing; None without at least two to draw.
+
+    Those to be labelled are `named`, and `named_narrow` on a phone, where letters take twice as much of the drawing.
+    """
     drawn = [(each, each.drawdown) for each in history if each.drawdown is not None]
     if len(drawn) < 2:
         return None
@@ -44,7 +47,8 @@ def history_chart(history: Sequence[HistoryPoint]) -> dict[str, Any] | None:
         }
         for index, (each, value) in enumerate(drawn)
     ]
-    last, step = len(points) - 1, -(-len(points) // 12)  # so that the labels of many releases do not collide
-    for index, point in enumerate(points):
-        point["named"] = index == last or (index % step == 0 and index <= last - step)
+    for name, most in (("named", 12), ("named_narrow", 5)):  # so that the labels of many releases do not collide
+        last, step = len(points) - 1, -(-len(points) // most)
+        for index, point in enumerate(points):
+            point[name] = index == last or (index % step == 0 and index <= last - step)
     return {"points": points, "zero": round(150 - 130 * (0 - low) / (high - low), 1)}

@@ -60,7 +60,10 @@ def test_records_are_strict_and_warnings_are_told() -> None:
     night = observed(0, cat=1).model_copy(
         update={"outcomes": (outcome, outcome.model_copy(update={"severity": "info"}))}
     )
-    assert night.warnings == ("reporter_share column max to be between (max_value 0.5): observed 0.75",)
+    rule = "reporter_share column max to be between (max_value 0.5): observed 0.75"
+    assert night.warnings == (f"the night's reports break the rule {rule}",)
+    said = outcome.model_copy(update={"notes": "No reporter files more than half."})
+    assert said.sentence == '"No reporter files more than half" (reporter_share: observed 0.75)'
     assert Observations.model_validate_json(night.model_dump_json()) == night
     with pytest.raises(ValidationError):
         Observations.model_validate({**night.model_dump(), "reports": "1"})

@@ -111,6 +111,8 @@ def test_what_is_observed_is_what_is_counted(night: tuple[Path, dict[tuple[str, 
     assert (narrow.broken, narrow.observed, narrow.holds) == (7, "7 of 60 rows break it", False)
     assert outcomes["values_to_be_between", "height"].holds
     assert len(outcomes) == 7
+    rule = "Nine in ten images are sent at least as wide as the model looks at them"
+    assert narrow.sentence == f'"{rule}" (width: observed 7 of 60 rows break it)'
 
 
 def test_the_site_is_great_expectations_own_and_keeps_the_nights(

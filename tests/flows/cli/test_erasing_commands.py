@@ -59,6 +59,7 @@ def test_old_releases_leave_from_the_command_line(tmp_path: Path) -> None:
         release(place.storage, weighty(version))
     before = set(place.storage.keys(""))
     assert json.loads(errata(place, "prune", "--json"))["releases"] == []  # by the retention in params.yaml
+    assert "nothing to remove: nothing in the store is beyond" in errata(place, "prune")
     plan = json.loads(errata(place, "prune", "--keep", "2", "--older-than", "0", "--json"))
     assert (plan["done"], plan["releases"], plan["bytes"]) == (False, [2, 3], sum(plan["files"].values()))
     assert "nothing is changed yet" in errata(place, "prune", "--keep", "2", "--older-than", "0")

@@ -84,7 +84,7 @@ def test_one_cell_that_is_no_number_stops_the_whole_table(field: str, bad: float
         broken = replace(each, value=bad) if field == "value" else replace(each, bound=bad)
         gate_result = GateResult("edit", (*criteria[:index], broken, *criteria[index + 1 :]))
         assert gate_result.verdict == "inconclusive", each.name
-        assert gate_result.sentence == f"{each.name} inconclusive"
+        assert gate_result.sentence == f"the candidate is inconclusive on {each.name.replace('_', ' ')}"
 
 
 def test_one_cell_beyond_its_limit_or_without_images_stops_the_whole_table() -> None:

@@ -33,7 +33,7 @@ def test_a_gate_file_in_which_limits_were_loosened_does_not_pass(place: Place) -
     path.write_text(json.dumps(measured))
     found = judge_candidate(place.workspace, None, Looks(place.storage))
     assert found.verdict == "fail"
-    assert found.sentence == "accuracy fail"
+    assert found.sentence == "the candidate fails accuracy"
 
 
 @pytest.mark.parametrize("damage", [{"value": None}, {"bound": None}, {"n": 0}], ids=str)

@@ -39,7 +39,7 @@ def test_a_warning_is_told_and_what_was_observed_is_kept_for_the_nights_to_come(
     found = collect(night, sync(night))
     assert found.refused == ()
     assert len(found.corrections) == 3
-    told = "reporter_share column max to be between (max_value 0.5): observed 1"
+    told = "the night's reports break the rule reporter_share column max to be between (max_value 0.5): observed 1"
     assert found.observed is not None
     assert [each.observed for each in found.observed.outcomes] == [1.0]  # all three are anonymous
     assert found.observed.warnings == (told,)

@@ -230,5 +230,5 @@ def test_a_person_may_let_a_worse_root_pass_with_a_reason_that_the_log_keeps(
     summary = train_new_root(quick.night(), replace_live="the camera is another now")
     assert (summary.outcome, summary.version) == ("released", 3)
     why = log_entries(quick.storage)[-1].why
-    assert "negative_flips_live inconclusive" in why
+    assert "inconclusive on negative flips live" in why
     assert "the camera is another now" in why

@@ -24,7 +24,7 @@ from errata.data.reports import file_report
 from errata.data.storage.local import LocalStorage
 from errata.editing.errors import DataError, NightError
 from errata.flows.gate.criterion import GateResult, Name, not_computed
-from errata.flows.night.notices import Notices, events_of, open_notices
+from errata.flows.night.notices import Notices, begin_night, events_of, open_notices
 from errata.flows.night.state import Night
 from errata.flows.night.summary import NightSummary
 from errata.flows.night.webhook import SECRET, Webhook, webhook_of
@@ -168,7 +168,7 @@ def test_each_thing_a_person_should_know_is_an_event() -> None:
     unsure = NightSummary("not released", 1, 3, 1, 2, sentence="shadow inconclusive", gate_result=result(Name.SHADOW))
     summary = replace(unsure, budget="240 of 256", waiting=(side,))
     assert [event for event, _ in events_of(summary)] == ["inconclusive", "budget", "waiting"]
-    left_out = NightSummary("not released", 1, 3, 1, 2, sentence="drawdown fail")
+    left_out = NightSummary("not released", 1, 3, 1, 2, sentence="the candidate fails drawdown")
     assert [event for event, _ in events_of(left_out)] == ["refused"]
     assert events_of(NOTHING) == []
     assert events_of(NightSummary("released", 2, 1, 1, 1)) == []
@@ -185,8 +185,26 @@ def test_of_a_failed_night_people_are_told_and_it_fails_as_it_did(receiver: Rece
     assert told["data"] == {"store": night.storage.url, "run": night.name, "by": "Ada", "error": "NightError"}
 
 
+def test_a_night_that_cannot_begin_is_told_too(receiver: Receiver, night: Night, lines: list[str]) -> None:
+    (night.workspace.folder / "params.yaml").write_text("gate: {drawdwon: 0.1}\n")
+    where, environment = (night.storage.url, str(night.workspace.folder)), {"ERRATA_WEBHOOK": receiver.url}
+    with pytest.raises(DataError, match="did you mean drawdown"):
+        begin_night(*where, "Ada", lines.append, environment=environment)
+    (told,) = receiver.told
+    assert told["type"] == "night.failed"
+    assert "gate.drawdwon: no parameter is called so; did you mean drawdown?" in told["text"]
+    assert {name: told["data"][name] for name in ("store", "by", "error")} == {
+        "store": night.storage.url,
+        "by": "Ada",
+        "error": "DataError",
+    }
+    with pytest.raises(DataError, match="did you mean drawdown"):
+        begin_night(*where, "Ada", lines.append, environment={})
+    assert len(receiver.told) == 1
+
+
 def test_only_what_params_yaml_names_is_told(receiver: Receiver, night: Night) -> None:
-    summary = NightSummary("not released", 1, 3, 1, 2, sentence="drawdown fail", budget="240 of 256")
+    summary = NightSummary("not released", 1, 3, 1, 2, sentence="the candidate fails drawdown", budget="240 of 256")
     path = night.workspace.folder / "params.yaml"
     path.write_text(path.read_text() + "\nnotify:\n  events: [budget]\n")
     Notices(night, hook(receiver), None).around(lambda: summary)
@@ -195,7 +213,7 @@ def test_only_what_params_yaml_names_is_told(receiver: Receiver, night: Night) -
 
 def test_a_receiver_that_is_down_changes_no_night(receiver: Receiver, night: Night, lines: list[str]) -> None:
     receiver.answers = [500]
-    summary = NightSummary("not released", 1, 3, 1, 2, sentence="drawdown fail")
+    summary = NightSummary("not released", 1, 3, 1, 2, sentence="the candidate fails drawdown")
     assert Notices(night, hook(receiver), hook(receiver)).around(lambda: summary) is summary
     assert len(lines) == 1
 

@@ -40,7 +40,7 @@ def test_a_person_may_say_yes() -> None:
     assert decide(person) == "Ada"
     (asked,) = person.asked
     assert asked["timeout"] == 120
-    told = "shadow inconclusive (value 2.50%, bound not measured, at most 5.00%, n 40)"
+    told = "shadow must be at most 5.00%: measured 2.50% (n 40), nothing proven"
     assert asked["wait_for_input"]._description == f"Inconclusive: {told}. No answer means no."
 
 

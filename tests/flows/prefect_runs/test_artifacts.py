@@ -62,11 +62,19 @@ def test_a_long_night_is_cut_and_says_so() -> None:
     assert "and 5 more" in page
 
 
+def test_the_summary_says_why_reports_were_refused_and_where_to_look() -> None:
+    reasons = (Reason.MALFORMED, Reason.ALREADY_RIGHT, Reason.ALREADY_RIGHT)
+    refused = tuple(Refusal(f"{number:064d}", reason, "") for number, reason in enumerate(reasons))
+    said = dict(NightSummary("nothing to correct", 1, 3, 0, 0, refused).lines())
+    assert said["quarantined"] == "3: 2 already right, 1 malformed (`errata quarantine`)"
+    assert "quarantined" not in dict(NightSummary("nothing to correct", 1, 3, 0, 0).lines())
+
+
 @pytest.mark.parametrize(
     ("outcome", "verdict", "said"),
     [
         ("released", "pass", "^$"),
-        ("released", "inconclusive", "^A person let it pass .*drawdown inconclusive.*errata releases"),
+        ("released", "inconclusive", "^A person let it pass .*inconclusive on drawdown.*errata releases"),
         ("not released", "inconclusive", "^The old model stays live: why not"),
     ],
 )

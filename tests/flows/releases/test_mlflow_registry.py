@@ -68,7 +68,7 @@ def test_the_live_release_is_registered_once_with_card_measurements_and_alias(
 def test_a_candidate_has_its_alias_while_it_waits(mlflow: Any, uri: str, quick: Place) -> None:
     set_params(quick.workspace.folder, "gate", shadow_requests=50)
     quick.report_mistakes(1)
-    assert run_night(quick.night()).sentence == "shadow inconclusive"
+    assert run_night(quick.night()).sentence == "the candidate is inconclusive on shadow"
     done = register_releases(quick.storage, "digits", uri=uri)
     assert done == [Registered(1, "1", True, "live"), Registered(2, "2", True, "candidate")]
     client = mlflow.MlflowClient()

@@ -160,7 +160,7 @@ def test_criteria_are_ordered_by_the_room_that_is_left() -> None:
     assert "each of 10 criteria" in decision(whole)  # of 11 one does not apply
     assert "accuracy 25%, drawdown 50%, reach 90%" in decision(whole)
     assert decision(GateResult("edit", tuple(worse))).startswith(
-        "The gate says no: negative flips inconclusive, parity fail"
+        "The gate says no: the candidate fails parity and is inconclusive on negative flips; boundary flips, "
     )
 
 
@@ -295,6 +295,16 @@ def shown(browser: Browser) -> int:
     return int(browser.evaluate(count))
 
 
+SCROLLS = "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth).length"
+# pairs of labels of the chart that lie upon each other, of those that can be seen
+COLLIDE = """(() => {
+  const boxes = [...document.querySelectorAll('.chart text')].map(each => each.getBoundingClientRect());
+  const seen = boxes.filter(each => each.width);
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  return seen.flatMap((a, i) => seen.slice(i + 1).filter(b => meet(a, b))).length;
+})()"""
+
+
 @pytest.mark.slow
 def test_in_a_real_browser_at_a_desk_and_on_a_phone(tmp_path: Path) -> None:
     files, pictures = a_release(side=40)
@@ -324,6 +334,9 @@ def test_in_a_real_browser_at_a_desk_and_on_a_phone(tmp_path: Path) -> None:
             browser.evaluate("document.querySelector('#filter input').focus()")
             browser.press("000a0")
             assert shown(browser) == 1
+            assert browser.evaluate(SCROLLS) == 0
+            assert browser.evaluate(COLLIDE) == 0
+            assert browser.evaluate("document.querySelector('.chart .value').getBoundingClientRect().height") > 10
             colours.append(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
             assert len(browser.screenshot()) > 10_000
     assert colours[0] != colours[1]

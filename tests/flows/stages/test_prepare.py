@@ -59,8 +59,8 @@ def test_a_class_that_is_not_there_shares_and_light_that_differ_are_told(tmp_pat
 @pytest.mark.parametrize(
     ("where", "told"),
     [
-        ("gate", "the table of gate breaks the rule other_splits"),
-        ("test", "image 0 of split test breaks the rule image"),
+        ("gate", r'table of gate breaks the rule "No image lies in another split as well" \(other_splits: observed 1'),
+        ("test", 'image 0 of split test breaks the rule "No image is there twice'),
     ],
 )
 def test_an_image_in_two_splits_or_twice_in_one_is_refused(tmp_path: Path, where: str, told: str) -> None:
@@ -99,7 +99,9 @@ def test_the_stage_tells_what_it_warns_of_and_writes_nothing_that_it_refuses(
         if severity == "warning":
             prepare(workspace, params)
             told = capfd.readouterr().out.splitlines()
-            assert told == ["warning: split test: table row count to be between (min_value 200): observed 147"]
+            assert told == [
+                "warning: split test breaks the rule table row count to be between (min_value 200): observed 147"
+            ]
             assert (workspace.splits / "splits.json").exists()
             (workspace.splits / "splits.json").unlink()
         else:

@@ -1,6 +1,7 @@
 """The queue goes to FiftyOne and comes back as a person's reports, as its own library reads and writes it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,26 @@ def test_fiftyones_own_library_reads_it_and_writes_what_is_read_back(desk: Desk,
     documents = {"samples": [sample.to_mongo_dict(include_id=True) for sample in samples]}
     (tmp_path / "decided").mkdir()
     (tmp_path / "decided" / "samples.json").write_text(pytest.importorskip("bson.json_util").dumps(documents))
+    assert typed("import", "decided", "--reporter", "ann").exit_code == 0
+    found = [parse_report(desk.storage.get(key)) for key in desk.storage.keys(layout.INBOX)]
+    mine = {(each.image, each.expected) for each in found if each.reporter == "ann"}
+    assert mine == {(first.errata_image, OTHER), (second.errata_image, OTHER)}
+
+
+@pytest.mark.skipif("FIFTYONE_DATABASE_URI" not in os.environ, reason="needs a MongoDB: FIFTYONE_DATABASE_URI")
+def test_a_data_set_goes_through_its_database(desk: Desk, typed: Any, tmp_path: Path) -> None:
+    library = pytest.importorskip("fiftyone", reason="pip install fiftyone")
+    for image in (9, 7):
+        desk.claim(image, next(name for name in CLASSES if name != predicted(image)), "bob", doubt=0.125)
+    typed("export", "queue")
+    dataset = library.Dataset.from_dir("queue", library.types.FiftyOneDataset)
+    first, second = dataset
+    assert (first.claim.label, first.doubt, first.said_by) == (CLAIMED, 0.125, "bob")
+    first["decision"] = library.Classification(label=OTHER)
+    second.tags.append(f"is:{OTHER}")
+    for sample in (first, second):
+        sample.save()
+    dataset.export("decided", library.types.FiftyOneDataset, export_media=False)
     assert typed("import", "decided", "--reporter", "ann").exit_code == 0
     found = [parse_report(desk.storage.get(key)) for key in desk.storage.keys(layout.INBOX)]
     mine = {(each.image, each.expected) for each in found if each.reporter == "ann"}

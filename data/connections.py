@@ -2,35 +2,48 @@
 
 uvicorn waits for a header for ever, and an idle connection costs a file descriptor. Here each client has a limit, a
 header has a deadline, and where all connections are in use the one that has not moved on for the longest is closed.
+The reference service and the review page are served so.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from errata.serving.metrics import Metrics
-from errata.serving.problems import Code, Problem
-from errata.serving.settings import Settings
-
 _BACKLOG = 128  # accepted in one go, before any limit is looked at
-_TOO_MANY = Problem(error=Code.BUSY, detail="this address has too many connections; close some").model_dump_json()
+_TOO_MANY = '{"error":"busy","detail":"this address has too many connections; close some"}'
 _REFUSAL = (
     "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
     f"Content-Length: {len(_TOO_MANY)}\r\n\r\n{_TOO_MANY}"
 ).encode()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """Where one is full, who has been waited for the longest gives way.
+
+    `connections` may be open at once, `per_client` of one address (0: any number, as behind a gateway, whose address
+    they all have). `header_seconds` to the end of a request's header, `body_seconds` for its body.
+    """
+
+    connections: int = 512
+    per_client: int = 64
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+
+
 class Connections:
     """Those that are open: the one that has not moved on for the longest comes first."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.settings = settings
-        self.metrics = metrics
+    def __init__(self, limits: ConnectionLimits, closed: Callable[[str], None]) -> None:
+        self.limits = limits
+        self.closed = closed
         self.open: dict[LimitedProtocol, None] = {}
         self.clients: Counter[str] = Counter()
 
@@ -48,13 +61,13 @@ class LimitedProtocol(H11Protocol):
         shared = self.shared
         self._address = self.client[0] if self.client else ""
         shared.clients[self._address] += 1
-        if 0 < shared.settings.per_client < shared.clients[self._address]:
-            shared.metrics.closed("client's limit")
+        if 0 < shared.limits.per_client < shared.clients[self._address]:
+            shared.closed("client's limit")
             transport.write(_REFUSAL)
             transport.close()
             return
-        if len(shared.open) >= shared.settings.connections:
-            shared.metrics.closed("all in use")
+        if len(shared.open) >= shared.limits.connections:
+            shared.closed("all in use")
             next(iter(shared.open)).end()
         self._move_on(in_request=False)
 
@@ -88,10 +101,10 @@ class LimitedProtocol(H11Protocol):
         self._in_request = in_request
         self.shared.open[self] = None
         if not in_request:
-            self._deadline = self.loop.call_later(self.shared.settings.header_seconds, self._too_slow)
+            self._deadline = self.loop.call_later(self.shared.limits.header_seconds, self._too_slow)
 
     def _too_slow(self) -> None:
-        self.shared.metrics.closed("no header")
+        self.shared.closed("no header")
         self.end()
 
     def _forget(self) -> None:
@@ -101,11 +114,16 @@ class LimitedProtocol(H11Protocol):
             self._deadline = None
 
 
-def server(app: FastAPI, settings: Settings, metrics: Metrics, *, host: str, port: int) -> uvicorn.Server:
-    """uvicorn with `app`, under the limits of `settings`; what they close is counted in `metrics`."""
+def server(
+    app: FastAPI, limits: ConnectionLimits, *, host: str, port: int, closed: Callable[[str], None] = lambda _why: None
+) -> uvicorn.Server:
+    """uvicorn with `app`, under `limits`; `closed` hears why, of each connection that they close.
+
+    Who connects is who connects: no header says otherwise.
+    """
 
     class Protocol(LimitedProtocol):
-        shared = Connections(settings, metrics)
+        shared = Connections(limits, closed)
 
     config = uvicorn.Config(
         app,
@@ -115,6 +133,8 @@ def server(app: FastAPI, settings: Settings, metrics: Metrics, *, host: str, por
         ws="none",
         backlog=_BACKLOG,
         log_level="warning",
+        proxy_headers=False,
+        server_header=False,
         timeout_graceful_shutdown=30,
     )
     return uvicorn.Server(config)
