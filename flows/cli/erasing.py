@@ -144,9 +144,8 @@ def prune(
     if not (plan.files or plan.objects or plan.images or plan.counts):
         out.print(f"nothing to remove: nothing in the store is {rule}", highlight=False)
         return
-    table = Table(
-        "what", "how many", "bytes", title=f"Gone: {rule}" if yes else f"Would go: {rule}", title_justify="left"
-    )
+    out.print(f"{'Gone' if yes else 'Would go'}: what is {rule}", highlight=False)
+    table = Table("what", "how many", "bytes")
     releases = ", ".join(str(each.version) for each in plan.releases)
     rows = (
         (f"files of releases {releases}", plan.files),

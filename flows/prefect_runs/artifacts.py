@@ -124,7 +124,7 @@ def _correction_row(each: CorrectionOutcome) -> list[str]:
         f"{each.after} ({each.after_probability:.0%}){mark}",
         each.expected,
         f"{each.views_right} of {each.views}",
-        f"slot {each.slot}" if each.slot >= 0 else "the weights",
+        f"slot {each.slot}" if each.slot >= 0 else "-" if mark else "the weights",
     ]
 
 

@@ -35,14 +35,19 @@ class _Answered:
 
 
 _ANSWERED = TypeAdapter(_Answered)
+ANSWERS = {
+    "": "",
+    "release": "It goes on and releases what it made.",
+    "refuse": "It goes on, and the old model stays live.",
+}
 
 
 def night_routes(app: FastAPI, site: Site, nights: Nights) -> None:
     """Add the page of nights, and its form."""
 
     @app.get("/nights")
-    def waiting(reviewer: Someone) -> Response:
-        return site.page("nights.html.j2", reviewer, runs=nights.waiting())
+    def waiting(reviewer: Someone, answered: Literal["", "release", "refuse"] = "") -> Response:
+        return site.page("nights.html.j2", reviewer, runs=nights.waiting(), answered=ANSWERS[answered])
 
     @app.post("/nights/{run}")
     async def answered(run: UUID, request: Request, reviewer: Someone) -> Response:
@@ -56,4 +61,4 @@ def night_routes(app: FastAPI, site: Site, nights: Nights) -> None:
         await to_thread.run_sync(
             partial(nights.answer, str(run), release=release, who=reviewer.name, why=said.why.strip())
         )
-        return answer(request, "it may be released" if release else "it is not released", "/nights")
+        return answer(request, ANSWERS[said.action], f"/nights?answered={said.action}")

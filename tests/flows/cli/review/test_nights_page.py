@@ -10,7 +10,7 @@ from errata.flows.cli.review.nights import Nights
 from errata.flows.cli.review.service import create_app
 from errata.flows.cli.review.sign_in import COOKIE
 from errata.flows.prefect_runs.approval import WaitingRun
-from tests.flows.cli.review.conftest import Desk, form_token
+from tests.flows.cli.review.conftest import BROWSER, Desk, form_token
 
 RUN = WaitingRun(UUID(int=7), "brave-otter", "Inconclusive: <b>drawdown</b>. No answer means no.")
 
@@ -45,7 +45,10 @@ def test_a_trusted_reviewer_answers_and_nobody_else(desk: Desk) -> None:
     assert ann.post("/nights/x", data={"action": "release", "form_token": mine}).status_code == 422
     assert prefect.said == []
     assert ann.post(path, data={"action": "release", "why": "few images", "form_token": mine}).status_code == 200
-    assert ann.post(path, data={"action": "refuse", "form_token": mine}).status_code == 200
+    no = ann.post(path, data={"action": "refuse", "form_token": mine}, headers=BROWSER)
+    assert (no.status_code, no.headers["location"]) == (303, "/nights?answered=refuse")
+    assert "Your answer was taken. It goes on, and the old model stays live." in ann.get(no.headers["location"]).text
+    assert ann.get("/nights?answered=<b>").status_code == 422
     assert prefect.said == [
         (str(RUN.id), {"release": True, "who": "ann lee", "why": "few images"}),
         (str(RUN.id), {"release": False, "who": "ann lee", "why": ""}),
