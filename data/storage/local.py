@@ -66,15 +66,15 @@ class LocalStorage:
 
     def stream(self, key: str, *, at_most: int | None = None) -> Iterator[bytes]:
         left = RECORD_BYTES if at_most is None else at_most
-        with self._opened(key) as file:
-            check_size(os.fstat(file.fileno()).st_size, at_most, f"{self.url}/{key}")
+        with self._opened(key) as (file, size):
+            check_size(size, at_most, f"{self.url}/{key}")
             while piece := file.read(PIECE):
                 left = self._less(left, piece, key)
                 yield piece
 
     def size(self, key: str) -> int:
-        with self._opened(key) as file:
-            return os.fstat(file.fileno()).st_size
+        with self._opened(key) as (_, size):
+            return size
 
     def put_once(self, key: str, content: bytes) -> None:
         target = self._path(key)
@@ -140,11 +140,13 @@ class LocalStorage:
             return path.is_symlink() or path.parent.resolve() != path.parent
 
     def _content(self, key: str, at_most: int | None = None) -> bytes:
-        with self._opened(key) as file:
-            check_size(os.fstat(file.fileno()).st_size, at_most, f"{self.url}/{key}")
-            most = RECORD_BYTES if at_most is None else at_most
-            content = file.read(most + 1)
-            self._less(most, content, key)
+        with self._opened(key) as (file, size):
+            check_size(size, at_most, f"{self.url}/{key}")
+            content = file.read(size + 1)
+            if len(content) > size:  # it has grown since
+                most = RECORD_BYTES if at_most is None else at_most
+                content += file.read(max(most + 1 - len(content), 0))
+                self._less(most, content, key)
             return content
 
     def _less(self, left: int, piece: bytes, key: str) -> int:
@@ -154,16 +156,17 @@ class LocalStorage:
         return left - len(piece)
 
     @contextmanager
-    def _opened(self, key: str) -> Iterator[BinaryIO]:
-        """The object's file. What goes wrong with it, in here or while it is read, is raised as the contract says."""
+    def _opened(self, key: str) -> Iterator[tuple[BinaryIO, int]]:
+        """The object's file and its size. What goes wrong, in here or while it is read, is raised as the contract says."""
         path = self._real_root / check_key(key)
         if self._is_linked(path, key):  # one link must not hold up whoever reads a thousand objects
             raise NotStored(f"{path} goes through a symbolic link; remove the link, the store follows none")
         try:
             with self._usable(key), open(path, "rb", opener=_open_no_link) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
                     raise Unreadable(f"{self.url}/{key} is no file but a pipe or a device; remove it")
-                yield file
+                yield file, status.st_size
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotStored(f"{self.url}/{key} is not stored") from error
         except StoreUnusable as error:
