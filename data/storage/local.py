@@ -157,7 +157,7 @@ class LocalStorage:
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[tuple[BinaryIO, int]]:
-        """The object's file and its size. What goes wrong, in here or while it is read, is raised as the contract says."""
+        """The object's file and its size. What goes wrong, here or while it is read, is raised as the contract says."""
         path = self._real_root / check_key(key)
         if self._is_linked(path, key):  # one link must not hold up whoever reads a thousand objects
             raise NotStored(f"{path} goes through a symbolic link; remove the link, the store follows none")
