@@ -24,6 +24,7 @@ from errata.data.releases.erasure import erased_digests
 from errata.data.splits import load_split, read_record, read_split, refreshed, write_split
 from errata.editing.errors import DataError, ErrataError, NotStored, StoreUnusable
 from errata.flows.night.one_at_a_time import alone
+from errata.flows.night.parent import finish_splits
 from errata.flows.night.state import Night
 from errata.flows.releases.gate_images import keep_gate, name_gates
 from errata.flows.stages.prepare import check_splits
@@ -50,6 +51,7 @@ def add_gate(night: Night, source: Path) -> AddedGate:
     """
     with alone(night, "the adding of a gate split"):
         workspace = night.workspace
+        finish_splits(night)
         splits = {name: load_split(workspace.splits, name) for name in read_record(workspace.splits).splits}
         before = splits["gate"]
         height, width, channels = before.images.shape[1:]

@@ -42,7 +42,15 @@ def sync(night: Night) -> Parent:
     tag_release(workspace, storage, manifest, night.log)  # nor a tag
     fetch_gates(storage, workspace)
     restore_root(night, manifest)
+    finish_splits(night)
     return read_parent(night, live, tag, manifest)
+
+
+def finish_splits(night: Night) -> None:
+    """Make the splits again where a run was killed while it made them: DVC removes the old ones first."""
+    if not (night.workspace.splits / RECORD).exists():
+        night.log("there are no splits, for a run was killed while it made them say; making them again")
+        night.workspace.dvc("repro", "prepare", log=night.log)
 
 
 def read_parent(night: Night, live: Live, tag: str, manifest: Manifest) -> Parent:
