@@ -147,14 +147,6 @@ def test_killed_in_between_the_same_command_ends_it(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Workspace, "dvc", die)
         add_gate(quick.night(), source)
-
-    def die_in_prepare(workspace: Workspace, *_: object, **__: object) -> None:
-        shutil.rmtree(workspace.splits)  # as DVC does before it runs the stage
-        die()
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Workspace, "dvc", die_in_prepare)
-        add_gate(quick.night(), source)
     added = add_gate(quick.night(), source)
     assert list(quick.storage.keys(layout.GATES)) == [layout.gate_images(added.digest)]
     assert (quick.workspace.params.data.gates, gate_entry(quick)) == ((added.digest,), added.digest)
