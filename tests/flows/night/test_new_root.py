@@ -202,7 +202,7 @@ def test_a_worse_root_does_not_replace_what_is_live(quick: Place, monkeypatch: p
     assert rows["drawdown_live"].value == pytest.approx(is_now.mean() - was.mean())
     assert rows["negative_flips_live"].value == pytest.approx((is_now & ~was).mean())
     assert rows["recall_drop_live"].verdict == "fail"
-    assert "drawdown_live fail" in summary.sentence
+    assert "the candidate fails drawdown live, " in summary.sentence
 
 
 @pytest.mark.slow

@@ -165,7 +165,9 @@ def result(*names: Name) -> GateResult:
 
 def test_each_thing_a_person_should_know_is_an_event() -> None:
     side = Waiting("c" * 64, "7", 0.25, ("r" * 64,), "2 reporters", 1)
-    unsure = NightSummary("not released", 1, 3, 1, 2, sentence="shadow inconclusive", gate_result=result(Name.SHADOW))
+    unsure = NightSummary(
+        "not released", 1, 3, 1, 2, sentence="the candidate is inconclusive on shadow", gate_result=result(Name.SHADOW)
+    )
     summary = replace(unsure, budget="240 of 256", waiting=(side,))
     assert [event for event, _ in events_of(summary)] == ["inconclusive", "budget", "waiting"]
     left_out = NightSummary("not released", 1, 3, 1, 2, sentence="the candidate fails drawdown")
