@@ -320,7 +320,7 @@ def test_a_night_that_is_under_way_when_it_is_asked_does_not_release_it(
     place, reports = corrected
     place.report_mistakes(1)
     sibling = place.beside(tmp_path / "sibling")
-    with pytest.raises(Superseded, match="meanwhile"):
+    with pytest.raises(Superseded, match="a photo was erased while the night worked with it"):
         run_night(place.night(), before("release", lambda: erased(sibling, reports[0].id)))
     assert run_night(place.night()).outcome == "nothing to correct"
     [erasure] = erasures(place.storage)

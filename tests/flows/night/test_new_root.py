@@ -110,7 +110,7 @@ def test_an_old_correction_that_breaks_again_stops_the_new_root(
     training(monkeypatch, lambda _workspace: None)
     summary = train_new_root(corrected.night(), run_step)
     assert (summary.outcome, summary.version) == ("not released", 2)
-    assert "old_corrections fail" in summary.sentence
+    assert "fails old corrections" in summary.sentence
     found = read_live(corrected.storage)
     assert found is not None
     assert found[0].version == 2
