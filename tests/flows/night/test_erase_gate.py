@@ -89,7 +89,8 @@ def test_the_last_image_of_a_class_that_judges_is_not_taken_before_there_are_oth
     with pytest.raises(DataError, match=r"only image of 3 that judges.*control add"):
         erased(quick, content=photo)
     assert list(erasures(quick.storage)) == []
-    add_gate(quick.night(), write(tmp_path / "more", [unseen(quick, 2)]))  # now it is among the retired ones
+    others = noisy(load_split(quick.workspace.splits, "reference"), 2)  # of other pictures than those that judged
+    add_gate(quick.night(), write(tmp_path / "more", [others]))  # now it is among the retired ones
     assert erased(quick, content=photo).erased is not None
     assert holding(quick, lonely.images[-1]) == []
 

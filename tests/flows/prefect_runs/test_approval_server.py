@@ -104,7 +104,7 @@ def test_the_answer_from_the_command_line_counts(server: None, words: tuple[str,
     with somebody_types(*words) as said:
         assert a_night() == who
     (waits,) = json.loads(said[0].stdout)
-    assert "drawdown must be at most 5.00% and was not measured" in waits["question"]
+    assert "drawdown must be at most 2.00% and was not measured" in waits["question"]
     assert "No answer means no" in waits["question"]
     assert said[1].exit_code == 0
     assert waits["name"] in said[1].output
