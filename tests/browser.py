@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import psutil
 import pytest
 
 FLAGS = (
@@ -94,10 +95,20 @@ def start_browser(profile: Path) -> Iterator[Browser]:
             try:
                 yield Browser(url, session)
             finally:  # else Chromium goes on without its driver
-                with urlopen(Request(f"{url}/session/{session}", method="DELETE"), timeout=30):
-                    pass
+                try:
+                    with urlopen(Request(f"{url}/session/{session}", method="DELETE"), timeout=30):
+                        pass
+                except TimeoutError:  # on a busy machine Chromium may not get to it: that fails no test
+                    _kill_those_with(profile)
         finally:
             driver.terminate()
+
+
+def _kill_those_with(profile: Path) -> None:
+    for process in psutil.process_iter(["cmdline"]):
+        if f"--user-data-dir={profile}" in (process.info["cmdline"] or ()):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _port(driver: subprocess.Popen[str]) -> int:
